@@ -1,0 +1,15 @@
+//! retile keeps a Kubernetes cluster's MIG partitions fitted to the pods that are waiting.
+//!
+//! The model is *plan, then execute*: a pure planner emits an immutable, fully specified document; everything that
+//! touches the world sits at the edge. Layers, from the bottom (a module may use only what stands above it here):
+//!
+//! | module | purpose |
+//! |---|---|
+//! | [`model`] | board geometry, layouts, inventory, demand, policy: the input of planning |
+//! | [`plan`] | the plan document, its steps, its independent verification |
+//! | [`planner`] | turns a [`model::PlanningInput`] into a plan, through the crate `retile-solver` |
+//! | [`kube`] | reads cluster exports into a [`model::PlanningInput`] |
+//! | [`cli`] | the verbs of the command line; the only module that prints |
+
+pub mod model;
+pub mod plan;

@@ -1,0 +1,25 @@
+//! The vocabulary of planning: what a board can be cut into, what a cluster looks like, what is asked of it.
+//!
+//! Inputs: the geometry catalogue and facts gathered by an adapter. Output: a [`PlanningInput`], the one argument of
+//! the planner and the one reference of the verifier. Invariants are kept by private fields and fallible constructors.
+//! This module depends on nothing but the standard library and serde.
+
+mod capacity;
+mod geometry;
+mod gpu;
+mod ids;
+mod input;
+mod layout;
+mod pod;
+mod policy;
+mod reason;
+
+pub use capacity::{Capacity, CapacityKind};
+pub use geometry::{Board, Geometry, GeometryError, MediaEngines, MediaUse, Placement, Profile, ProfileId};
+pub use gpu::{Gpu, Instance, MigStrategy, Node, Occupancy, Offer};
+pub use ids::{BudgetId, GpuId, NodeId, NodeSetId, PodId, PodRef, ResourceId};
+pub use input::{EvictionBudget, Finding, InputError, NodeSet, PlanningInput, PlanningInputBuilder, Unplannable};
+pub use layout::{Layout, LayoutError};
+pub use pod::{ControllerKind, Demand, Movability, PendingPod, RunningPod};
+pub use policy::{Budgets, DisruptionLevel, GainFactor, Limit, Mode, Policy, Stability};
+pub use reason::Reason;

@@ -1,0 +1,160 @@
+//! What the operator wants: mode, disruption level, budgets, stability.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What retile does with a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Mode {
+    /// Plans, explains and counts savings; changes nothing.
+    Observe,
+    /// Publishes plans that a person approves.
+    Recommend,
+    /// Carries plans out.
+    Act,
+}
+
+/// Which running pods a plan may move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum DisruptionLevel {
+    /// None: only free instances are destroyed.
+    IdleOnly,
+    /// Pods whose controller makes them again, within budgets; each lands again in the same plan.
+    Balanced,
+    /// Also Jobs and pods with local data; and a pod of strictly lower priority may be displaced without a new place
+    /// when a waiting pod of higher priority gains one.
+    Aggressive,
+}
+
+impl DisruptionLevel {
+    /// Spelling of the command line.
+    pub fn as_flag(self) -> &'static str {
+        match self {
+            Self::IdleOnly => "idle-only",
+            Self::Balanced => "balanced",
+            Self::Aggressive => "aggressive",
+        }
+    }
+}
+
+/// A limit per cycle: a number, or a share of what is managed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// At most this many.
+    Count(u32),
+    /// At most this share, 0 to 100 percent; rounds up and is at least one, unless 0 %.
+    Percent(u8),
+}
+
+impl Limit {
+    /// The number that the limit allows out of `total`.
+    pub fn of(self, total: usize) -> u64 {
+        match self {
+            Self::Count(count) => u64::from(count),
+            Self::Percent(0) => 0,
+            Self::Percent(share) => (total as u64 * u64::from(share)).div_ceil(100).max(1),
+        }
+    }
+}
+
+impl FromStr for Limit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is neither a count (`5`) nor a share (`10%`) from 0 to 100 percent");
+        if let Some(share) = text.strip_suffix('%') {
+            let share: u8 = share.parse().map_err(|_| wrong())?;
+            return if share <= 100 { Ok(Self::Percent(share)) } else { Err(wrong()) };
+        }
+        text.parse().map(Self::Count).map_err(|_| wrong())
+    }
+}
+
+/// Factor by which added served weight must exceed the cost of the moves, in thousandths; 0 is purely lexicographic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct GainFactor(u32);
+
+impl GainFactor {
+    /// A factor from thousandths.
+    pub fn from_thousandths(thousandths: u32) -> Self {
+        Self(thousandths)
+    }
+
+    /// The factor in thousandths.
+    pub fn thousandths(self) -> u32 {
+        self.0
+    }
+}
+
+impl FromStr for GainFactor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no factor from 0 to 1000 with at most three decimals, such as `1.5`");
+        let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+        if whole.is_empty() || !whole.bytes().chain(decimals.bytes()).all(|b| b.is_ascii_digit()) || decimals.len() > 3
+        {
+            return Err(wrong());
+        }
+        let whole: u32 = whole.parse().map_err(|_| wrong())?;
+        let thousandths: u32 = format!("{decimals:0<3}").parse().map_err(|_| wrong())?;
+        if whole > 1000 { Err(wrong()) } else { Ok(Self(whole * 1000 + thousandths)) }
+    }
+}
+
+/// Limits of one cycle; `None` means no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Budgets {
+    /// Nodes on which a GPU is touched.
+    pub nodes: Option<Limit>,
+    /// GPUs touched.
+    pub gpus: Option<Limit>,
+    /// Pods evicted.
+    pub evictions: Option<u32>,
+}
+
+/// What keeps layouts from flapping; all zero and `None` when no policy is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stability {
+    /// Seconds that a pod must have waited before it counts.
+    pub min_pending_age_seconds: u64,
+    /// Seconds that a GPU rests after a change.
+    pub gpu_cool_down_seconds: u64,
+    /// Moves that one pod's controller tolerates; `None` for any number.
+    pub pod_move_cap: Option<u32>,
+}
+
+/// Everything about the operator's wishes that planning reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// What happens with plans.
+    pub mode: Mode,
+    /// Which pods may be moved.
+    pub disruption: DisruptionLevel,
+    /// What a set of moves must bring.
+    pub gain_factor: GainFactor,
+    /// Limits per cycle.
+    pub budgets: Budgets,
+    /// Rest times.
+    pub stability: Stability,
+    /// Seconds after which a waiting pod weighs as much again, up to [`Policy::MAX_AGEING`] times; 0 switches it off.
+    pub ageing_seconds: u64,
+}
+
+impl Policy {
+    /// Most that ageing multiplies a pod's weight with.
+    pub const MAX_AGEING: u64 = 8;
+
+    /// What `plan` uses when there is no policy: everything that would pay, with no budgets and no waiting.
+    pub fn unlimited() -> Self {
+        Self {
+            mode: Mode::Observe,
+            disruption: DisruptionLevel::Balanced,
+            gain_factor: GainFactor::default(),
+            budgets: Budgets::default(),
+            stability: Stability::default(),
+            ageing_seconds: 3600,
+        }
+    }
+}
