@@ -200,8 +200,8 @@ impl PlanningInput {
         &self.findings
     }
 
-    /// Memory slices that an instance offering `resource` takes: the largest size among the boards that offer it, in
-    /// units of the board's slot axis; 0 when no board does.
+    /// Memory slices that one unit of `resource` stands for: the largest size among the boards that offer it, in units of
+    /// the board's slot axis, divided by the replicas of an instance and rounded up; 0 when no board offers it.
     pub fn slices_of(&self, resource: ResourceId) -> u32 {
         let mut most = 0;
         let mut seen: Option<(&Gpu, u32)> = None;
@@ -216,10 +216,12 @@ impl PlanningInput {
                 _ => gpu
                     .geometry
                     .profile_ids()
-                    .filter(|&id| gpu.offer(id).is_some_and(|offer| offer.resource == resource))
-                    .filter_map(|id| gpu.geometry.profile(id).size)
+                    .filter_map(|id| {
+                        let offer = gpu.offer(id).filter(|offer| offer.resource == resource)?;
+                        Some(u32::from(gpu.geometry.profile(id).size?).div_ceil(offer.replicas.max(1)))
+                    })
                     .max()
-                    .map_or(0, u32::from),
+                    .unwrap_or(0),
             };
             seen = Some((gpu, size));
             most = most.max(size);

@@ -1,7 +1,6 @@
 //! Running pods that hold instances and pending pods that ask for them.
 
 use super::capacity::Capacity;
-use super::gpu::MigStrategy;
 use super::ids::{BudgetId, GpuId, NodeId, NodeSetId, PodRef, ResourceId};
 use super::policy::DisruptionLevel;
 use super::reason::Reason;
@@ -118,6 +117,4 @@ pub struct PendingPod {
     pub requests: Capacity,
     /// Nodes where it could run.
     pub eligible: NodeSetId,
-    /// Strategy of the nodes that it can use, when its request only means MIG there (`nvidia.com/gpu` with a selector).
-    pub strategy: MigStrategy,
 }
