@@ -9,7 +9,7 @@
 //! completely for given patterns. Whether the property holds or not, an answer is never taken on trust: patterns that reach
 //! the bound are exhibited, and where none are found an integer program decides.
 //!
-//! This module knows nothing of what parts and machines are, and uses no floating point outside [`program`].
+//! This module knows nothing of what parts and machines are, and uses no floating point outside the integer program.
 
 mod facets;
 mod program;

@@ -76,9 +76,9 @@ fn cut(rays: Vec<Ray>, pattern: &[u64], constraint: usize) -> Option<Vec<Ray>> {
 /// `t − y·pattern`.
 fn slack(ray: &Ray, pattern: &[u64]) -> Option<i64> {
     let (&t, y) = ray.coordinates.split_last()?;
-    y.iter().zip(pattern).try_fold(t, |sum, (&weight, &count)| {
-        sum.checked_sub(weight.checked_mul(i64::try_from(count).ok()?)?)
-    })
+    y.iter()
+        .zip(pattern)
+        .try_fold(t, |sum, (&weight, &count)| sum.checked_sub(weight.checked_mul(i64::try_from(count).ok()?)?))
 }
 
 /// Two extreme rays span a face of dimension two when no third ray meets all constraints that both meet.
@@ -97,7 +97,9 @@ fn combine(above: &Ray, positive: i64, below: &Ray, negative: i64, constraint: u
     }
     let divisor = coordinates.iter().fold(0, |divisor, &value| gcd(divisor, value));
     if divisor > 1 {
-        coordinates.iter_mut().for_each(|value| *value /= divisor);
+        for value in &mut coordinates {
+            *value /= divisor;
+        }
     }
     let mut tight: Vec<u64> = above.tight.iter().zip(&below.tight).map(|(a, b)| a & b).collect();
     set(&mut tight, constraint);

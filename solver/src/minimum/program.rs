@@ -90,7 +90,8 @@ fn row(patterns: &Patterns, copies: &[Variable], kind: usize) -> Expression {
 
 fn offered(patterns: &Patterns, counts: &[u64]) -> Vec<u64> {
     let total = |kind: usize| {
-        let offers = patterns.as_slice().iter().zip(counts).map(|(pattern, &copies)| pattern[kind].saturating_mul(copies));
+        let offers =
+            patterns.as_slice().iter().zip(counts).map(|(pattern, &copies)| pattern[kind].saturating_mul(copies));
         offers.fold(0_u64, u64::saturating_add)
     };
     (0..patterns.types()).map(total).collect()
@@ -125,7 +126,9 @@ fn fractions(patterns: &Patterns, prices: &[f64]) -> super::Facet {
     exact.take(1).find(|facet| valid(patterns, facet)).unwrap_or_else(|| {
         let mut safe = facet(1 << 20, f64::floor);
         while !valid(patterns, &safe) {
-            safe.weights.iter_mut().for_each(|weight| *weight = weight.saturating_sub(1));
+            for weight in &mut safe.weights {
+                *weight = weight.saturating_sub(1);
+            }
         }
         safe
     })

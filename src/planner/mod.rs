@@ -1,0 +1,3 @@
+//! Planning over [`crate::model`] through the crate `retile-solver`.
+
+pub mod fit;
