@@ -2,7 +2,6 @@
 //!
 //! `RETILE_SEED=17 cargo test --test optimality` runs one seed and prints its cluster; `RETILE_SEEDS=100..200` a range.
 
-
 mod support;
 
 use std::ops::Range;
@@ -38,7 +37,10 @@ fn check(seed: u64) -> Result<(), String> {
 fn check_all(seeds: Range<usize>) {
     let failures: Vec<(usize, String)> =
         seeds.filter_map(|seed| check(seed as u64).err().map(|message| (seed, message))).collect();
-    for (_, message) in &failures { println!("FAIL {}", message.lines().take_while(|l| !l.starts_with("policy")).collect::<Vec<_>>().join(" | ")); println!("POL {}", message.lines().find(|l| l.starts_with("policy")).unwrap_or("")); }
+    for (_, message) in &failures {
+        println!("FAIL {}", message.lines().take_while(|l| !l.starts_with("policy")).collect::<Vec<_>>().join(" | "));
+        println!("POL {}", message.lines().find(|l| l.starts_with("policy")).unwrap_or(""));
+    }
     let all: Vec<usize> = failures.iter().map(|(seed, _)| *seed).collect();
     assert!(failures.is_empty(), "{} clusters differ: {all:?}\n{}", all.len(), failures[0].1);
 }

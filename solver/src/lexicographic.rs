@@ -51,7 +51,7 @@ pub enum SolveError {
 
 /// Flow programs of up to this many columns are solved whole when rounding does not reach the bound.
 #[cfg(not(feature = "highs"))]
-const WHOLE: usize = 1_200;
+const WHOLE: usize = 6_000;
 /// With HiGHS larger programs are worth trying.
 #[cfg(feature = "highs")]
 const WHOLE: usize = 30_000;

@@ -266,7 +266,8 @@ impl<'a> Rounding<'a> {
         }
         let program = builder.finish(&self);
         let Answer::Values(values, _) = program.solve(NODES) else { return None };
-        let vars = vars.into_iter().map(|(settled, column)| settled + column.map_or(0, |column| values[column])).collect();
+        let vars =
+            vars.into_iter().map(|(settled, column)| settled + column.map_or(0, |column| values[column])).collect();
         let mut used: Vec<Vec<(usize, Vec<u16>, u32)>> = vec![Vec::new(); self.problem.groups.len()];
         for (relative, bundle) in &bundles {
             let counts: Vec<i64> = match columns.get(relative) {
