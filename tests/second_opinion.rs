@@ -8,10 +8,10 @@ mod support;
 
 use retile::plan::Status;
 use retile::planner::{self, WorkLimit};
+use support::compare;
 use support::per_gpu::{self, Levels};
 use support::program::Backend;
 use support::random::{Shape, cluster};
-use support::compare;
 
 /// Seeds of the full run.
 const SEEDS: u64 = 300;
