@@ -1,7 +1,7 @@
 //! Holds a plan against the oracle, level by level.
 
 use retile::model::PlanningInput;
-use retile::plan::{LEVEL_NAMES, Plan, Status};
+use retile::plan::{LEVEL_NAMES, Plan, PlannedInstance, Status};
 
 use super::oracle::Best;
 
@@ -18,6 +18,13 @@ pub fn differences(input: &PlanningInput, plan: &Plan, best: &Best) -> Vec<Strin
     for (level, expected) in plan.optimality.levels.iter().zip(best.levels()) {
         if (level.value, level.bound) != (expected, expected) {
             found.push(format!("{}: value {} bound {}, best {expected}", level.name, level.value, level.bound));
+        }
+    }
+    for (node, gpu) in plan.nodes.iter().flat_map(|node| node.gpus.iter().map(move |gpu| (node, gpu))) {
+        let place = |instance: &PlannedInstance| (instance.start, instance.profile.clone());
+        let created: Vec<_> = gpu.create.iter().map(place).collect();
+        for again in gpu.destroy.iter().map(place).filter(|place| created.contains(place)) {
+            found.push(format!("{} GPU {} destroys and creates again {}@{}", node.name, gpu.index, again.1, again.0));
         }
     }
     tiers(input, plan, best, &mut found);

@@ -8,6 +8,7 @@
 pub mod apply;
 pub mod boards;
 pub mod compare;
+pub mod fleet;
 pub mod oracle;
 pub mod per_gpu;
 pub mod program;
