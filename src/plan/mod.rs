@@ -6,8 +6,11 @@
 //! in particular shares types with the producer, never its logic.
 
 mod document;
+mod fingerprint;
+mod weight;
 
 pub use document::{
     Eviction, FORMAT_VERSION, GpuChange, LEVEL_NAMES, Level, NodePlan, Optimality, Plan, PlannedInstance, ServedBy,
     ServedPod, Status, Summary, Tier, UnservedPod,
 };
+pub use fingerprint::fingerprint;
