@@ -10,7 +10,7 @@ mod fingerprint;
 mod weight;
 
 pub use document::{
-    Eviction, FORMAT_VERSION, GpuChange, LEVEL_NAMES, Level, NodePlan, Optimality, Plan, PlannedInstance, ServedBy,
-    ServedPod, Status, Summary, Tier, UnservedPod,
+    Eviction, FORMAT_VERSION, GpuChange, LEVEL_NAMES, Level, NodePlan, Optimality, Place, Plan, PlannedInstance,
+    ServedBy, ServedPod, Status, Step, StepAction, Summary, Tier, UnservedPod,
 };
 pub use fingerprint::fingerprint;
