@@ -7,6 +7,7 @@
 
 mod document;
 mod fingerprint;
+mod verify;
 mod weight;
 
 pub use document::{
@@ -14,3 +15,4 @@ pub use document::{
     ServedBy, ServedPod, Status, Step, StepAction, Summary, Tier, UnservedPod,
 };
 pub use fingerprint::fingerprint;
+pub use verify::{Rejection, Verified, Violation, verify};
