@@ -7,6 +7,7 @@
 
 mod document;
 mod fingerprint;
+mod steps;
 mod verify;
 mod weight;
 
@@ -15,4 +16,5 @@ pub use document::{
     ServedBy, ServedPod, Status, Step, StepAction, Summary, Tier, UnservedPod,
 };
 pub use fingerprint::fingerprint;
+pub use steps::{StepError, fill_in_steps, steps};
 pub use verify::{Rejection, Verified, Violation, verify};
