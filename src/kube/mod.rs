@@ -1,0 +1,11 @@
+//! Reads cluster exports into a [`crate::model::PlanningInput`].
+//!
+//! Input: what `kubectl get … -o json|yaml` writes, a file or standard input. Output: a planning input with every doubt
+//! kept as a finding. Nothing here talks to a cluster, reads a clock, or prints.
+//!
+//! Parse, don't trust: a bad object makes only itself ineligible, and what is unknown blocks rather than permits.
+
+mod objects;
+pub mod quantity;
+mod stream;
+pub mod time;
