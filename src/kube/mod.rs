@@ -7,5 +7,9 @@
 
 mod objects;
 pub mod quantity;
+mod requests;
+pub mod resource_name;
+mod selector;
 mod stream;
+mod taints;
 pub mod time;
