@@ -13,5 +13,5 @@ pub(crate) use cluster::{
     DeviceClass, DisruptionBudget, LabelSelector, PriorityClass, Requirement, ResourceSlice, SelectorOperator,
 };
 pub(crate) use meta::{Meta, Owner, Stamps, Text};
-pub(crate) use node::{MigNode, Node, ReportedGpu, ReportedInstance, Taint};
+pub(crate) use node::{MigNode, Node, ReportedGpu, ReportedPod, Taint};
 pub(crate) use pod::{Affinity, Container, NodeSelector, NodeSelectorTerm, Pod, PodCondition, Toleration};

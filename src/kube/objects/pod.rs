@@ -305,3 +305,10 @@ impl Pod {
         self.status.container_statuses.iter().chain(&self.status.init_container_statuses)
     }
 }
+
+impl NodeSelector {
+    /// All requirements of all alternatives.
+    pub(crate) fn requirements(&self) -> impl Iterator<Item = &Requirement> {
+        self.node_selector_terms.iter().flat_map(|term| term.match_expressions.iter().chain(&term.match_fields))
+    }
+}
