@@ -14,3 +14,4 @@
 pub mod kube;
 pub mod model;
 pub mod plan;
+pub mod planner;

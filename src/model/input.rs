@@ -185,7 +185,7 @@ impl PlanningInput {
         &self.resources
     }
 
-    /// Forecast mix: relative weight of future demand by resource.
+    /// Forecast mix: relative weight of future demand by resource, from 1 to 10; the builder scales what it was given.
     pub fn forecast(&self) -> &BTreeMap<ResourceId, u32> {
         &self.forecast
     }
@@ -431,6 +431,14 @@ impl PlanningInputBuilder {
         renamed
     }
 }
+
+/// Scales a weight of the forecast mix so that the largest is [`FORECAST_SCALE`]; no weight vanishes.
+fn scaled(weight: u32, most: u32) -> u32 {
+    (u64::from(weight) * u64::from(FORECAST_SCALE)).div_ceil(u64::from(most.max(1))) as u32
+}
+
+/// Largest weight of the forecast mix: fine enough to rank profiles, small enough for exact arithmetic over any fleet.
+const FORECAST_SCALE: u32 = 10;
 
 fn check_references(input: &PlanningInput) -> Result<(), InputError> {
     let sets = input.node_sets.len();

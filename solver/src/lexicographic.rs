@@ -1,0 +1,139 @@
+//! Solves the levels one after the other, each with the earlier ones fixed at the value reached.
+
+use crate::check::check;
+use crate::master::{self, Pool};
+use crate::problem::Problem;
+use crate::program::FlowProgram;
+use crate::round;
+use crate::solution::Solution;
+use crate::termination::Termination;
+
+/// Whether all levels are proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// On every level the value equals the bound.
+    Optimal,
+    /// A legal answer; some bound is not reached.
+    Feasible,
+}
+
+/// What was reached and proven on one level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LevelOutcome {
+    /// Value of the answer.
+    pub value: i64,
+    /// No answer that is as good on the earlier levels exceeds this.
+    pub bound: i64,
+    /// Rounds of pricing that the bound took.
+    pub rounds: u32,
+}
+
+/// An answer with its proof.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Whether all levels are proven.
+    pub status: Status,
+    /// The answer.
+    pub solution: Solution,
+    /// Its totals per dimension.
+    pub totals: Vec<i64>,
+    /// One entry per level.
+    pub levels: Vec<LevelOutcome>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SolveError {
+    /// The rows contradict each other, or no legal answer was found within the limits.
+    #[error("no legal answer was found: the rows contradict each other or the work limit is too low")]
+    NoAnswer,
+}
+
+/// Flow programs of up to this many columns are solved whole when rounding does not reach the bound.
+#[cfg(not(feature = "highs"))]
+const WHOLE: usize = 1_200;
+/// With HiGHS larger programs are worth trying.
+#[cfg(feature = "highs")]
+const WHOLE: usize = 30_000;
+
+/// Search nodes of a whole program.
+const WHOLE_NODES: u64 = 20_000;
+
+/// Solves a problem; `start` is a legal answer to begin with, if one is known.
+///
+/// # Errors
+/// No legal answer was found.
+pub fn solve(
+    problem: &Problem,
+    start: Option<Solution>,
+    termination: &mut dyn Termination,
+) -> Result<Outcome, SolveError> {
+    let mut search = Search { problem, best: None, fixed: Vec::new(), pool: Pool::default() };
+    let idle = Solution { active: Vec::new(), vars: vec![0; problem.vars.len()] };
+    for candidate in start.into_iter().chain([idle]) {
+        search.offer(candidate);
+    }
+    let mut levels = Vec::with_capacity(problem.levels());
+    for level in 0..problem.levels() {
+        let outcome = search.level(level, termination);
+        let Some(outcome) = outcome else { return Err(SolveError::NoAnswer) };
+        search.fixed.push(outcome.value);
+        levels.push(outcome);
+    }
+    let Some((solution, totals)) = search.best else { return Err(SolveError::NoAnswer) };
+    let proven = levels.iter().all(|level| level.value == level.bound);
+    Ok(Outcome { status: if proven { Status::Optimal } else { Status::Feasible }, solution, totals, levels })
+}
+
+struct Search<'a> {
+    problem: &'a Problem,
+    best: Option<(Solution, Vec<i64>)>,
+    /// Values reached on the earlier levels.
+    fixed: Vec<i64>,
+    pool: Pool,
+}
+
+impl Search<'_> {
+    /// Takes a legal answer if it is better; says whether it was.
+    fn offer(&mut self, candidate: Solution) -> bool {
+        if check(self.problem, &candidate).is_err() {
+            return false;
+        }
+        let totals = candidate.totals(self.problem);
+        let levels = self.problem.levels();
+        let better = self.best.as_ref().is_none_or(|(_, best)| totals[..levels] > best[..levels]);
+        if better {
+            self.best = Some((candidate, totals));
+        }
+        better
+    }
+
+    fn value(&self, level: usize) -> Option<i64> {
+        self.best.as_ref().map(|(_, totals)| totals[level])
+    }
+
+    fn level(&mut self, level: usize, termination: &mut dyn Termination) -> Option<LevelOutcome> {
+        let target = self.value(level).unwrap_or(i64::MIN);
+        let relaxation = master::relax(self.problem, level, &self.fixed, target, &mut self.pool, termination);
+        let mut bound = relaxation.bound;
+        if self.value(level).is_none_or(|value| value < bound)
+            && let Some(candidate) = round::reach(self.problem, level, &self.fixed, &relaxation)
+        {
+            self.offer(candidate);
+        }
+        if self.value(level).is_none_or(|value| value < bound) {
+            let whole = FlowProgram::new(self.problem, level, &self.fixed);
+            if whole.size() <= WHOLE
+                && let Some((candidate, proven)) = whole.solve(self.problem, WHOLE_NODES)
+            {
+                let value = candidate.totals(self.problem)[level];
+                self.offer(candidate);
+                if proven && self.value(level) == Some(value) {
+                    bound = value;
+                }
+            }
+        }
+        let value = self.value(level)?;
+        Some(LevelOutcome { value, bound: bound.max(value), rounds: relaxation.rounds })
+    }
+}

@@ -1,0 +1,560 @@
+//! Finds prices: a linear program over complete choices of the machines, grown by pricing until no choice is missing.
+//!
+//! The master keeps a basis of at most rows + blocks columns. Its arithmetic is floating point and proves nothing; the
+//! bound is taken from [`crate::price`] at the prices rounded to integers, which is exact.
+
+use std::ops::Range;
+
+use crate::price::{Pricing, SCALE};
+use crate::problem::Problem;
+use crate::termination::Termination;
+
+/// Largest price of a row, in units of the objective; keeps the integers of pricing far from overflow.
+const PRICE_LIMIT: f64 = 1e5;
+
+/// Most blocks that the groups are divided into; more blocks need fewer rounds of pricing, each of them dearer.
+const BLOCKS: usize = 8;
+
+/// Columns of complete choices, kept from level to level.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    /// (block, totals per dimension).
+    columns: Vec<(usize, Vec<i64>)>,
+}
+
+/// What the relaxation of a level says.
+#[derive(Debug, Clone)]
+pub(crate) struct Relaxation {
+    /// No answer can be better; exact.
+    pub(crate) bound: i64,
+    /// Exact value of the relaxation at `prices`, in units of 1/[`SCALE`].
+    pub(crate) scaled: i128,
+    /// Prices per dimension (the level's own is [`SCALE`]).
+    pub(crate) prices: Vec<i64>,
+    /// Rounds of pricing.
+    pub(crate) rounds: u32,
+}
+
+/// Divides the groups into blocks of about equal numbers of machines.
+pub(crate) fn blocks(problem: &Problem) -> Vec<Range<usize>> {
+    let groups = problem.groups.len();
+    let blocks = BLOCKS.min(groups).max(1);
+    (0..blocks).map(|block| block * groups / blocks..(block + 1) * groups / blocks).collect()
+}
+
+/// Finds the best bound on a level, with the earlier levels at least at `fixed`; stops early once it is down to `target`.
+pub(crate) fn relax(
+    problem: &Problem,
+    level: usize,
+    fixed: &[i64],
+    target: i64,
+    pool: &mut Pool,
+    termination: &mut dyn Termination,
+) -> Relaxation {
+    let blocks = blocks(problem);
+    if pool.columns.is_empty() {
+        for (block, range) in blocks.iter().enumerate() {
+            pool.columns.push((block, idle_totals(problem, range)));
+        }
+    }
+    let mut master = Master::new(problem, level, fixed, blocks.len());
+    for (block, totals) in &pool.columns {
+        master.add_column(*block, totals);
+    }
+    let machines = problem.classes.len() as u64 * 64 + problem.effects.len() as u64;
+    let mut best: Option<Relaxation> = None;
+    for round in 1..=ROUNDS {
+        let value = master.optimise();
+        let prices = master.prices();
+        let pricing = Pricing::new(problem, &prices);
+        let choice = pricing.choose(&blocks);
+        let scaled = choice.value + rest(problem, fixed, &prices, &pricing);
+        let bound = i64::try_from(scaled.div_euclid(i128::from(SCALE))).unwrap_or(i64::MAX);
+        if best.as_ref().is_none_or(|best| scaled < best.scaled) {
+            best = Some(Relaxation { bound, scaled, prices, rounds: round });
+        }
+        let mut improved = false;
+        for (block, part) in choice.blocks.into_iter().enumerate() {
+            if part.value as f64 / SCALE as f64 > master.convexity_price(block) + 1e-7 {
+                improved |= master.add_column(block, &part.totals);
+                pool.columns.push((block, part.totals));
+            }
+        }
+        // The master is a restriction of the relaxation: no bound can fall below its value.
+        let floor = if master.feasible() { (value + 1e-6).floor() } else { f64::NEG_INFINITY };
+        let settled = best.as_ref().is_some_and(|best| best.bound <= target || best.bound as f64 <= floor);
+        let stop = termination.spend(machines + master.work());
+        if settled || !improved || stop {
+            break;
+        }
+    }
+    pool.trim(&master.useful());
+    best.expect("at least one round of pricing takes place")
+}
+
+/// Most rounds of pricing for one level.
+const ROUNDS: u32 = 2_000;
+
+impl Pool {
+    /// Forgets old columns that the last master did not use, once there are many.
+    fn trim(&mut self, useful: &[bool]) {
+        const KEEP: usize = 240;
+        if self.columns.len() <= KEEP {
+            return;
+        }
+        let surplus = self.columns.len() - KEEP;
+        let mut dropped = 0;
+        let mut position = 0;
+        self.columns.retain(|_| {
+            let keep = position < BLOCKS || useful.get(position).copied().unwrap_or(true) || dropped >= surplus;
+            dropped += usize::from(!keep);
+            position += 1;
+            keep
+        });
+    }
+}
+
+fn idle_totals(problem: &Problem, range: &Range<usize>) -> Vec<i64> {
+    let mut totals = vec![0; problem.dims()];
+    for group in &problem.groups[range.clone()] {
+        let copies = i64::from(group.count);
+        let mut add = |effect: crate::EffectId, times: i64| {
+            for &(dim, amount) in problem.terms(effect) {
+                totals[dim.index()] += amount * times;
+            }
+        };
+        add(group.idle, copies);
+        for &(class, count) in &group.members {
+            add(problem.classes[class.index()].idle, copies * i64::from(count));
+        }
+    }
+    totals
+}
+
+/// Bounds of a dimension when earlier levels are fixed; `None` for dimensions that do not bind.
+fn limits(problem: &Problem, dim: usize, fixed: &[i64]) -> (Option<i64>, Option<i64>) {
+    if dim < problem.levels {
+        (fixed.get(dim).copied(), None)
+    } else {
+        let row = problem.bounds(dim);
+        (row.lower, row.upper)
+    }
+}
+
+/// The relaxation's part that does not depend on machines: variables at their best, prices of the bounds.
+fn rest(problem: &Problem, fixed: &[i64], prices: &[i64], pricing: &Pricing<'_>) -> i128 {
+    let mut sum: i128 =
+        problem.vars.iter().map(|var| i128::from(var.upper) * i128::from(pricing.effect(var.effect).max(0))).sum();
+    for (dim, &price) in prices.iter().enumerate() {
+        let (lower, upper) = limits(problem, dim, fixed);
+        if let Some(lower) = lower.filter(|_| price > 0) {
+            sum -= i128::from(price) * i128::from(lower);
+        }
+        if let Some(upper) = upper.filter(|_| price < 0) {
+            sum -= i128::from(price) * i128::from(upper);
+        }
+    }
+    sum
+}
+
+/// A column of the linear program.
+struct Column {
+    /// Dense entries, one per row of the master.
+    entries: Vec<f64>,
+    cost: f64,
+    lower: f64,
+    upper: f64,
+}
+
+/// A bounded primal simplex with an explicit inverse of the basis.
+struct Master<'a> {
+    problem: &'a Problem,
+    level: usize,
+    fixed: &'a [i64],
+    /// Master row of each dimension.
+    row_of: Vec<Option<usize>>,
+    first_block: usize,
+    rows: usize,
+    columns: Vec<Column>,
+    /// Position in `columns` of the columns that stand for choices.
+    choices: Vec<usize>,
+    basis: Vec<usize>,
+    inverse: Vec<f64>,
+    values: Vec<f64>,
+    at_upper: Vec<bool>,
+    basic: Vec<bool>,
+    penalties: Range<usize>,
+    pivots: u64,
+    since_refactor: u32,
+    spent: u64,
+}
+
+impl<'a> Master<'a> {
+    fn new(problem: &'a Problem, level: usize, fixed: &'a [i64], blocks: usize) -> Self {
+        let mut row_of = vec![None; problem.dims()];
+        let mut rows = 0;
+        for (dim, row) in row_of.iter_mut().enumerate() {
+            let (lower, upper) = limits(problem, dim, fixed);
+            if lower.is_some() || upper.is_some() {
+                *row = Some(rows);
+                rows += 1;
+            }
+        }
+        let first_block = rows;
+        rows += blocks;
+        let mut master = Self {
+            problem,
+            level,
+            fixed,
+            row_of,
+            first_block,
+            rows,
+            columns: Vec::new(),
+            choices: Vec::new(),
+            basis: Vec::new(),
+            inverse: Vec::new(),
+            values: Vec::new(),
+            at_upper: Vec::new(),
+            basic: Vec::new(),
+            penalties: 0..0,
+            pivots: 0,
+            since_refactor: 0,
+            spent: 0,
+        };
+        master.add_slacks();
+        for var in &problem.vars {
+            let mut entries = vec![0.0; rows];
+            let mut cost = 0.0;
+            for &(dim, amount) in problem.terms(var.effect) {
+                if dim.index() == level {
+                    cost = amount as f64;
+                } else if let Some(row) = master.row_of[dim.index()] {
+                    entries[row] = amount as f64;
+                }
+            }
+            master.push(Column { entries, cost, lower: 0.0, upper: var.upper as f64 });
+        }
+        master
+    }
+
+    /// Slack of each row (sum - slack = 0) and penalties that make any start feasible.
+    fn add_slacks(&mut self) {
+        for dim in 0..self.row_of.len() {
+            let Some(row) = self.row_of[dim] else { continue };
+            let (lower, upper) = limits(self.problem, dim, self.fixed);
+            let mut entries = vec![0.0; self.rows];
+            entries[row] = -1.0;
+            self.push(Column {
+                entries,
+                cost: 0.0,
+                lower: lower.map_or(f64::NEG_INFINITY, |bound| bound as f64),
+                upper: upper.map_or(f64::INFINITY, |bound| bound as f64),
+            });
+        }
+        let first = self.columns.len();
+        for row in 0..self.rows {
+            for sign in [1.0, -1.0] {
+                let mut entries = vec![0.0; self.rows];
+                entries[row] = sign;
+                self.push(Column { entries, cost: -PRICE_LIMIT, lower: 0.0, upper: f64::INFINITY });
+            }
+        }
+        self.penalties = first..self.columns.len();
+    }
+
+    fn push(&mut self, column: Column) -> usize {
+        self.at_upper.push(column.lower == f64::NEG_INFINITY);
+        self.basic.push(false);
+        self.columns.push(column);
+        self.columns.len() - 1
+    }
+
+    /// Adds a choice of one block; says whether it differs from all others.
+    fn add_column(&mut self, block: usize, totals: &[i64]) -> bool {
+        let mut entries = vec![0.0; self.rows];
+        for (dim, &total) in totals.iter().enumerate() {
+            if let Some(row) = self.row_of[dim] {
+                entries[row] = total as f64;
+            }
+        }
+        entries[self.first_block + block] = 1.0;
+        let cost = totals[self.level] as f64;
+        let known = self.choices.iter().any(|&choice| {
+            let column = &self.columns[choice];
+            column.cost == cost && column.entries == entries
+        });
+        if known {
+            return false;
+        }
+        let position = self.push(Column { entries, cost, lower: 0.0, upper: f64::INFINITY });
+        self.choices.push(position);
+        true
+    }
+
+    fn bound_value(&self, column: usize) -> f64 {
+        let of = &self.columns[column];
+        if self.at_upper[column] { of.upper } else { of.lower }
+    }
+
+    /// Starts from penalties on every row.
+    fn start(&mut self) {
+        let mut residual = vec![0.0; self.rows];
+        residual[self.first_block..].fill(1.0);
+        for (position, column) in self.columns.iter().enumerate() {
+            let at = self.bound_value(position);
+            if at != 0.0 {
+                for (sum, entry) in residual.iter_mut().zip(&column.entries) {
+                    *sum -= at * entry;
+                }
+            }
+        }
+        self.inverse = vec![0.0; self.rows * self.rows];
+        self.basis.clear();
+        self.values.clear();
+        for (row, &value) in residual.iter().enumerate() {
+            let negative = value < 0.0;
+            let column = self.penalties.start + 2 * row + usize::from(negative);
+            self.basis.push(column);
+            self.basic[column] = true;
+            self.values.push(value.abs());
+            self.inverse[row * self.rows + row] = if negative { -1.0 } else { 1.0 };
+        }
+    }
+
+    /// Right-hand side: 1 on convexity rows, 0 elsewhere.
+    fn recompute_values(&mut self) {
+        let mut residual = vec![0.0; self.rows];
+        residual[self.first_block..].fill(1.0);
+        for (position, column) in self.columns.iter().enumerate() {
+            if !self.basic[position] {
+                let at = self.bound_value(position);
+                if at != 0.0 {
+                    for (sum, entry) in residual.iter_mut().zip(&column.entries) {
+                        *sum -= at * entry;
+                    }
+                }
+            }
+        }
+        for row in 0..self.rows {
+            self.values[row] =
+                self.inverse[row * self.rows..(row + 1) * self.rows].iter().zip(&residual).map(|(a, b)| a * b).sum();
+        }
+    }
+
+    /// Builds the inverse of the basis afresh by Gauss-Jordan elimination with pivoting; keeps the old one if singular.
+    fn refactor(&mut self) {
+        let n = self.rows;
+        let mut matrix = vec![0.0; n * 2 * n];
+        for (position, &column) in self.basis.iter().enumerate() {
+            for row in 0..n {
+                matrix[row * 2 * n + position] = self.columns[column].entries[row];
+            }
+        }
+        for row in 0..n {
+            matrix[row * 2 * n + n + row] = 1.0;
+        }
+        for column in 0..n {
+            let pivot = (column..n)
+                .max_by(|&a, &b| matrix[a * 2 * n + column].abs().total_cmp(&matrix[b * 2 * n + column].abs()))
+                .unwrap_or(column);
+            if matrix[pivot * 2 * n + column].abs() < 1e-11 {
+                return;
+            }
+            if pivot != column {
+                for k in 0..2 * n {
+                    matrix.swap(pivot * 2 * n + k, column * 2 * n + k);
+                }
+            }
+            let scale = 1.0 / matrix[column * 2 * n + column];
+            for k in 0..2 * n {
+                matrix[column * 2 * n + k] *= scale;
+            }
+            for row in 0..n {
+                let factor = matrix[row * 2 * n + column];
+                if row != column && factor != 0.0 {
+                    for k in 0..2 * n {
+                        matrix[row * 2 * n + k] -= factor * matrix[column * 2 * n + k];
+                    }
+                }
+            }
+        }
+        for row in 0..n {
+            for k in 0..n {
+                self.inverse[row * n + k] = matrix[row * 2 * n + n + k];
+            }
+        }
+        self.recompute_values();
+        self.since_refactor = 0;
+    }
+
+    fn duals(&self) -> Vec<f64> {
+        let mut duals = vec![0.0; self.rows];
+        for (position, &column) in self.basis.iter().enumerate() {
+            let cost = self.columns[column].cost;
+            if cost != 0.0 {
+                for (dual, entry) in
+                    duals.iter_mut().zip(&self.inverse[position * self.rows..(position + 1) * self.rows])
+                {
+                    *dual += cost * entry;
+                }
+            }
+        }
+        duals
+    }
+
+    /// Column that improves the objective most, with its reduced cost; the first one at all when `bland`.
+    fn entering(&self, bland: bool) -> Option<(usize, f64)> {
+        let duals = self.duals();
+        let mut best: Option<(usize, f64)> = None;
+        for (position, column) in self.columns.iter().enumerate() {
+            if self.basic[position] || column.lower == column.upper {
+                continue;
+            }
+            let priced: f64 = column.entries.iter().zip(&duals).map(|(a, b)| a * b).sum();
+            let reduced = column.cost - priced;
+            let gain = if self.at_upper[position] { -reduced } else { reduced };
+            let tolerance = 1e-9 * (1.0 + column.cost.abs() + priced.abs());
+            if gain > tolerance.max(1e-9) && best.is_none_or(|(_, known)| gain > known.abs()) {
+                best = Some((position, reduced));
+                if bland {
+                    break;
+                }
+            }
+        }
+        best
+    }
+
+    /// Optimises and returns the objective's value, penalties included.
+    fn optimise(&mut self) -> f64 {
+        if self.basis.is_empty() {
+            self.start();
+        }
+        let mut degenerate = 0;
+        let mut pivots = 0u64;
+        while let Some((entering, reduced)) = self.entering(degenerate > 60) {
+            let step = self.pivot(entering, reduced);
+            degenerate = if step > 1e-9 { 0 } else { degenerate + 1 };
+            pivots += 1;
+            if pivots > 20_000 {
+                break;
+            }
+        }
+        self.pivots += pivots;
+        self.spent += pivots * (self.columns.len() as u64 + self.rows as u64) * self.rows as u64;
+        self.value()
+    }
+
+    fn value(&self) -> f64 {
+        let basic: f64 =
+            self.basis.iter().zip(&self.values).map(|(&column, value)| self.columns[column].cost * value).sum();
+        let fixed: f64 = (0..self.columns.len())
+            .filter(|&column| !self.basic[column] && self.columns[column].cost != 0.0)
+            .map(|column| self.columns[column].cost * self.bound_value(column))
+            .sum();
+        basic + fixed
+    }
+
+    /// Whether no penalty is in use.
+    fn feasible(&self) -> bool {
+        self.basis.iter().zip(&self.values).all(|(column, &value)| !self.penalties.contains(column) || value < 1e-7)
+    }
+
+    /// Brings a column into the basis; returns the length of the step.
+    fn pivot(&mut self, entering: usize, reduced: f64) -> f64 {
+        let n = self.rows;
+        let direction = if reduced > 0.0 { 1.0 } else { -1.0 };
+        let image: Vec<f64> = (0..n)
+            .map(|row| {
+                self.inverse[row * n..(row + 1) * n]
+                    .iter()
+                    .zip(&self.columns[entering].entries)
+                    .map(|(a, b)| a * b)
+                    .sum()
+            })
+            .collect();
+        let span = self.columns[entering].upper - self.columns[entering].lower;
+        let (mut step, mut leaving, mut strength) = (span, None, 0.0f64);
+        for (row, &rate) in image.iter().enumerate() {
+            let change = -direction * rate;
+            if change.abs() < 1e-9 {
+                continue;
+            }
+            let of = &self.columns[self.basis[row]];
+            let room = if change < 0.0 { self.values[row] - of.lower } else { of.upper - self.values[row] };
+            let limit = (room / change.abs()).max(0.0);
+            if limit < step - 1e-10 || (limit <= step + 1e-10 && leaving.is_some() && rate.abs() > strength) {
+                step = limit.min(step);
+                leaving = Some((row, change > 0.0));
+                strength = rate.abs();
+            }
+        }
+        if step == f64::INFINITY {
+            return 0.0;
+        }
+        for (value, rate) in self.values.iter_mut().zip(&image) {
+            *value -= direction * step * rate;
+        }
+        let Some((row, at_upper)) = leaving else {
+            self.at_upper[entering] = !self.at_upper[entering];
+            return step;
+        };
+        let entered = self.bound_value(entering) + direction * step;
+        let left = self.basis[row];
+        self.basic[left] = false;
+        self.at_upper[left] = at_upper;
+        self.basic[entering] = true;
+        self.basis[row] = entering;
+        self.values[row] = entered;
+        self.update_inverse(row, &image);
+        step
+    }
+
+    fn update_inverse(&mut self, row: usize, image: &[f64]) {
+        let n = self.rows;
+        let scale = 1.0 / image[row];
+        let pivot_row: Vec<f64> = self.inverse[row * n..(row + 1) * n].iter().map(|entry| entry * scale).collect();
+        for (other, &factor) in image.iter().enumerate() {
+            if other != row && factor != 0.0 {
+                for (entry, pivot) in self.inverse[other * n..(other + 1) * n].iter_mut().zip(&pivot_row) {
+                    *entry -= factor * pivot;
+                }
+            }
+        }
+        self.inverse[row * n..(row + 1) * n].copy_from_slice(&pivot_row);
+        self.since_refactor += 1;
+        if self.since_refactor > 80 {
+            self.refactor();
+        }
+    }
+
+    /// Prices per dimension in units of 1/[`SCALE`], with the signs that the bounds allow.
+    fn prices(&self) -> Vec<i64> {
+        let duals = self.duals();
+        let mut prices = vec![0; self.row_of.len()];
+        for (dim, price) in prices.iter_mut().enumerate() {
+            if let Some(row) = self.row_of[dim] {
+                let exact = (-duals[row]).clamp(-PRICE_LIMIT, PRICE_LIMIT);
+                let rounded = (exact * SCALE as f64).round() as i64;
+                let (lower, upper) = limits(self.problem, dim, self.fixed);
+                let least = if upper.is_some() { i64::MIN } else { 0 };
+                let most = if lower.is_some() { i64::MAX } else { 0 };
+                *price = rounded.clamp(least, most);
+            }
+        }
+        prices[self.level] = SCALE;
+        prices
+    }
+
+    fn convexity_price(&self, block: usize) -> f64 {
+        self.duals()[self.first_block + block]
+    }
+
+    /// Which of the choices are in the basis.
+    fn useful(&self) -> Vec<bool> {
+        self.choices.iter().map(|&choice| self.basic[choice]).collect()
+    }
+
+    fn work(&mut self) -> u64 {
+        std::mem::take(&mut self.spent)
+    }
+}

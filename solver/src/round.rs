@@ -1,0 +1,468 @@
+//! Looks for answers that reach the bound, among the choices that the prices leave.
+//!
+//! An answer whose value equals the bound can only be made of choices whose reduced costs add up to less than the
+//! fraction that rounding the bound down cut off. With good prices few choices remain, many machines have the same ones, and the
+//! remaining program is small whatever the number of machines.
+
+use std::collections::BTreeMap;
+
+use crate::master::Relaxation;
+use crate::price::{ClassValue, Pricing, SCALE, Scratch};
+use crate::problem::{ClassId, Dim, EffectId, GroupId, Problem};
+use crate::program::{Answer, Program, spread};
+use crate::solution::Solution;
+
+/// Most integer columns of the remaining program; beyond that the rarest machines keep their best choice.
+const COLUMNS: usize = 160;
+
+/// Most different choices kept for one class.
+const OPTIONS: usize = 16;
+
+/// Most paths looked at for one class.
+const PATHS: u32 = 400;
+
+/// Search nodes of the remaining program.
+const NODES: u64 = 400;
+
+type Vector = Vec<(Dim, i64)>;
+
+/// One way to use a machine of a class: idle, or a path.
+#[derive(Debug, Clone)]
+struct Choice {
+    vector: Vector,
+    /// What it contributes to later levels, to break ties.
+    later: Vec<i64>,
+    path: Option<Vec<u16>>,
+}
+
+/// Machines that have the same choices up to a constant.
+#[derive(Debug, Default)]
+struct Bundle {
+    machines: i64,
+    /// (group, member, class, machines).
+    places: Vec<(GroupId, usize, ClassId, i64)>,
+}
+
+/// Finds an answer that reaches the bound of a relaxation, the best such for the next level as far as the search goes.
+pub(crate) fn reach(problem: &Problem, level: usize, fixed: &[i64], relaxation: &Relaxation) -> Option<Solution> {
+    let slack = i64::try_from(relaxation.scaled - i128::from(relaxation.bound) * i128::from(SCALE)).ok()?;
+    Rounding::new(problem, level, fixed, relaxation, slack).solve()
+}
+
+struct Rounding<'a> {
+    problem: &'a Problem,
+    level: usize,
+    fixed: &'a [i64],
+    bound: i64,
+    slack: i64,
+    pricing: Pricing<'a>,
+    values: Vec<ClassValue>,
+    choices: Vec<Option<Vec<Choice>>>,
+    /// Totals of everything that is settled.
+    base: Vec<i64>,
+}
+
+/// What the prices say of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Active,
+    Idle,
+    Open,
+}
+
+impl<'a> Rounding<'a> {
+    fn new(problem: &'a Problem, level: usize, fixed: &'a [i64], relaxation: &Relaxation, slack: i64) -> Self {
+        let pricing = Pricing::new(problem, &relaxation.prices);
+        let values = pricing.classes();
+        Self {
+            problem,
+            level,
+            fixed,
+            bound: relaxation.bound,
+            slack,
+            values,
+            pricing,
+            choices: vec![None; problem.classes.len()],
+            base: vec![0; problem.dims()],
+        }
+    }
+
+    fn counts(&self, dim: Dim) -> bool {
+        dim.index() <= self.level || dim.index() >= self.problem.levels
+    }
+
+    /// Whether an effect contributes to what this level looks at.
+    fn matters(&self, effect: EffectId) -> bool {
+        self.problem.terms(effect).iter().any(|&(dim, _)| self.counts(dim))
+    }
+
+    fn state(&self, group: usize, charged: bool) -> State {
+        if !charged {
+            return State::Active;
+        }
+        let (active, idle) = self.pricing.group(group, &self.values);
+        if active - idle > self.slack {
+            State::Active
+        } else if idle - active > self.slack {
+            State::Idle
+        } else {
+            State::Open
+        }
+    }
+
+    fn add(&mut self, effect: EffectId, times: i64) {
+        for &(dim, amount) in self.problem.terms(effect) {
+            self.base[dim.index()] += amount * times;
+        }
+    }
+
+    fn solve(mut self) -> Option<Solution> {
+        let charged = self.problem.groups.iter().any(|group| self.matters(group.active) || self.matters(group.idle));
+        let mut bundles = BTreeMap::<Vec<Vector>, Bundle>::new();
+        let mut open = BTreeMap::<Vector, Vec<(GroupId, u32)>>::new();
+        for position in 0..self.problem.groups.len() {
+            let group = &self.problem.groups[position];
+            let (id, copies) = (GroupId(position as u32), i64::from(group.count));
+            match self.state(position, charged) {
+                State::Active => {
+                    self.add(group.active, if charged { copies } else { 0 });
+                    for (member, &(class, count)) in group.members.iter().enumerate() {
+                        let machines = copies * i64::from(count);
+                        let relative = self.relative(class, machines);
+                        let bundle = bundles.entry(relative).or_default();
+                        bundle.machines += machines;
+                        bundle.places.push((id, member, class, machines));
+                    }
+                }
+                State::Idle | State::Open => {
+                    self.add(group.idle, copies);
+                    for &(class, count) in &group.members {
+                        self.add(self.problem.classes[class.index()].idle, copies * i64::from(count));
+                    }
+                    if self.state(position, charged) == State::Open {
+                        let vector = self.composite(position);
+                        open.entry(vector).or_default().push((id, group.count));
+                    }
+                }
+            }
+        }
+        self.program(bundles, open)
+    }
+
+    /// Choices of a class relative to its first; the first one's totals go to the base.
+    fn relative(&mut self, class: ClassId, machines: i64) -> Vec<Vector> {
+        self.choices_of(class);
+        let choices = self.choices[class.index()].as_ref().expect("the line above fills it in");
+        let first = choices[0].vector.clone();
+        let relative = choices[1..].iter().map(|choice| subtract(&choice.vector, &first)).collect();
+        for (dim, amount) in first {
+            self.base[dim.index()] += amount * machines;
+        }
+        relative
+    }
+
+    fn choices_of(&mut self, class: ClassId) {
+        if self.choices[class.index()].is_some() {
+            return;
+        }
+        let mut collector = Collector::new(self, class);
+        collector.collect();
+        let choices = collector.finish();
+        self.choices[class.index()] = Some(choices);
+    }
+
+    /// What changes when a group goes from idle to active with the best choice of each machine.
+    fn composite(&mut self, group: usize) -> Vector {
+        let of = &self.problem.groups[group];
+        let mut sums = BTreeMap::<Dim, i64>::new();
+        let mut add = |vector: &[(Dim, i64)], times: i64| {
+            for &(dim, amount) in vector {
+                *sums.entry(dim).or_default() += amount * times;
+            }
+        };
+        add(self.problem.terms(of.active), 1);
+        add(self.problem.terms(of.idle), -1);
+        for &(class, count) in &of.members {
+            let idle = self.problem.terms(self.problem.classes[class.index()].idle);
+            let best = self.best_path(class);
+            if let Some(path) = best {
+                let count = i64::from(count);
+                add(idle, -count);
+                add(self.problem.terms(self.problem.classes[class.index()].active), count);
+                for number in path {
+                    add(self.problem.terms(self.problem.arc(class, number).effect), count);
+                }
+            }
+        }
+        let (level, levels) = (self.level, self.problem.levels);
+        sums.into_iter()
+            .filter(|&(dim, amount)| amount != 0 && (dim.index() <= level || dim.index() >= levels))
+            .collect()
+    }
+
+    /// The best path of a class, or `None` when idling is at least as good.
+    fn best_path(&self, class: ClassId) -> Option<Vec<u16>> {
+        let value = self.values[class.index()];
+        (value.active > value.idle).then(|| {
+            let mut scratch = Scratch::default();
+            self.pricing.distances(&self.problem.classes[class.index()], &mut scratch);
+            self.pricing.best_path(class, &scratch)
+        })
+    }
+
+    fn program(
+        mut self,
+        bundles: BTreeMap<Vec<Vector>, Bundle>,
+        open: BTreeMap<Vector, Vec<(GroupId, u32)>>,
+    ) -> Option<Solution> {
+        let mut builder = Remaining::new(&self);
+        let mut order: Vec<(&Vec<Vector>, &Bundle)> =
+            bundles.iter().filter(|(relative, _)| !relative.is_empty()).collect();
+        order.sort_by_key(|(relative, bundle)| (std::cmp::Reverse(bundle.machines), relative.len()));
+        let mut columns: BTreeMap<&Vec<Vector>, usize> = BTreeMap::new();
+        for (relative, bundle) in order {
+            if builder.program.size() + relative.len() > COLUMNS {
+                continue;
+            }
+            let first = builder.program.size();
+            for vector in relative {
+                builder.column(bundle.machines, vector);
+            }
+            if relative.len() > 1 {
+                builder.limits.push(((first..first + relative.len()).collect(), bundle.machines));
+            }
+            columns.insert(relative, first);
+        }
+        let mut open_columns = Vec::new();
+        for (vector, groups) in &open {
+            let count = groups.iter().map(|&(_, copies)| i64::from(copies)).sum();
+            open_columns.push(builder.column(count, vector));
+        }
+        let mut vars = Vec::new();
+        for var in &self.problem.vars {
+            let value = self.pricing.effect(var.effect);
+            let terms: Vector = self.problem.terms(var.effect).to_vec();
+            if value > self.slack {
+                for &(dim, amount) in &terms {
+                    self.base[dim.index()] += amount * var.upper;
+                }
+                vars.push(Err(var.upper));
+            } else if value < -self.slack || var.upper == 0 {
+                vars.push(Err(0));
+            } else {
+                vars.push(Ok(builder.column(var.upper, &terms)));
+            }
+        }
+        let program = builder.finish(&self);
+        let Answer::Values(values, _) = program.solve(NODES) else { return None };
+        let vars = vars.into_iter().map(|var| var.map_or_else(|value| value, |column| values[column])).collect();
+        let mut used: Vec<Vec<(usize, Vec<u16>, u32)>> = vec![Vec::new(); self.problem.groups.len()];
+        for (relative, bundle) in &bundles {
+            let counts: Vec<i64> = match columns.get(relative) {
+                Some(&first) => values[first..first + relative.len()].to_vec(),
+                None => vec![0; relative.len()],
+            };
+            self.place(bundle, &counts, &mut used)?;
+        }
+        for (groups, &column) in open.values().zip(&open_columns) {
+            let mut left = values[column];
+            for &(group, copies) in groups {
+                let take = left.min(i64::from(copies)) as u32;
+                left -= i64::from(take);
+                self.activate(group, take, &mut used);
+            }
+        }
+        let mut active = Vec::new();
+        for (position, paths) in used.into_iter().enumerate() {
+            spread(self.problem, GroupId(position as u32), paths, &mut active);
+        }
+        Some(Solution { active, vars })
+    }
+
+    /// Hands the chosen numbers of a bundle's choices to its machines; the rest take the first choice.
+    fn place(&self, bundle: &Bundle, counts: &[i64], used: &mut [Vec<(usize, Vec<u16>, u32)>]) -> Option<()> {
+        let first = bundle.machines - counts.iter().sum::<i64>();
+        let mut left: Vec<i64> = std::iter::once(first).chain(counts.iter().copied()).collect();
+        let mut choice = 0;
+        for &(group, member, class, machines) in &bundle.places {
+            let choices = self.choices[class.index()].as_ref()?;
+            let mut room = machines;
+            while room > 0 {
+                while left.get(choice).is_some_and(|&left| left <= 0) {
+                    choice += 1;
+                }
+                let take = (*left.get(choice)?).min(room);
+                left[choice] -= take;
+                room -= take;
+                if let Some(path) = &choices[choice].path {
+                    used[group.index()].push((member, path.clone(), take as u32));
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn activate(&self, group: GroupId, copies: u32, used: &mut [Vec<(usize, Vec<u16>, u32)>]) {
+        if copies == 0 {
+            return;
+        }
+        for (member, &(class, count)) in self.problem.groups[group.index()].members.iter().enumerate() {
+            if let Some(path) = self.best_path(class) {
+                used[group.index()].push((member, path, count * copies));
+            }
+        }
+    }
+}
+
+/// The remaining program under construction.
+struct Remaining {
+    program: Program,
+    sums: Vec<Vec<(usize, f64)>>,
+    limits: Vec<(Vec<usize>, i64)>,
+    objective: usize,
+}
+
+impl Remaining {
+    fn new(rounding: &Rounding<'_>) -> Self {
+        Self {
+            program: Program::default(),
+            sums: vec![Vec::new(); rounding.problem.dims()],
+            limits: Vec::new(),
+            objective: rounding.level,
+        }
+    }
+
+    fn column(&mut self, upper: i64, vector: &[(Dim, i64)]) -> usize {
+        let objective = vector.iter().find(|(dim, _)| dim.index() == self.objective).map_or(0, |&(_, amount)| amount);
+        let column = self.program.var(upper, objective as f64);
+        for &(dim, amount) in vector {
+            self.sums[dim.index()].push((column, amount as f64));
+        }
+        column
+    }
+
+    fn finish(mut self, rounding: &Rounding<'_>) -> Program {
+        for (columns, most) in self.limits {
+            self.program.row(columns.into_iter().map(|column| (column, 1.0)).collect(), None, Some(most));
+        }
+        for (dim, terms) in self.sums.into_iter().enumerate() {
+            let (lower, upper) = if dim == rounding.level {
+                (Some(rounding.bound), None)
+            } else if dim < rounding.problem.levels {
+                (rounding.fixed.get(dim).copied(), None)
+            } else {
+                let row = rounding.problem.bounds(dim);
+                (row.lower, row.upper)
+            };
+            if lower.is_some() || upper.is_some() {
+                let base = rounding.base[dim];
+                self.program.row(terms, lower.map(|bound| bound - base), upper.map(|bound| bound - base));
+            }
+        }
+        self.program
+    }
+}
+
+/// Collects the choices of one class whose reduced cost is within the slack.
+struct Collector<'a, 'b> {
+    rounding: &'a Rounding<'b>,
+    class: ClassId,
+    to_sink: Vec<i64>,
+    arcs: Vec<(u16, crate::Arc)>,
+    starts: Vec<usize>,
+    found: Vec<Choice>,
+    paths: u32,
+}
+
+impl<'a, 'b> Collector<'a, 'b> {
+    fn new(rounding: &'a Rounding<'b>, class: ClassId) -> Self {
+        let of = &rounding.problem.classes[class.index()];
+        let nodes = usize::from(rounding.problem.templates[of.template.index()].nodes);
+        let mut arcs: Vec<_> = rounding.problem.arcs(of).collect();
+        arcs.sort_by_key(|&(number, arc)| (arc.from, number));
+        let starts = (0..=nodes).map(|node| arcs.partition_point(|(_, arc)| usize::from(arc.from) < node)).collect();
+        let mut to_sink = vec![i64::MIN / 4; nodes];
+        to_sink[nodes - 1] = 0;
+        for &(_, arc) in arcs.iter().rev() {
+            let value = rounding.pricing.effect(arc.effect) + to_sink[usize::from(arc.to)];
+            let here = &mut to_sink[usize::from(arc.from)];
+            *here = (*here).max(value);
+        }
+        Self { rounding, class, to_sink, arcs, starts, found: Vec::new(), paths: 0 }
+    }
+
+    fn collect(&mut self) {
+        let value = self.rounding.values[self.class.index()];
+        let best = value.active.max(value.idle);
+        let of = &self.rounding.problem.classes[self.class.index()];
+        if best - value.idle <= self.rounding.slack {
+            let terms = self.rounding.problem.terms(of.idle).to_vec();
+            self.record(terms, None);
+        }
+        let slack = self.rounding.slack - (best - value.active);
+        if slack >= 0 {
+            self.walk(0, slack, &mut Vec::new());
+        }
+    }
+
+    fn walk(&mut self, node: u16, slack: i64, path: &mut Vec<u16>) {
+        if self.paths >= PATHS {
+            return;
+        }
+        if usize::from(node) + 1 == self.to_sink.len() {
+            self.paths += 1;
+            let problem = self.rounding.problem;
+            let mut terms = problem.terms(problem.classes[self.class.index()].active).to_vec();
+            for &number in path.iter() {
+                terms.extend_from_slice(problem.terms(problem.arc(self.class, number).effect));
+            }
+            self.record(terms, Some(path.clone()));
+            return;
+        }
+        for position in self.starts[usize::from(node)]..self.starts[usize::from(node) + 1] {
+            let (number, arc) = self.arcs[position];
+            let through = self.rounding.pricing.effect(arc.effect) + self.to_sink[usize::from(arc.to)];
+            let cost = self.to_sink[usize::from(node)] - through;
+            if cost <= slack {
+                path.push(number);
+                self.walk(arc.to, slack - cost, path);
+                path.pop();
+            }
+        }
+    }
+
+    /// Keeps a choice, unless one with the same vector is at least as good on the later levels.
+    fn record(&mut self, terms: Vector, path: Option<Vec<u16>>) {
+        let (level, levels) = (self.rounding.level, self.rounding.problem.levels);
+        let mut later = vec![0; levels.saturating_sub(level + 1)];
+        let mut sums = BTreeMap::<Dim, i64>::new();
+        for (dim, amount) in terms {
+            if dim.index() <= level || dim.index() >= levels {
+                *sums.entry(dim).or_default() += amount;
+            } else {
+                later[dim.index() - level - 1] += amount;
+            }
+        }
+        let vector: Vector = sums.into_iter().filter(|&(_, amount)| amount != 0).collect();
+        if let Some(known) = self.found.iter_mut().find(|choice| choice.vector == vector) {
+            if known.later < later {
+                *known = Choice { vector, later, path };
+            }
+        } else if self.found.len() < OPTIONS {
+            self.found.push(Choice { vector, later, path });
+        }
+    }
+
+    fn finish(mut self) -> Vec<Choice> {
+        self.found.sort_by(|a, b| a.vector.cmp(&b.vector));
+        self.found
+    }
+}
+
+fn subtract(vector: &[(Dim, i64)], other: &[(Dim, i64)]) -> Vector {
+    let mut sums: BTreeMap<Dim, i64> = vector.iter().copied().collect();
+    for &(dim, amount) in other {
+        *sums.entry(dim).or_default() -= amount;
+    }
+    sums.into_iter().filter(|&(_, amount)| amount != 0).collect()
+}

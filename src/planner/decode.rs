@@ -1,0 +1,316 @@
+//! Reads the solver's answer back: which instances go, stay and come, and the plan document that says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use retile_solver::{Outcome, Status as Proof};
+
+use crate::model::{Gpu, GpuId, NodeId, Occupancy, Placement, PlanningInput, PodId, ResourceId};
+use crate::plan::{
+    Eviction, FORMAT_VERSION, GpuChange, LEVEL_NAMES, Level, NodePlan, Optimality, Plan, PlannedInstance, ServedBy,
+    ServedPod, Status, Summary, Tier,
+};
+
+use super::assign::Landings;
+use super::encode::Encoding;
+use super::machines::{GpuPart, Piece, difference, uniform_cuts};
+use super::report;
+use super::scope::Scope;
+
+/// New layout of one GPU.
+#[derive(Debug, Clone, Default)]
+pub(super) struct GpuOutcome {
+    /// Positions of destroyed instances.
+    pub(super) destroyed: Vec<usize>,
+    /// Placements created.
+    pub(super) created: Vec<Placement>,
+}
+
+/// All changes of a plan.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) gpus: BTreeMap<GpuId, GpuOutcome>,
+    pub(super) touched_nodes: BTreeSet<NodeId>,
+    pub(super) evicted: BTreeSet<PodId>,
+    /// Evicted pods by the node that they leave.
+    pub(super) leaving: BTreeMap<NodeId, Vec<PodId>>,
+}
+
+impl Changes {
+    /// Units of each resource that are free on a node after the change.
+    pub(super) fn supply(&self, scope: &Scope<'_>, node: NodeId) -> BTreeMap<ResourceId, i64> {
+        let input = scope.input;
+        let mut supply = BTreeMap::new();
+        for position in input.nodes()[node.index()].gpus.clone() {
+            let gpu = &input.gpus()[position];
+            let change = self.gpus.get(&GpuId::new(position));
+            for (slot, instance) in gpu.instances.iter().enumerate() {
+                let Some(offer) = gpu.offer(instance.placement.profile()) else { continue };
+                if change.is_some_and(|change| change.destroyed.contains(&slot)) {
+                    continue;
+                }
+                let mut units = i64::from(gpu.free_replicas(instance));
+                if let Occupancy::Busy(pods) = &instance.occupancy {
+                    units += pods.iter().filter(|pod| self.evicted.contains(pod)).count() as i64;
+                }
+                *supply.entry(offer.resource).or_default() += units;
+            }
+            for placement in change.into_iter().flat_map(|change| &change.created) {
+                if let Some(offer) = gpu.offer(placement.profile()) {
+                    *supply.entry(offer.resource).or_default() += i64::from(offer.replicas);
+                }
+            }
+        }
+        supply
+    }
+}
+
+/// Reads the changes off the solver's answer.
+pub(super) fn changes(scope: &Scope<'_>, encoding: &Encoding, outcome: &Outcome) -> Changes {
+    let input = scope.input;
+    let mut changes = Changes::default();
+    let mut used = vec![0usize; encoding.groups.len()];
+    let index: BTreeMap<_, _> = encoding.groups.iter().enumerate().map(|(position, (id, _))| (*id, position)).collect();
+    for active in &outcome.solution.active {
+        let group = index[&active.group];
+        let node = &encoding.groups[group].1[used[group]];
+        used[group] += 1;
+        let mut next = vec![0usize; node.members.len()];
+        for (member, path, count) in &active.paths {
+            for _ in 0..*count {
+                let part = &node.members[*member][next[*member]];
+                next[*member] += 1;
+                apply(input, part, path, &mut changes);
+            }
+        }
+    }
+    changes.gpus.retain(|_, change| !change.destroyed.is_empty() || !change.created.is_empty());
+    for (&id, change) in &changes.gpus {
+        let gpu = &input.gpus()[id.index()];
+        changes.touched_nodes.insert(gpu.node);
+        for &slot in &change.destroyed {
+            if let Occupancy::Busy(pods) = &gpu.instances[slot].occupancy {
+                changes.evicted.extend(pods.iter().copied());
+            }
+        }
+    }
+    for &pod in &changes.evicted {
+        changes.leaving.entry(input.running()[pod.index()].node).or_default().push(pod);
+    }
+    changes
+}
+
+fn apply(input: &PlanningInput, part: &GpuPart, path: &[u16], changes: &mut Changes) {
+    let piece = |number: u16| {
+        let number = usize::from(number);
+        part.pieces.get(number).copied().unwrap_or_else(|| part.own[number - part.pieces.len()])
+    };
+    let gpu = &input.gpus()[part.gpu.index()];
+    let mut kept = BTreeSet::new();
+    let mut created = Vec::new();
+    for &number in path {
+        match piece(number) {
+            Piece::Empty | Piece::Fixed => {}
+            Piece::Create(placement) => created.push(placement),
+            Piece::Keep(slot) => {
+                kept.insert(slot);
+            }
+            Piece::Uniform(profile) => {
+                let range = input.nodes()[gpu.node.index()].gpus.clone();
+                let gpus = &input.gpus()[range.clone()];
+                for (position, cut) in range.zip(uniform_cuts(gpus, profile).into_iter().flatten()) {
+                    let (destroyed, created) = difference(&input.gpus()[position], &cut);
+                    changes.gpus.insert(GpuId::new(position), GpuOutcome { destroyed, created });
+                }
+                return;
+            }
+        }
+    }
+    let stays = |slot: &usize| kept.contains(slot) || part.own.iter().all(|piece| *piece != Piece::Keep(*slot));
+    let destroyed = (0..gpu.instances.len()).filter(|slot| !stays(slot)).collect();
+    changes.gpus.insert(part.gpu, GpuOutcome { destroyed, created });
+}
+
+/// A solved problem on its way to a document.
+pub(super) struct Found<'a> {
+    input: &'a PlanningInput,
+    changes: Changes,
+    landings: Landings,
+    optimality: Optimality,
+}
+
+impl<'a> Found<'a> {
+    pub(super) fn new(
+        scope: &Scope<'a>,
+        encoding: &Encoding,
+        outcome: &Outcome,
+        changes: Changes,
+        landings: Landings,
+    ) -> Self {
+        Self { input: scope.input, changes, landings, optimality: optimality(scope, encoding, outcome) }
+    }
+
+    /// Served weight over all priorities.
+    pub(super) fn served_weight(&self) -> i64 {
+        self.optimality.levels.first().map_or(0, |level| level.value)
+    }
+
+    /// Writes the document.
+    pub(super) fn into_plan(self, scope: &Scope<'_>) -> Plan {
+        let input = self.input;
+        let nodes = self.nodes();
+        let served = self.served();
+        let unserved = report::unserved(scope, &self.landings, &self.changes);
+        let count =
+            |of: fn(&GpuChange) -> usize| nodes.iter().flat_map(|node| &node.gpus).map(of).sum::<usize>() as u64;
+        let summary = Summary {
+            pending_pods: (input.pending().len() + input.unplannable().len()) as u64,
+            served_pods: served.len() as u64,
+            evicted_pods: self.changes.evicted.len() as u64,
+            nodes_changed: nodes.len() as u64,
+            gpus_changed: self.changes.gpus.len() as u64,
+            instances_destroyed: count(|gpu| gpu.destroy.len()),
+            instances_created: count(|gpu| gpu.create.len()),
+            placements_assumed: input.placements_assumed(),
+        };
+        let notes = report::notes(input, &summary);
+        Plan {
+            format_version: FORMAT_VERSION,
+            producer: concat!("retile ", env!("CARGO_PKG_VERSION")).to_owned(),
+            input_fingerprint: crate::plan::fingerprint(input),
+            parent: None,
+            disruption: scope.level.as_flag().to_owned(),
+            optimality: self.optimality,
+            summary,
+            nodes,
+            served,
+            unserved,
+            notes,
+        }
+    }
+
+    fn nodes(&self) -> Vec<NodePlan> {
+        let mut nodes = Vec::new();
+        for &node in &self.changes.touched_nodes {
+            let of = &self.input.nodes()[node.index()];
+            let gpus = of
+                .gpus
+                .clone()
+                .filter_map(|position| {
+                    let change = self.changes.gpus.get(&GpuId::new(position))?;
+                    Some(self.gpu_change(&self.input.gpus()[position], change))
+                })
+                .collect();
+            let evict = self.changes.leaving.get(&node).into_iter().flatten().map(|&pod| self.eviction(pod)).collect();
+            nodes.push(NodePlan { name: of.name.clone(), gpus, evict });
+        }
+        nodes
+    }
+
+    fn eviction(&self, pod: PodId) -> Eviction {
+        let of = &self.input.running()[pod.index()];
+        let place = self.landings.moved.get(&pod).copied().flatten();
+        Eviction {
+            pod: of.pod.to_string(),
+            uid: of.pod.uid.clone(),
+            placed_on: place.map(|node| self.input.nodes()[node.index()].name.clone()),
+        }
+    }
+
+    fn gpu_change(&self, gpu: &Gpu, change: &GpuOutcome) -> GpuChange {
+        let show = |placement: Placement, pods: Vec<String>| PlannedInstance {
+            start: placement.start(),
+            size: placement.size(),
+            profile: gpu.geometry.profile(placement.profile()).name.clone(),
+            pods,
+        };
+        let holders = |slot: usize, all: bool| match &gpu.instances[slot].occupancy {
+            Occupancy::Busy(pods) => pods
+                .iter()
+                .filter(|pod| all || !self.changes.evicted.contains(pod))
+                .map(|pod| self.input.running()[pod.index()].pod.to_string())
+                .collect(),
+            Occupancy::Free | Occupancy::Unknown => Vec::new(),
+        };
+        let slots = 0..gpu.instances.len();
+        let before = slots.clone().map(|slot| show(gpu.instances[slot].placement, holders(slot, true))).collect();
+        let destroy =
+            change.destroyed.iter().map(|&slot| show(gpu.instances[slot].placement, holders(slot, true))).collect();
+        let mut create: Vec<PlannedInstance> =
+            change.created.iter().map(|&placement| show(placement, Vec::new())).collect();
+        create.sort();
+        let mut after: Vec<PlannedInstance> = slots
+            .filter(|slot| !change.destroyed.contains(slot))
+            .map(|slot| show(gpu.instances[slot].placement, holders(slot, false)))
+            .chain(create.iter().cloned())
+            .collect();
+        after.sort();
+        GpuChange {
+            index: gpu.index,
+            uuid: gpu.uuid.clone(),
+            model: gpu.product.clone(),
+            before,
+            after,
+            destroy,
+            create,
+        }
+    }
+
+    fn served(&self) -> Vec<ServedPod> {
+        self.landings
+            .served
+            .iter()
+            .map(|(&position, node)| {
+                let pod = &self.input.pending()[position].pod;
+                ServedPod {
+                    pod: pod.to_string(),
+                    uid: pod.uid.clone(),
+                    node: self.input.nodes()[node.index()].name.clone(),
+                    by: if self.changes.touched_nodes.contains(node) || self.changes.leaving.contains_key(node) {
+                        ServedBy::Change
+                    } else {
+                        ServedBy::Existing
+                    },
+                }
+            })
+            .collect()
+    }
+}
+
+/// Translates the solver's levels into those of the document.
+fn optimality(scope: &Scope<'_>, encoding: &Encoding, outcome: &Outcome) -> Optimality {
+    let at = |level: usize, sign: i64| {
+        let found = outcome.levels[level];
+        let offset = encoding.offsets[level];
+        (sign * (found.value + offset), sign * (found.bound + offset))
+    };
+    let mut settled = true;
+    let mut tiers = Vec::new();
+    for tier in &encoding.levels.tiers {
+        settled &= tier.displaced.is_none_or(|level| outcome.levels[level].value == outcome.levels[level].bound);
+        let (value, bound) = at(tier.served, 1);
+        // Without a proof for what comes first, only the sum of all that waits bounds what may be served.
+        let all: i64 = encoding
+            .table
+            .pending
+            .iter()
+            .filter(|(class, _)| class.priority == tier.priority)
+            .map(|(class, pods)| class.weight * pods.len() as i64)
+            .sum();
+        tiers.push(Tier { priority: tier.priority, value, bound: if settled { bound } else { all } });
+        settled &= value == bound;
+    }
+    let waiting: BTreeSet<i32> = scope.input.pending().iter().map(|pod| pod.priority).collect();
+    tiers.retain(|tier| waiting.contains(&tier.priority));
+    let mut levels = vec![Level {
+        name: LEVEL_NAMES[0].to_owned(),
+        value: tiers.iter().map(|tier| tier.value).sum(),
+        bound: tiers.iter().map(|tier| tier.bound).sum(),
+        tiers: if tiers.len() > 1 { tiers } else { Vec::new() },
+    }];
+    for (name, level, sign) in encoding.levels.rest() {
+        let (value, bound) = at(level, sign);
+        levels.push(Level { name: name.to_owned(), value, bound, tiers: Vec::new() });
+    }
+    let status = if outcome.status == Proof::Optimal { Status::Optimal } else { Status::Feasible };
+    Optimality { status, levels }
+}
