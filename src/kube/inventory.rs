@@ -12,8 +12,7 @@ use super::findings::Findings;
 use super::objects::{MigNode, Node, ReportedGpu, ReportedPod};
 use super::placement_inference::{Counts, InferenceError, infer};
 use super::resource_name::{GPU, GPU_SHARED};
-use crate::model::catalogue::Catalogue;
-use crate::model::{Geometry, Layout, MigStrategy, Placement, Reason};
+use crate::model::{Catalogue, Geometry, Layout, MigStrategy, Placement, Reason};
 
 /// More GPUs than any machine has; a count beyond is a mistake.
 const MAX_GPUS: u64 = 64;

@@ -38,6 +38,14 @@ pub(crate) fn is_device(name: &str) -> bool {
     name == GPU || name == GPU_SHARED || parse_resource(name).is_some()
 }
 
+/// Whether any container of a pod names such a device, whatever the amount.
+pub(crate) fn mentions_device(pod: &Pod) -> bool {
+    let containers = pod.spec.containers.iter().chain(&pod.spec.init_containers);
+    containers
+        .flat_map(|container| container.resources.limits.keys().chain(container.resources.requests.keys()))
+        .any(|name| is_device(name))
+}
+
 type Sums = BTreeMap<String, Quantity>;
 
 /// Counts what a pod asks for.

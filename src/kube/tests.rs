@@ -1,0 +1,4 @@
+//! Whole exports through the entrance.
+
+mod bad;
+mod shipped;
