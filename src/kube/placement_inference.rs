@@ -21,8 +21,8 @@ pub(crate) enum InferenceError {
     WorkLimit,
 }
 
-/// Steps after which the search gives up; ordinary nodes take fewer than a thousand.
-const WORK_LIMIT: u32 = 50_000;
+/// Cuts looked at before the search gives up; ordinary nodes take fewer than a hundred thousand.
+const WORK_LIMIT: u32 = 5_000_000;
 
 /// One way to cut a GPU: instances per profile (in the order of the counts asked for), and where they stand.
 struct Cut {
@@ -43,7 +43,7 @@ pub(crate) fn infer(geometry: &Geometry, gpus: usize, counts: &Counts) -> Result
     }
     let mut work = WORK_LIMIT;
     let cuts = all_cuts(geometry, &wanted, &mut work)?;
-    let mut search = Search { cuts: &cuts, failed: BTreeSet::new(), work };
+    let mut search = Search::new(geometry, &wanted, &cuts, work);
     let mut chosen = Vec::with_capacity(gpus);
     if search.fill(gpus, &mut rest, &mut chosen)? {
         Ok(chosen.into_iter().map(|cut| cuts[cut].placements.clone()).collect())
@@ -124,22 +124,41 @@ fn mask(placement: Placement) -> u64 {
 
 struct Search<'a> {
     cuts: &'a [Cut],
+    /// Per profile: units of the axis and compute slices of one instance.
+    sizes: Vec<(u64, u64)>,
+    /// Units and compute slices of one GPU.
+    room: (u64, u64),
+    /// Profiles from the largest to the smallest.
+    by_size: Vec<usize>,
     /// States (GPUs left, counts left) that have no answer.
     failed: BTreeSet<(usize, Vec<u32>)>,
     work: u32,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(geometry: &Geometry, wanted: &[(ProfileId, u32)], cuts: &'a [Cut], work: u32) -> Self {
+        let sizes: Vec<(u64, u64)> = wanted
+            .iter()
+            .map(|&(id, _)| geometry.profile(id))
+            .map(|profile| (u64::from(profile.size.unwrap_or(0)), u64::from(profile.compute_slices)))
+            .collect();
+        let most = geometry.profiles().iter().map(|profile| u64::from(profile.compute_slices)).max().unwrap_or(0);
+        let mut by_size: Vec<usize> = (0..wanted.len()).collect();
+        by_size.sort_by_key(|&position| (std::cmp::Reverse(sizes[position]), position));
+        Self { cuts, sizes, room: (u64::from(geometry.axis()), most), by_size, failed: BTreeSet::new(), work }
+    }
+
     fn fill(&mut self, gpus: usize, rest: &mut [u32], chosen: &mut Vec<usize>) -> Result<bool, InferenceError> {
-        if gpus == 0 {
-            return Ok(rest.iter().all(|&count| count == 0));
-        }
+        let Some(&largest) = self.by_size.iter().find(|&&position| rest[position] > 0) else {
+            // Nothing is left to place: the remaining GPUs stay empty, which is the first cut.
+            chosen.extend(std::iter::repeat_n(0, gpus));
+            return Ok(true);
+        };
         let state = (gpus, rest.to_vec());
-        if self.failed.contains(&state) {
+        if gpus == 0 || self.too_much(gpus, rest) || self.failed.contains(&state) {
             return Ok(false);
         }
-        for cut in self.by_likeness(gpus, rest) {
-            self.work = self.work.checked_sub(1).ok_or(InferenceError::WorkLimit)?;
+        for cut in self.by_likeness(gpus, rest, largest)? {
             let counts = &self.cuts[cut].counts;
             rest.iter_mut().zip(counts).for_each(|(rest, count)| *rest -= count);
             chosen.push(cut);
@@ -154,12 +173,24 @@ impl Search<'_> {
         Ok(false)
     }
 
+    /// Whether the rest has more units or compute slices than the GPUs together.
+    fn too_much(&self, gpus: usize, rest: &[u32]) -> bool {
+        let (units, compute) = rest.iter().zip(&self.sizes).fold((0, 0), |sum: (u64, u64), (&count, &(units, compute))| {
+            (sum.0 + u64::from(count) * units, sum.1 + u64::from(count) * compute)
+        });
+        units > gpus as u64 * self.room.0 || compute > gpus as u64 * self.room.1
+    }
+
     /// Cuts that leave no negative rest, those nearest to an even share of the rest first.
-    fn by_likeness(&self, gpus: usize, rest: &[u32]) -> Vec<usize> {
+    ///
+    /// Some GPU must hold the largest instance that is left, and GPUs are alike: so the next one does.
+    fn by_likeness(&mut self, gpus: usize, rest: &[u32], largest: usize) -> Result<Vec<usize>, InferenceError> {
+        self.work = self.work.checked_sub(self.cuts.len() as u32).ok_or(InferenceError::WorkLimit)?;
         let mut fitting: Vec<(u64, usize)> = self
             .cuts
             .iter()
             .enumerate()
+            .filter(|(_, cut)| cut.counts[largest] > 0)
             .filter(|(_, cut)| cut.counts.iter().zip(rest).all(|(count, rest)| count <= rest))
             .map(|(position, cut)| {
                 let distance = cut.counts.iter().zip(rest).map(|(&count, &rest)| {
@@ -170,7 +201,7 @@ impl Search<'_> {
             .collect();
         // At equal distance the fuller cut first: it leaves less for the GPUs after it.
         fitting.sort_by_key(|&(distance, position)| (distance, std::cmp::Reverse(position)));
-        fitting.into_iter().map(|(_, position)| position).collect()
+        Ok(fitting.into_iter().map(|(_, position)| position).collect())
     }
 }
 
@@ -213,6 +244,17 @@ mod tests {
         check(&board, 2, &[("7g.80gb", 2)]);
         check(&board, 3, &[("7g.80gb", 1), ("1g.10gb", 14)]);
         check(&board, 4, &[]);
+        check(&board, 3, &[("1g.10gb", 1)]);
+    }
+
+    #[test]
+    fn tight_counts_are_found() {
+        let h100 = board("NVIDIA H100 80GB HBM3");
+        let counts =
+            [("1g.10gb", 11), ("1g.20gb", 4), ("2g.20gb", 4), ("3g.40gb", 4), ("4g.40gb", 1), ("7g.80gb", 2)];
+        check(&h100, 8, &counts);
+        let a100 = board("NVIDIA A100-SXM4-80GB");
+        check(&a100, 16, &[("1g.10gb", 30), ("2g.20gb", 14), ("3g.40gb", 14), ("4g.40gb", 1), ("7g.80gb", 1)]);
     }
 
     #[test]

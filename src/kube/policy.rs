@@ -285,7 +285,7 @@ spec:
             ("evictionsPerCycle: 7", "evictionsPerCycle: -7", 8, "evictionsPerCycle"),
             ("gpuCoolDown: 0s", "gpuCoolDown: -1s", 9, "gpuCoolDown"),
             ("interval: 5m", "mode: Act", 6, "mode"),
-            ("  interval: 5m", "\tinterval: 5m", 6, ""),
+            ("  interval: 5m", "\tinterval: 5m", 5, "tab"),
         ] {
             let error = parse_policy(&FULL.replace(from, to)).expect_err(to);
             assert_eq!(error.place.map(|(line, _)| line), Some(line), "{to}: {error}");
