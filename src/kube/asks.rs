@@ -110,9 +110,8 @@ mod tests {
     use crate::kube::requests::effective;
 
     fn ask_of(limits: &str, selector: &str) -> Ask {
-        let json = format!(
-            r#"{{"spec":{{"nodeSelector":{selector},"containers":[{{"resources":{{"limits":{limits}}}}}]}}}}"#
-        );
+        let json =
+            format!(r#"{{"spec":{{"nodeSelector":{selector},"containers":[{{"resources":{{"limits":{limits}}}}}]}}}}"#);
         let pod: Pod = serde_json::from_str(&json).expect("a pod");
         ask(&pod, &effective(&pod).expect("well formed"))
     }
@@ -147,7 +146,9 @@ mod tests {
 
     #[test]
     fn malformed_names_are_said_to_be() {
-        for limits in [r#"{"nvidia.com/mig-1c.2g.20gb":1}"#, r#"{"nvidia.com/mig-":1}"#, r#"{"nvidia.com/MIG-1g.10gb":1}"#] {
+        for limits in
+            [r#"{"nvidia.com/mig-1c.2g.20gb":1}"#, r#"{"nvidia.com/mig-":1}"#, r#"{"nvidia.com/MIG-1g.10gb":1}"#]
+        {
             assert!(matches!(ask_of(limits, "{}"), Ask::Malformed(_)), "{limits}");
         }
         let selector = r#"{"nvidia.com/gpu.mig-partition-huge":"true"}"#;

@@ -83,10 +83,8 @@ pub(crate) fn assemble(
     };
     assembly.note_gaps(&drafts);
     assembly.add_budgets();
-    let named: Vec<Vec<Vec<Option<NamedOffer>>>> = drafts
-        .iter()
-        .map(|draft| draft.gpus.iter().map(|gpu| offers.of(draft, &gpu.geometry)).collect())
-        .collect();
+    let named: Vec<Vec<Vec<Option<NamedOffer>>>> =
+        drafts.iter().map(|draft| draft.gpus.iter().map(|gpu| offers.of(draft, &gpu.geometry)).collect()).collect();
     for (draft, named) in drafts.iter_mut().zip(&named) {
         let tenants = assembly.tenants(draft, &pods);
         let tenancy = Tenancy {
@@ -99,7 +97,8 @@ pub(crate) fn assemble(
         settle(draft, &tenancy, assembly.findings);
     }
     let nodes: BTreeMap<&str, &Node> = objects.nodes.iter().map(|node| (node.metadata.name.as_str(), node)).collect();
-    let candidates = drafts.iter().zip(&named).map(|(draft, named)| candidate(draft, named, nodes[draft.name.as_str()]));
+    let candidates =
+        drafts.iter().zip(&named).map(|(draft, named)| candidate(draft, named, nodes[draft.name.as_str()]));
     let mut eligibility = Eligibility::new(candidates.collect());
     let ids = assembly.add_running(&drafts, &pods, &mut eligibility);
     assembly.add_nodes(&drafts, &named, &nodes, &pods, &ids);
@@ -295,8 +294,7 @@ impl Assembly<'_> {
 
     fn add_budgets(&mut self) {
         for position in 0..self.budgets.len() {
-            let budget =
-                EvictionBudget { name: self.budgets.name(position), allowed: self.budgets.allowed(position) };
+            let budget = EvictionBudget { name: self.budgets.name(position), allowed: self.budgets.allowed(position) };
             let id = self.builder.budget(budget);
             self.budget_ids.push(id);
         }
@@ -345,7 +343,8 @@ impl Assembly<'_> {
             (Ask::Instances(wanted), MigStrategy::Mixed) => self.resolve(wanted).unwrap_or_default(),
             (Ask::Both, MigStrategy::Mixed) => {
                 let names = digest.requests.devices.iter();
-                let names = names.filter_map(|(name, &count)| Some((super::resource_name::parse_resource(name)?.ok()?, count)));
+                let names =
+                    names.filter_map(|(name, &count)| Some((super::resource_name::parse_resource(name)?.ok()?, count)));
                 let wanted = Wanted { instances: names.collect(), manner: Manner::Resource };
                 self.resolve(&wanted).unwrap_or_default()
             }
@@ -431,9 +430,11 @@ impl Assembly<'_> {
 
     fn demand(&mut self, wants: &[(String, u64)]) -> Demand {
         let builder = &mut self.builder;
-        Demand::new(wants.iter().map(|(resource, count)| {
-            (builder.resource(resource), u32::try_from(*count).unwrap_or(u32::MAX))
-        }))
+        Demand::new(
+            wants
+                .iter()
+                .map(|(resource, count)| (builder.resource(resource), u32::try_from(*count).unwrap_or(u32::MAX))),
+        )
     }
 
     fn forecast(&mut self, demand: &Demand) {
@@ -512,7 +513,8 @@ impl Assembly<'_> {
                 return self.refuse(
                     digest.id.clone(),
                     Reason::Unsatisfiable,
-                    "it asks for MIG instances and for whole GPUs, which no node offers together as planned here".to_owned(),
+                    "it asks for MIG instances and for whole GPUs, which no node offers together as planned here"
+                        .to_owned(),
                     "ask for either of them",
                 );
             }
@@ -617,7 +619,9 @@ fn model_gpu(gpu: &GpuDraft, offers: Arc<[Option<Offer>]>, ids: &BTreeMap<usize,
         occupancy: match &instance.holder {
             Holder::Free => Occupancy::Free,
             Holder::Unknown | Holder::Reported(_) => Occupancy::Unknown,
-            Holder::Pods(pods) => Occupancy::Busy(pods.iter().filter_map(|position| ids.get(position)).copied().collect()),
+            Holder::Pods(pods) => {
+                Occupancy::Busy(pods.iter().filter_map(|position| ids.get(position)).copied().collect())
+            }
         },
     });
     Gpu {

@@ -98,7 +98,8 @@ mod tests {
     #[test]
     fn a_pod_is_covered_in_its_namespace_only() {
         let all = budget(r#"{"metadata":{"name":"all","namespace":"a"},"spec":{"selector":{}}}"#);
-        let one = budget(r#"{"metadata":{"name":"x","namespace":"a"},"spec":{"selector":{"matchLabels":{"app":"x"}}}}"#);
+        let one =
+            budget(r#"{"metadata":{"name":"x","namespace":"a"},"spec":{"selector":{"matchLabels":{"app":"x"}}}}"#);
         let none = budget(r#"{"metadata":{"name":"none","namespace":"a"},"spec":{}}"#);
         let budgets = Budgets::new([&all, &one, &none], [("c", "broken")]);
         assert_eq!(budgets.cover(&pod("a", "y")), Cover::Plain(Some(0)));

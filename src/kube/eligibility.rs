@@ -187,7 +187,9 @@ impl<'a> Eligibility<'a> {
 fn excluded(candidate: &Candidate<'_>, rules: &Rules) -> Option<Exclusion> {
     let node = candidate.node;
     let served = match (&rules.manner, candidate.strategy) {
-        (Manner::Resource, MigStrategy::Mixed) | (Manner::Partition(_), MigStrategy::Mixed | MigStrategy::Single) => true,
+        (Manner::Resource, MigStrategy::Mixed) | (Manner::Partition(_), MigStrategy::Mixed | MigStrategy::Single) => {
+            true
+        }
         (Manner::Product(product), MigStrategy::Single) => {
             candidate.products.iter().any(|own| dashed(own) == dashed(product))
         }

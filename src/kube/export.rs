@@ -111,9 +111,10 @@ pub enum ReadError {
 /// # Errors
 /// The export as a whole or a policy cannot be read; see [`ReadError`].
 pub fn read(source: Source<'_>, options: &ReadOptions) -> Result<PlanningInput, ReadError> {
-    let given = options.policy.as_ref().map(|file| {
-        parse_policy(&file.text).map_err(|source| ReadError::Policy { origin: file.name.clone(), source })
-    });
+    let given = options
+        .policy
+        .as_ref()
+        .map(|file| parse_policy(&file.text).map_err(|source| ReadError::Policy { origin: file.name.clone(), source }));
     let given = given.transpose()?;
     let (origin, objects) = match source {
         Source::File(path) => (path.display().to_string(), read_file(path)?),
@@ -163,10 +164,10 @@ fn exported_policy(origin: &str, objects: &Objects) -> Result<Option<Policy>, Re
     let chosen = match objects.policies.as_slice() {
         [] => return Ok(None),
         [only] => only,
-        several => several.iter().find(|(name, _)| name == "default").ok_or_else(|| ReadError::Policies {
-            origin: origin.to_owned(),
-            count: several.len(),
-        })?,
+        several => several
+            .iter()
+            .find(|(name, _)| name == "default")
+            .ok_or_else(|| ReadError::Policies { origin: origin.to_owned(), count: several.len() })?,
     };
     let (name, text) = chosen;
     // The text was written anew from one line of values: its lines would mislead.

@@ -171,9 +171,9 @@ impl<'a> Inventory<'a> {
         let usable = read(&node.status.allocatable).unwrap_or(capacity);
         let shared = node.status.capacity.contains_key(GPU_SHARED);
         let instances = u32::try_from(instances).map_err(|_| format!("{instances} instances"))?;
-        let advertised =
-            BTreeMap::from([(profile.to_owned(), Advertised { instances, usable, replicas, shared })]);
-        let layouts = self.layouts(&geometry, (u64::from(instances) / per_gpu) as usize, Counts::from([(id, instances)]))?;
+        let advertised = BTreeMap::from([(profile.to_owned(), Advertised { instances, usable, replicas, shared })]);
+        let layouts =
+            self.layouts(&geometry, (u64::from(instances) / per_gpu) as usize, Counts::from([(id, instances)]))?;
         Ok(Some(inferred_draft(node, MigStrategy::Single, &geometry, layouts, advertised)))
     }
 
@@ -181,12 +181,7 @@ impl<'a> Inventory<'a> {
         self.catalogue.find_by_product(product, memory_mib).map(Arc::clone).map_err(|error| error.to_string())
     }
 
-    fn layouts(
-        &mut self,
-        geometry: &Geometry,
-        gpus: usize,
-        counts: Counts,
-    ) -> Result<Vec<Vec<Placement>>, String> {
+    fn layouts(&mut self, geometry: &Geometry, gpus: usize, counts: Counts) -> Result<Vec<Vec<Placement>>, String> {
         let key = (geometry.board().key.clone(), gpus, counts);
         let result = self.inferred.entry(key).or_insert_with_key(|(_, gpus, counts)| infer(geometry, *gpus, counts));
         result.clone().map_err(|error| match error {
@@ -250,8 +245,8 @@ impl<'a> Inventory<'a> {
     }
 
     fn reported_gpu(&self, node: &Node, gpu: &ReportedGpu) -> Result<Option<GpuDraft>, String> {
-        let enabled = gpu.mig_mode.0.eq_ignore_ascii_case("enabled")
-            || gpu.mig_mode.0.is_empty() && !gpu.instances.is_empty();
+        let enabled =
+            gpu.mig_mode.0.eq_ignore_ascii_case("enabled") || gpu.mig_mode.0.is_empty() && !gpu.instances.is_empty();
         if !enabled {
             return Ok(None);
         }
@@ -265,7 +260,10 @@ impl<'a> Inventory<'a> {
             let placement = geometry.place(profile, reported.start).map_err(|error| error.to_string())?;
             if reported.size.is_some_and(|size| size != placement.size()) {
                 let size = reported.size.unwrap_or_default();
-                return Err(format!("{} has size {size} there, which the board's table denies", geometry.show(placement)));
+                return Err(format!(
+                    "{} has size {size} there, which the board's table denies",
+                    geometry.show(placement)
+                ));
             }
             let holder = match reported.occupancy.0.to_ascii_lowercase().as_str() {
                 "free" if reported.pods.is_empty() => Holder::Free,
@@ -276,7 +274,8 @@ impl<'a> Inventory<'a> {
         }
         instances.sort_by_key(|instance| instance.placement.start());
         let placements = instances.iter().map(|instance| instance.placement).collect();
-        Layout::try_new(&geometry, placements).map_err(|error| format!("its instances are no legal layout: {error}"))?;
+        Layout::try_new(&geometry, placements)
+            .map_err(|error| format!("its instances are no legal layout: {error}"))?;
         let pending = &gpu.pending_mig_mode.0;
         let frozen = (!pending.is_empty() && !pending.eq_ignore_ascii_case("enabled"))
             .then(|| (Reason::PolicyForbids, "its MIG mode changes at the next reset".to_owned()));

@@ -49,7 +49,9 @@ pub(crate) fn movability(
         return never(kind, Reason::PolicyForbids, detail);
     }
     match kind {
-        ControllerKind::None => return never(kind, Reason::PolicyForbids, "no controller would make it again".to_owned()),
+        ControllerKind::None => {
+            return never(kind, Reason::PolicyForbids, "no controller would make it again".to_owned());
+        }
         ControllerKind::DaemonSet => {
             return never(kind, Reason::PolicyForbids, "it belongs to a DaemonSet, so to its node".to_owned());
         }
@@ -115,9 +117,10 @@ fn protects(value: &str, pod: &Pod, now: i64) -> bool {
 }
 
 fn has_local_data(pod: &Pod) -> bool {
-    pod.spec.volumes.iter().any(|volume| {
-        volume.host_path.is_some() || volume.empty_dir.as_ref().is_some_and(|dir| dir.medium != "Memory")
-    })
+    pod.spec
+        .volumes
+        .iter()
+        .any(|volume| volume.host_path.is_some() || volume.empty_dir.as_ref().is_some_and(|dir| dir.medium != "Memory"))
 }
 
 #[cfg(test)]
@@ -155,9 +158,8 @@ mod tests {
         let two = r#"{"metadata":{"ownerReferences":[{"kind":"ReplicaSet","controller":true},{"kind":"Job","controller":true}]}}"#;
         assert!(is_protected(two));
         let owners = r#"{"kind":"ConfigMap"},"#.repeat(300);
-        let many = format!(
-            r#"{{"metadata":{{"ownerReferences":[{owners}{{"kind":"ReplicaSet","controller":true}}]}}}}"#
-        );
+        let many =
+            format!(r#"{{"metadata":{{"ownerReferences":[{owners}{{"kind":"ReplicaSet","controller":true}}]}}}}"#);
         assert_eq!(judge(&many), Movability::From(DisruptionLevel::Balanced));
     }
 

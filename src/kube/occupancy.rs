@@ -135,9 +135,9 @@ fn match_reported(draft: &mut NodeDraft, tenancy: &Tenancy<'_>, findings: &mut F
             let Holder::Reported(pods) = &gpu.instances[slot].holder else { continue };
             let mut found = Vec::new();
             for pod in pods {
-                let tenant = by_name.get(&(pod.namespace.as_str(), pod.name.as_str())).filter(|tenant| {
-                    pod.uid.is_empty() || tenant.pod.uid.is_empty() || pod.uid == tenant.pod.uid
-                });
+                let tenant = by_name
+                    .get(&(pod.namespace.as_str(), pod.name.as_str()))
+                    .filter(|tenant| pod.uid.is_empty() || tenant.pod.uid.is_empty() || pod.uid == tenant.pod.uid);
                 match tenant {
                     Some(tenant) => found.push(tenant.position),
                     None => findings.mig_node(

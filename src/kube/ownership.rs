@@ -166,7 +166,8 @@ mod tests {
             r#"{"spec":{"taints":[{"key":"retile.dev/repartitioning","value":"other","effect":"NoSchedule"}]}}"#
                 .to_owned(),
             r#"{"status":{"capacity":{"mig.das.com/mig-1g.5gb":"7"}}}"#.to_owned(),
-            r#"{"metadata":{"labels":{"nvidia.com/mig.config":"x","nvidia.com/mig.config.state":"pending"}}}"#.to_owned(),
+            r#"{"metadata":{"labels":{"nvidia.com/mig.config":"x","nvidia.com/mig.config.state":"pending"}}}"#
+                .to_owned(),
         ] {
             assert_eq!(frozen(&json, false), Some(Reason::PolicyForbids), "{json}");
         }
@@ -181,7 +182,10 @@ mod tests {
         assert_eq!(frozen("{}", false), None);
         assert_eq!(frozen("{}", true), Some(Reason::PolicyForbids));
         assert_eq!(frozen(r#"{"metadata":{"labels":{"retile.dev/managed":"true"}}}"#, true), None);
-        assert_eq!(frozen(r#"{"metadata":{"labels":{"retile.dev/managed":"True"}}}"#, true), Some(Reason::PolicyForbids));
+        assert_eq!(
+            frozen(r#"{"metadata":{"labels":{"retile.dev/managed":"True"}}}"#, true),
+            Some(Reason::PolicyForbids)
+        );
     }
 
     #[test]
@@ -190,7 +194,10 @@ mod tests {
             "nvidia.com/mig.config.state":"success"}}}"#;
         assert_eq!(frozen(owned, false), None);
         assert_eq!(frozen(owned, true), Some(Reason::PolicyForbids));
-        let handed_over = owned.replace("\"nvidia.com/mig.config\"", "\"nvidia.com/gpu.deploy.mig-manager\":\"false\",\"nvidia.com/mig.config\"");
+        let handed_over = owned.replace(
+            "\"nvidia.com/mig.config\"",
+            "\"nvidia.com/gpu.deploy.mig-manager\":\"false\",\"nvidia.com/mig.config\"",
+        );
         assert_eq!(frozen(&handed_over, true), None);
     }
 }

@@ -32,7 +32,8 @@ struct Cut {
 
 /// Finds one layout per GPU.
 pub(crate) fn infer(geometry: &Geometry, gpus: usize, counts: &Counts) -> Result<Vec<Vec<Placement>>, InferenceError> {
-    let wanted: Vec<(ProfileId, u32)> = counts.iter().map(|(&id, &count)| (id, count)).filter(|&(_, n)| n > 0).collect();
+    let wanted: Vec<(ProfileId, u32)> =
+        counts.iter().map(|(&id, &count)| (id, count)).filter(|&(_, n)| n > 0).collect();
     let mut rest: Vec<u32> = wanted.iter().map(|&(_, count)| count).collect();
     if rest.is_empty() {
         return Ok(vec![Vec::new(); gpus]);
@@ -175,9 +176,10 @@ impl<'a> Search<'a> {
 
     /// Whether the rest has more units or compute slices than the GPUs together.
     fn too_much(&self, gpus: usize, rest: &[u32]) -> bool {
-        let (units, compute) = rest.iter().zip(&self.sizes).fold((0, 0), |sum: (u64, u64), (&count, &(units, compute))| {
-            (sum.0 + u64::from(count) * units, sum.1 + u64::from(count) * compute)
-        });
+        let (units, compute) =
+            rest.iter().zip(&self.sizes).fold((0, 0), |sum: (u64, u64), (&count, &(units, compute))| {
+                (sum.0 + u64::from(count) * units, sum.1 + u64::from(count) * compute)
+            });
         units > gpus as u64 * self.room.0 || compute > gpus as u64 * self.room.1
     }
 
@@ -193,9 +195,11 @@ impl<'a> Search<'a> {
             .filter(|(_, cut)| cut.counts[largest] > 0)
             .filter(|(_, cut)| cut.counts.iter().zip(rest).all(|(count, rest)| count <= rest))
             .map(|(position, cut)| {
-                let distance = cut.counts.iter().zip(rest).map(|(&count, &rest)| {
-                    (u64::from(count) * gpus as u64).abs_diff(u64::from(rest))
-                });
+                let distance = cut
+                    .counts
+                    .iter()
+                    .zip(rest)
+                    .map(|(&count, &rest)| (u64::from(count) * gpus as u64).abs_diff(u64::from(rest)));
                 (distance.sum(), position)
             })
             .collect();
@@ -250,8 +254,7 @@ mod tests {
     #[test]
     fn tight_counts_are_found() {
         let h100 = board("NVIDIA H100 80GB HBM3");
-        let counts =
-            [("1g.10gb", 11), ("1g.20gb", 4), ("2g.20gb", 4), ("3g.40gb", 4), ("4g.40gb", 1), ("7g.80gb", 2)];
+        let counts = [("1g.10gb", 11), ("1g.20gb", 4), ("2g.20gb", 4), ("3g.40gb", 4), ("4g.40gb", 1), ("7g.80gb", 2)];
         check(&h100, 8, &counts);
         let a100 = board("NVIDIA A100-SXM4-80GB");
         check(&a100, 16, &[("1g.10gb", 30), ("2g.20gb", 14), ("3g.40gb", 14), ("4g.40gb", 1), ("7g.80gb", 1)]);

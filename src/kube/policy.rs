@@ -7,8 +7,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
-use serde::de::{Deserializer, Error as _, IgnoredAny, Visitor};
-use serde::{Deserialize, Deserialize as _};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, Visitor};
 
 use super::stream::yaml_error;
 use super::time::parse_span;

@@ -69,7 +69,10 @@ mod tests {
         };
         assert_eq!(of("{}", r#"{"priority":3}"#), (3, true, false));
         assert_eq!(of("{}", r#"{"priorityClassName":"low"}"#), (-5, false, false));
-        assert_eq!(of("{}", r#"{"priorityClassName":"low","preemptionPolicy":"PreemptLowerPriority"}"#), (-5, true, false));
+        assert_eq!(
+            of("{}", r#"{"priorityClassName":"low","preemptionPolicy":"PreemptLowerPriority"}"#),
+            (-5, true, false)
+        );
         assert_eq!(of("{}", r#"{"priorityClassName":"unknown"}"#), (0, true, false));
         assert_eq!(of("{}", "{}"), (7, true, false));
         assert_eq!(of("{}", r#"{"priority":2147483647}"#), (1_000_000_000, true, true));

@@ -243,9 +243,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_quantity() {
-        for text in
-            ["", " ", "-", "+", ".", "1.2.3", "1e", "1ee3", "1 Gi", "1KiB", "k", "0x10", "NaN", "inf", "１", "1i", "--1"]
-        {
+        for text in [
+            "", " ", "-", "+", ".", "1.2.3", "1e", "1ee3", "1 Gi", "1KiB", "k", "0x10", "NaN", "inf", "１", "1i", "--1",
+        ] {
             assert!(Quantity::parse(text).is_err(), "{text:?} was read");
         }
     }

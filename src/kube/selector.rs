@@ -42,12 +42,14 @@ fn admits_term(term: &NodeSelectorTerm, node: &Meta) -> bool {
     if term.match_expressions.is_empty() && term.match_fields.is_empty() {
         return false;
     }
-    let labels = term.match_expressions.iter().all(|requirement| {
-        holds(requirement, node.label(&requirement.key)).unwrap_or(false)
-    });
-    let fields = term.match_fields.iter().all(|requirement| {
-        requirement.key == "metadata.name" && holds(requirement, Some(&node.name)).unwrap_or(false)
-    });
+    let labels = term
+        .match_expressions
+        .iter()
+        .all(|requirement| holds(requirement, node.label(&requirement.key)).unwrap_or(false));
+    let fields = term
+        .match_fields
+        .iter()
+        .all(|requirement| requirement.key == "metadata.name" && holds(requirement, Some(&node.name)).unwrap_or(false));
     labels && fields
 }
 

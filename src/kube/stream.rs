@@ -14,9 +14,7 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, Map
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::objects::{
-    DeviceClass, DisruptionBudget, MigNode, Node, Pod, PriorityClass, ResourceSlice, Stamps, Text,
-};
+use super::objects::{DeviceClass, DisruptionBudget, MigNode, Node, Pod, PriorityClass, ResourceSlice, Stamps, Text};
 
 /// Lists may stand in lists; nobody writes more levels than this.
 const MAX_LIST_DEPTH: u8 = 4;

@@ -110,9 +110,16 @@ mod tests {
 
     #[test]
     fn spans_are_those_of_go() {
-        for (text, seconds) in
-            [("0", 0), ("0s", 0), ("30s", 30), ("10m", 600), ("1h30m", 5400), ("1.5h", 5400), ("1500ms", 1), (".5m", 30)]
-        {
+        for (text, seconds) in [
+            ("0", 0),
+            ("0s", 0),
+            ("30s", 30),
+            ("10m", 600),
+            ("1h30m", 5400),
+            ("1.5h", 5400),
+            ("1500ms", 1),
+            (".5m", 30),
+        ] {
             assert_eq!(parse_span(text), Ok(seconds), "{text}");
         }
         for text in ["", "5", "1d", "-5m", "m", "1h30", "1.2.3s", "1e3s", "NaN", "99999999999999999999h", "+"] {

@@ -37,9 +37,10 @@ pub(crate) fn gang(pod: &Pod) -> Option<String> {
     if pod.spec.workload_ref.is_some() {
         return Some("spec.workloadRef".to_owned());
     }
-    let label = pod.metadata.labels.keys().find(|key| {
-        GANG_LABELS.contains(&key.as_str()) || GANG_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
-    });
+    let label =
+        pod.metadata.labels.keys().find(|key| {
+            GANG_LABELS.contains(&key.as_str()) || GANG_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+        });
     if let Some(label) = label {
         return Some(format!("label {label}"));
     }
@@ -150,9 +151,7 @@ mod tests {
         let label = |key: &str| format!(r#"{{"metadata":{{"labels":{{"{key}":"x"}}}}}}"#);
         let term = r#"[{"topologyKey":"kubernetes.io/hostname","labelSelector":{}}]"#;
         let affinity = |kind: &str| {
-            spec(&format!(
-                r#"{{"affinity":{{"{kind}":{{"requiredDuringSchedulingIgnoredDuringExecution":{term}}}}}}}"#
-            ))
+            spec(&format!(r#"{{"affinity":{{"{kind}":{{"requiredDuringSchedulingIgnoredDuringExecution":{term}}}}}}}"#))
         };
         for (json, word) in [
             (spec(r#"{"resourceClaims":[{"name":"gpu"}]}"#), "dynamic resource allocation"),
