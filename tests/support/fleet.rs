@@ -33,7 +33,7 @@ pub enum Mix {
 impl Mix {
     fn weights(self) -> [usize; 6] {
         match self {
-            Self::SkewSmall => [50, 6, 22, 12, 6, 4],
+            Self::SkewSmall => [40, 6, 22, 16, 10, 6],
             Self::Uniform => [1; 6],
             Self::Bimodal => [45, 5, 10, 5, 5, 30],
         }
