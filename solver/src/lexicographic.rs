@@ -51,7 +51,7 @@ pub enum SolveError {
 
 /// Flow programs of up to this many columns are solved whole when rounding does not reach the bound.
 #[cfg(not(feature = "highs"))]
-const WHOLE: usize = 1_200;
+const WHOLE: usize = 6_000;
 /// With HiGHS larger programs are worth trying.
 #[cfg(feature = "highs")]
 const WHOLE: usize = 30_000;
@@ -113,14 +113,7 @@ impl Search<'_> {
     }
 
     fn level(&mut self, level: usize, termination: &mut dyn Termination) -> Option<LevelOutcome> {
-        let target = self.value(level).unwrap_or(i64::MIN);
-        let relaxation = master::relax(self.problem, level, &self.fixed, target, &mut self.pool, termination);
-        let mut bound = relaxation.bound;
-        if self.value(level).is_none_or(|value| value < bound)
-            && let Some(candidate) = round::reach(self.problem, level, &self.fixed, &relaxation)
-        {
-            self.offer(candidate);
-        }
+        let (mut bound, rounds) = self.branch(level, termination);
         if self.value(level).is_none_or(|value| value < bound) {
             let whole = FlowProgram::new(self.problem, level, &self.fixed);
             if whole.size() <= WHOLE
@@ -134,6 +127,52 @@ impl Search<'_> {
             }
         }
         let value = self.value(level)?;
-        Some(LevelOutcome { value, bound: bound.max(value), rounds: relaxation.rounds })
+        Some(LevelOutcome { value, bound: bound.max(value), rounds })
+    }
+
+    /// Relaxes and rounds; while a gap is left and some variable is torn between two integers, looks at both sides.
+    /// Returns the bound that is left, and the rounds of pricing.
+    fn branch(&mut self, level: usize, termination: &mut dyn Termination) -> (i64, u32) {
+        let whole: Vec<(i64, i64)> = self.problem.vars.iter().map(|var| (0, var.upper)).collect();
+        // Branches by the bound of their parent; the best one is last.
+        let mut open = vec![(i64::MAX, whole)];
+        let mut left = i64::MIN;
+        let mut rounds = 0;
+        for _ in 0..BRANCHES {
+            let Some((parent, bounds)) = open.pop() else { break };
+            let target = self.value(level).unwrap_or(i64::MIN);
+            if parent <= target {
+                continue;
+            }
+            let relaxation =
+                master::relax(self.problem, level, &self.fixed, &bounds, target, &mut self.pool, termination);
+            rounds += relaxation.rounds;
+            let bound = relaxation.bound.min(parent);
+            if bound <= target {
+                continue;
+            }
+            if let Some(candidate) = round::reach(self.problem, level, &self.fixed, &bounds, &relaxation) {
+                self.offer(candidate);
+            }
+            if self.value(level).is_some_and(|value| value >= bound) {
+                continue;
+            }
+            let Some((var, lower)) = relaxation.fractional else {
+                left = left.max(bound);
+                continue;
+            };
+            for side in [(bounds[var].0, lower), (lower + 1, bounds[var].1)] {
+                let mut narrower = bounds.clone();
+                narrower[var] = side;
+                open.push((bound, narrower));
+            }
+            open.sort_by_key(|(bound, _)| *bound);
+        }
+        let reached = self.value(level).unwrap_or(i64::MIN);
+        let open = open.iter().map(|(bound, _)| *bound).filter(|bound| *bound > reached).max().unwrap_or(i64::MIN);
+        (left.max(open).max(reached), rounds)
     }
 }
+
+/// Most branches looked at on one level.
+const BRANCHES: usize = 200;

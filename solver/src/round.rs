@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::master::Relaxation;
+use crate::master::{Relaxation, VarBounds};
 use crate::price::{ClassValue, Pricing, SCALE, Scratch};
 use crate::problem::{ClassId, Dim, EffectId, GroupId, Problem};
 use crate::program::{Answer, Program, spread};
@@ -44,15 +44,22 @@ struct Bundle {
 }
 
 /// Finds an answer that reaches the bound of a relaxation, the best such for the next level as far as the search goes.
-pub(crate) fn reach(problem: &Problem, level: usize, fixed: &[i64], relaxation: &Relaxation) -> Option<Solution> {
+pub(crate) fn reach(
+    problem: &Problem,
+    level: usize,
+    fixed: &[i64],
+    bounds: &VarBounds,
+    relaxation: &Relaxation,
+) -> Option<Solution> {
     let slack = i64::try_from(relaxation.scaled - i128::from(relaxation.bound) * i128::from(SCALE)).ok()?;
-    Rounding::new(problem, level, fixed, relaxation, slack).solve()
+    Rounding::new(problem, level, fixed, bounds, relaxation, slack).solve()
 }
 
 struct Rounding<'a> {
     problem: &'a Problem,
     level: usize,
     fixed: &'a [i64],
+    vars: &'a VarBounds,
     bound: i64,
     slack: i64,
     pricing: Pricing<'a>,
@@ -71,13 +78,21 @@ enum State {
 }
 
 impl<'a> Rounding<'a> {
-    fn new(problem: &'a Problem, level: usize, fixed: &'a [i64], relaxation: &Relaxation, slack: i64) -> Self {
+    fn new(
+        problem: &'a Problem,
+        level: usize,
+        fixed: &'a [i64],
+        vars: &'a VarBounds,
+        relaxation: &Relaxation,
+        slack: i64,
+    ) -> Self {
         let pricing = Pricing::new(problem, &relaxation.prices);
         let values = pricing.classes();
         Self {
             problem,
             level,
             fixed,
+            vars,
             bound: relaxation.bound,
             slack,
             values,
@@ -239,23 +254,20 @@ impl<'a> Rounding<'a> {
             open_columns.push(builder.column(count, vector));
         }
         let mut vars = Vec::new();
-        for var in &self.problem.vars {
+        for (var, &(least, most)) in self.problem.vars.iter().zip(self.vars) {
             let value = self.pricing.effect(var.effect);
-            let terms: Vector = self.problem.terms(var.effect).to_vec();
-            if value > self.slack {
-                for &(dim, amount) in &terms {
-                    self.base[dim.index()] += amount * var.upper;
-                }
-                vars.push(Err(var.upper));
-            } else if value < -self.slack || var.upper == 0 {
-                vars.push(Err(0));
-            } else {
-                vars.push(Ok(builder.column(var.upper, &terms)));
+            let settled = if value > self.slack { most } else { least };
+            for &(dim, amount) in self.problem.terms(var.effect) {
+                self.base[dim.index()] += amount * settled;
             }
+            let open = value.abs() <= self.slack && most > least;
+            let column = open.then(|| builder.column(most - least, self.problem.terms(var.effect)));
+            vars.push((settled, column));
         }
         let program = builder.finish(&self);
         let Answer::Values(values, _) = program.solve(NODES) else { return None };
-        let vars = vars.into_iter().map(|var| var.map_or_else(|value| value, |column| values[column])).collect();
+        let vars =
+            vars.into_iter().map(|(settled, column)| settled + column.map_or(0, |column| values[column])).collect();
         let mut used: Vec<Vec<(usize, Vec<u16>, u32)>> = vec![Vec::new(); self.problem.groups.len()];
         for (relative, bundle) in &bundles {
             let counts: Vec<i64> = match columns.get(relative) {
