@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a verb fails. `Display` says what is wrong; [`CliError::place`] and [`CliError::help`] the rest.
 #[derive(Debug, thiserror::Error)]
-pub enum CliError {
+pub(crate) enum CliError {
     /// A file (or standard input) could not be read.
     #[error("cannot read {}: {}", source_name(.path), plain(.source))]
     Read {
@@ -74,7 +74,7 @@ pub enum CliError {
 
 impl CliError {
     /// Where: file, object, field.
-    pub fn place(&self) -> Option<String> {
+    pub(crate) fn place(&self) -> Option<String> {
         match self {
             Self::Input { path, place, .. } => Some(match place {
                 Some(place) => format!("{}, {place}", source_name(path)),
@@ -87,7 +87,7 @@ impl CliError {
     }
 
     /// What to do.
-    pub fn help(&self) -> String {
+    pub(crate) fn help(&self) -> String {
         match self {
             Self::Input { help, .. } | Self::Argument { help, .. } | Self::NotFound { help, .. } => help.clone(),
             Self::Read { path, source } => help_for_reading(path, source),
@@ -106,7 +106,7 @@ impl CliError {
     }
 
     /// The whole message, as it goes to standard error.
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let mut text = format!("error: {self}\n");
         if let Self::Rejected { violations, .. } = self {
             for violation in violations {
@@ -136,12 +136,12 @@ fn help_for_reading(path: &Path, source: &std::io::Error) -> String {
 }
 
 /// How a source is called in messages.
-pub fn source_name(path: &Path) -> String {
+pub(crate) fn source_name(path: &Path) -> String {
     if path.as_os_str() == "-" { "standard input".into() } else { path.display().to_string() }
 }
 
 /// `1 pod`, `2 pods`.
-pub fn counted(count: usize, what: &str) -> String {
+pub(crate) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
@@ -154,7 +154,7 @@ fn plain(error: &std::io::Error) -> String {
 }
 
 /// The names closest to one that is not known: those that it is part of, then those a few keystrokes away.
-pub fn near_misses<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+pub(crate) fn near_misses<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let wanted = name.to_lowercase();
     let mut ranked: Vec<(u32, &str)> = known
         .into_iter()

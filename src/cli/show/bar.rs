@@ -5,9 +5,12 @@
 
 use anstyle::{AnsiColor, Style};
 
+/// How to read a bar.
+pub(crate) const LEGEND: &str = "In bars: ### held by a pod, +++ created by the plan, empty box free, dots uncut.";
+
 /// What a box stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// Stays as it is.
     Kept,
     /// Stands before the change only.
@@ -18,7 +21,7 @@ pub enum Fate {
 
 /// One instance in a bar.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Tile {
+pub(crate) struct Tile {
     /// First slot.
     pub start: u8,
     /// Slots covered.
@@ -34,7 +37,7 @@ pub struct Tile {
 }
 
 /// Columns that one slot takes, so that every board fits 80 columns beside its label.
-pub fn slot_width(axis: u8) -> usize {
+pub(crate) fn slot_width(axis: u8) -> usize {
     match axis {
         0..=4 => 14,
         5..=8 => 7,
@@ -44,14 +47,14 @@ pub fn slot_width(axis: u8) -> usize {
 }
 
 /// The numbers of the slots, each above the first column of its slot.
-pub fn ruler(axis: u8) -> String {
+pub(crate) fn ruler(axis: u8) -> String {
     let width = slot_width(axis);
     let slots: Vec<String> = (0..axis).map(|slot| format!("{slot:<width$}")).collect();
     slots.concat().trim_end().to_owned()
 }
 
 /// Draws tiles on an axis, coloured; slots without a tile are dots.
-pub fn draw(axis: u8, tiles: &[Tile]) -> String {
+pub(crate) fn draw(axis: u8, tiles: &[Tile]) -> String {
     let width = slot_width(axis);
     let uncut = format!("{:^width$}", ".");
     let mut text = String::new();
@@ -73,7 +76,7 @@ pub fn draw(axis: u8, tiles: &[Tile]) -> String {
 }
 
 /// Text in a style; a sink that takes no colours strips them.
-pub fn paint(style: Style, text: &str) -> String {
+pub(crate) fn paint(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
@@ -108,7 +111,7 @@ fn boxed(tile: &Tile, width: usize) -> String {
 }
 
 /// The longest form of a profile's name that fits: whole, without the memory, or cut off.
-pub fn label(profile: &str, room: usize) -> String {
+pub(crate) fn label(profile: &str, room: usize) -> String {
     if profile.len() <= room {
         return profile.to_owned();
     }

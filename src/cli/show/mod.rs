@@ -3,10 +3,10 @@
 //! Input: a [`crate::plan::Plan`] (and the lengths of the boards' axes). [`view`] turns it into the lines and bars to show, with what is alike
 //! grouped; [`text`] and [`svg`] only draw a view, so both show the same. Nothing here plans, and nothing here prints.
 
-pub mod bar;
-pub mod names;
-pub mod svg;
-pub mod text;
-pub mod view;
+pub(crate) mod bar;
+pub(crate) mod names;
+pub(crate) mod svg;
+pub(crate) mod text;
+pub(crate) mod view;
 
-pub use view::{Axes, View};
+pub(crate) use view::{Axes, View};

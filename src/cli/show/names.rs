@@ -1,7 +1,7 @@
 //! Words for lists of names: short where there are many, and safe to print.
 
 /// A name without characters that would steer a terminal.
-pub fn clean(name: &str) -> String {
+pub(crate) fn clean(name: &str) -> String {
     if name.chars().any(char::is_control) {
         name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
     } else {
@@ -10,7 +10,7 @@ pub fn clean(name: &str) -> String {
 }
 
 /// The first `most` names, and how many more there are.
-pub fn some_of<T: AsRef<str>>(names: &[T], most: usize) -> String {
+pub(crate) fn some_of<T: AsRef<str>>(names: &[T], most: usize) -> String {
     let shown: Vec<String> = names.iter().take(most).map(|name| clean(name.as_ref())).collect();
     let rest = names.len().saturating_sub(most);
     match rest {
@@ -21,7 +21,7 @@ pub fn some_of<T: AsRef<str>>(names: &[T], most: usize) -> String {
 }
 
 /// Ascending numbers with runs drawn together: `0, 2-5, 7`.
-pub fn ranges(numbers: &[u32]) -> String {
+pub(crate) fn ranges(numbers: &[u32]) -> String {
     let mut parts: Vec<(u32, u32)> = Vec::new();
     for &number in numbers {
         match parts.last_mut() {
@@ -41,7 +41,7 @@ pub fn ranges(numbers: &[u32]) -> String {
 }
 
 /// A number with commas between thousands.
-pub fn thousands(number: i64) -> String {
+pub(crate) fn thousands(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut text = String::new();
     for (position, digit) in digits.chars().enumerate() {
@@ -54,7 +54,7 @@ pub fn thousands(number: i64) -> String {
 }
 
 /// `1 pod`, `1,234 pods`; the plural is the word with an `s`.
-pub fn count(number: u64, what: &str) -> String {
+pub(crate) fn count(number: u64, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {what}{plural}", thousands(i64::try_from(number).unwrap_or(i64::MAX)))
 }

@@ -26,7 +26,7 @@ rect{stroke:var(--line)}.ground{fill:var(--ground);stroke:none}.axis{fill:none;s
 .held{fill:var(--held)}.free{fill:var(--free)}.new{fill:var(--new);stroke-width:2}.gone{fill:var(--gone);stroke-dasharray:5 3}";
 
 /// Draws a view.
-pub fn render(view: &View) -> String {
+pub(crate) fn render(view: &View) -> String {
     let View { title, blocks, sections, optimality, footer, notes } = view;
     let mut canvas = Canvas { body: String::new(), y: 12 };
     canvas.line("h", LEFT, title);

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 
 use super::bar::{self, paint};
-use super::view::{Block, Change, Optimality, Section, View};
+use super::view::{self, Axes, Block, Change, Optimality, Section, View};
+use crate::plan::NodePlan;
 
 const BOLD: Style = Style::new().bold();
 const GREEN: Style = AnsiColor::Green.on_default();
@@ -15,7 +16,7 @@ const YELLOW: Style = AnsiColor::Yellow.on_default();
 const MARGIN: &str = "              ";
 
 /// Draws a view. Writing to a string cannot fail, so the results of `write!` are not looked at.
-pub fn render(view: &View) -> String {
+pub(crate) fn render(view: &View) -> String {
     let View { title, blocks, sections, optimality, footer, notes } = view;
     let mut out = String::new();
     let _ = writeln!(out, "{}\n", paint(BOLD, title));
@@ -23,7 +24,7 @@ pub fn render(view: &View) -> String {
         block(&mut out, shown);
     }
     if blocks.iter().any(|block| !block.changes.is_empty()) {
-        let _ = writeln!(out, "In bars: ### held by a pod, +++ created by the plan, empty box free, dots uncut.\n");
+        let _ = writeln!(out, "{}\n", bar::LEGEND);
     }
     for shown in sections {
         section(&mut out, shown);
@@ -33,6 +34,17 @@ pub fn render(view: &View) -> String {
     for note in notes {
         let _ = writeln!(out, "Note: {note}");
     }
+    out
+}
+
+/// Draws the changes of one node.
+pub(crate) fn node(node: &NodePlan, axes: &Axes) -> String {
+    let mut out = String::new();
+    if let Some(shown) = view::node_block(node, axes) {
+        block(&mut out, &shown);
+    }
+    out.truncate(out.trim_end().len());
+    out.push('\n');
     out
 }
 

@@ -11,7 +11,7 @@ use super::names::{clean, count, ranges, some_of, thousands};
 use crate::plan::{Eviction, GpuChange, Level, NodePlan, Plan, PlannedInstance, ServedBy, Status};
 
 /// Length of the placement axis by product name.
-pub type Axes = BTreeMap<String, u8>;
+pub(crate) type Axes = BTreeMap<String, u8>;
 
 /// Groups of nodes up to which nodes are shown one group at a time; above, GPUs that change alike are shown together.
 const MOST_NODE_GROUPS: usize = 12;
@@ -24,7 +24,7 @@ const MOST_NAMES: usize = 4;
 
 /// A plan, ready to be drawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct View {
+pub(crate) struct View {
     /// What this is.
     pub title: String,
     /// Changes, with bars.
@@ -41,7 +41,7 @@ pub struct View {
 
 /// Changes that belong together.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Block {
+pub(crate) struct Block {
     /// Where.
     pub title: String,
     /// GPUs, each with its bars.
@@ -52,7 +52,7 @@ pub struct Block {
 
 /// One GPU, or several that change alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub(crate) struct Change {
     /// Which.
     pub label: String,
     /// What happens.
@@ -65,7 +65,7 @@ pub struct Change {
 
 /// A change without the identity of the GPU.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Product name.
     pub model: String,
     /// Length of the axis.
@@ -78,7 +78,7 @@ pub struct Shape {
 
 /// A titled list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Section {
+pub(crate) struct Section {
     /// What it lists.
     pub title: String,
     /// Entries: a line, and lines that belong to it.
@@ -87,7 +87,7 @@ pub struct Section {
 
 /// The optimality table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Optimality {
+pub(crate) struct Optimality {
     /// In one sentence.
     pub title: String,
     /// Rows: level, value, bound, remark.
@@ -96,7 +96,7 @@ pub struct Optimality {
 
 impl View {
     /// Makes the view of a plan.
-    pub fn of(plan: &Plan, axes: &Axes) -> Self {
+    pub(crate) fn of(plan: &Plan, axes: &Axes) -> Self {
         let groups = node_groups(&plan.nodes, axes);
         let (blocks, evictions) = if groups.len() <= MOST_NODE_GROUPS {
             (groups.into_iter().map(NodeGroup::block).collect(), None)
@@ -113,6 +113,11 @@ impl View {
             notes: plan.notes.iter().map(|note| clean(note)).collect(),
         }
     }
+}
+
+/// The block of one node.
+pub(crate) fn node_block(node: &NodePlan, axes: &Axes) -> Option<Block> {
+    node_groups(std::slice::from_ref(node), axes).pop().map(NodeGroup::block)
 }
 
 fn title(plan: &Plan) -> String {
@@ -412,7 +417,7 @@ fn row(name: String, value: i64, bound: i64, meaning: &str) -> [String; 4] {
 }
 
 /// What a level counts.
-pub fn meaning(level: &str) -> &'static str {
+pub(crate) fn meaning(level: &str) -> &'static str {
     match level {
         "served" => "waiting demand served: memory slices, weighted by age",
         "disruption" => "cost of the moved pods",
