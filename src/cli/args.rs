@@ -172,7 +172,7 @@ pub struct FitArgs {
     #[arg(long, value_name = "MODEL")]
     pub gpu: String,
     /// Instances, such as `1g.10gb=9 3g.40gb=2`; a profile alone means one.
-    #[arg(value_name = "PROFILE=COUNT", required = true, allow_hyphen_values = true)]
+    #[arg(value_name = "PROFILE=COUNT", required = true)]
     pub instances: Vec<String>,
     /// Form of the answer.
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]

@@ -12,7 +12,8 @@ use crate::planner::fit::{FitError, FitResult, fit as fewest};
 
 /// The board that a person means.
 fn board(asked: &str) -> Result<&'static Geometry, CliError> {
-    let argument = |message: String, help: String| CliError::Argument { argument: format!("--gpu {asked}"), message, help };
+    let argument =
+        |message: String, help: String| CliError::Argument { argument: format!("--gpu {asked}"), message, help };
     Catalogue::embedded().find_by_key(asked).map(|geometry| &**geometry).map_err(|error| match &error {
         LookupError::UnknownKey { near, keys, .. } => {
             let near = if near.is_empty() { String::new() } else { format!("did you mean {}? ", near.join(" or ")) };
@@ -54,10 +55,8 @@ fn profile(geometry: &Geometry, argument: &str, name: &str) -> Result<ProfileId,
 pub(crate) fn layouts(args: &LayoutsArgs) -> Result<String, CliError> {
     let LayoutsArgs { gpu, containing, all } = args;
     let geometry = board(gpu)?;
-    let containing = containing
-        .as_deref()
-        .map(|name| profile(geometry, &format!("--containing {name}"), name))
-        .transpose()?;
+    let containing =
+        containing.as_deref().map(|name| profile(geometry, &format!("--containing {name}"), name)).transpose()?;
     if geometry.axis() == 0 {
         return Err(CliError::Argument {
             argument: format!("--gpu {gpu}"),
@@ -78,7 +77,7 @@ pub(crate) fn layouts(args: &LayoutsArgs) -> Result<String, CliError> {
         ids.iter().map(|id| geometry.profile(*id).name.as_str()).collect::<Vec<_>>().join(", ")
     };
     let mut out = format!(
-        "{}: {}{} of {}\n\n",
+        "{}: {}{}, cut into {}\n\n",
         geometry.board().key,
         count(chosen.len() as u64, if *all { "legal state" } else { "layout" }),
         if *all { "" } else { " without room for more" },
@@ -92,7 +91,7 @@ pub(crate) fn layouts(args: &LayoutsArgs) -> Result<String, CliError> {
         let example = &geometry.profile(left_out[0]).name;
         let _ = writeln!(
             out,
-            "\nNot drawn: {}, which differ in media engines only (`--containing {example}` draws them).",
+            "\nNot drawn are the variants that only take other media engines (`--containing {example}` draws them): {}.",
             names(&left_out)
         );
     }
@@ -139,6 +138,7 @@ fn wanted(geometry: &Geometry, arguments: &[String]) -> Result<BTreeMap<ProfileI
             return Err(wrong(format!("`{name}` is asked for {} times in all", thousands(sum.cast_signed()))));
         }
     }
+    sums.retain(|_, count| *count > 0);
     Ok(sums)
 }
 
@@ -176,7 +176,10 @@ pub(crate) fn fit(args: &FitArgs) -> Result<String, CliError> {
             let layouts = result
                 .layouts
                 .iter()
-                .map(|(count, layout)| FitLayout { count: *count, instances: layout.placements().iter().map(name).collect() })
+                .map(|(count, layout)| FitLayout {
+                    count: *count,
+                    instances: layout.placements().iter().map(name).collect(),
+                })
                 .collect();
             let answer = FitAnswer { gpus: result.gpus, layouts };
             let text = serde_json::to_string_pretty(&answer)
@@ -217,7 +220,8 @@ fn fit_text(geometry: &Geometry, wanted: &[(ProfileId, u64)], result: &FitResult
     let width = layouts.iter().map(|(number, _)| thousands(number.cast_signed()).len()).max().unwrap_or(1);
     let _ = writeln!(out, "\n  {:width$}    {}", "", bar::ruler(geometry.axis()));
     for (number, layout) in layouts {
-        let _ = writeln!(out, "  {:>width$} × {}", thousands(number.cast_signed()), draw(geometry, layout.placements()));
+        let _ =
+            writeln!(out, "  {:>width$} × {}", thousands(number.cast_signed()), draw(geometry, layout.placements()));
     }
     if !spare.is_empty() {
         let _ = writeln!(out, "\nThe same GPUs also hold {}.", listed(spare));

@@ -5,6 +5,7 @@
 //! all others may be used here, and none uses this one.
 
 pub mod args;
+mod boards;
 mod error;
 mod explain;
 mod output;
@@ -58,12 +59,15 @@ pub fn command(program: Option<&OsString>) -> clap::Command {
 }
 
 fn dispatch(verb: Verb, streams: &mut Streams<'_>) -> Result<u8, CliError> {
-    match verb {
+    let text = match verb {
+        Verb::Fit(args) => boards::fit(&args)?,
+        Verb::Layouts(args) => boards::layouts(&args)?,
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "retile", &mut script);
-            streams.data(&String::from_utf8_lossy(&script)).map(|()| SUCCESS).map_err(CliError::Stdout)
+            String::from_utf8_lossy(&script).into_owned()
         }
-        _ => todo!(),
-    }
+        Verb::Plan(_) | Verb::Explain(_) | Verb::Verify(_) => todo!(),
+    };
+    streams.data(&text).map(|()| SUCCESS).map_err(CliError::Stdout)
 }
