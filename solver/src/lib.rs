@@ -12,6 +12,7 @@
 //! * [`problem`] describes problems, [`solution`] answers, [`mod@check`] re-checks an answer with logic of its own.
 //! * `price` finds the best paths for given prices, `master` the prices: together they give the bound.
 //! * `program` states (restricted) problems as integer programs for good_lp; `round` looks for answers that reach the bound.
+//! * [`minimum`] answers how few empty machines hold a demand, by a closed form where one is exact.
 //! * [`lexicographic`] puts the parts together.
 //! * [`brute`] enumerates small problems, for tests.
 //!
@@ -21,6 +22,7 @@ pub mod brute;
 pub mod check;
 pub mod lexicographic;
 mod master;
+pub mod minimum;
 mod price;
 pub mod problem;
 mod program;
