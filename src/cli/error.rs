@@ -67,6 +67,9 @@ pub(crate) enum CliError {
     /// Standard output broke for another reason than a reader that has gone.
     #[error("cannot write to standard output: {}", plain(.0))]
     Stdout(std::io::Error),
+    /// No plan was found within the limits.
+    #[error("{0}")]
+    Planning(String),
     /// retile contradicts itself.
     #[error("internal error: {0}")]
     Internal(String),
@@ -82,7 +85,7 @@ impl CliError {
             }),
             Self::NotFound { path, .. } | Self::Rejected { path, .. } => Some(source_name(path)),
             Self::Argument { argument, .. } => Some(format!("argument `{argument}`")),
-            Self::Read { .. } | Self::Write { .. } | Self::Stdout(_) | Self::Internal(_) => None,
+            Self::Read { .. } | Self::Write { .. } | Self::Stdout(_) | Self::Planning(_) | Self::Internal(_) => None,
         }
     }
 
@@ -99,6 +102,7 @@ impl CliError {
             }
             Self::Write { .. } => "give a path in a folder that exists and that you may write to".into(),
             Self::Stdout(_) => "check where the output goes, for instance whether the disk is full".into(),
+            Self::Planning(_) => "give a larger --work-limit, or none".into(),
             Self::Internal(_) => {
                 "nothing was printed or written; please report this together with the export that shows it".into()
             }

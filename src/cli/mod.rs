@@ -9,7 +9,9 @@ mod boards;
 mod error;
 mod explain;
 mod output;
+mod planning;
 mod show;
+mod source;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -60,6 +62,9 @@ pub fn command(program: Option<&OsString>) -> clap::Command {
 
 fn dispatch(verb: Verb, streams: &mut Streams<'_>) -> Result<u8, CliError> {
     let text = match verb {
+        Verb::Plan(args) => return planning::plan(&args, streams),
+        Verb::Explain(args) => return planning::explain(&args, streams),
+        Verb::Verify(_) => todo!(),
         Verb::Fit(args) => boards::fit(&args)?,
         Verb::Layouts(args) => boards::layouts(&args)?,
         Verb::Completions { shell } => {
@@ -67,7 +72,6 @@ fn dispatch(verb: Verb, streams: &mut Streams<'_>) -> Result<u8, CliError> {
             clap_complete::generate(shell, &mut Args::command(), "retile", &mut script);
             String::from_utf8_lossy(&script).into_owned()
         }
-        Verb::Plan(_) | Verb::Explain(_) | Verb::Verify(_) => todo!(),
     };
     streams.data(&text).map(|()| SUCCESS).map_err(CliError::Stdout)
 }

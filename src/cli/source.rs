@@ -63,3 +63,11 @@ pub(crate) fn write_whole(path: &Path, text: &str) -> Result<(), CliError> {
         failed(source)
     })
 }
+
+pub(crate) fn read(
+    args: &super::args::SourceArgs,
+    d: Option<crate::model::DisruptionLevel>,
+    streams: &mut Streams<'_>,
+) -> Result<crate::model::PlanningInput, CliError> {
+    todo!()
+}

@@ -13,3 +13,6 @@ use crate::plan::Plan;
 
 /// The planner, as `explain` sees it: the same function and the same limits for every question.
 pub(crate) type Planner<'a> = dyn FnMut(&PlanningInput) -> Result<Plan, CliError> + 'a;
+
+#[cfg(test)]
+mod tests;

@@ -233,8 +233,8 @@ impl Questions<'_, '_> {
         if input.gpus().iter().any(|gpu| gpu.frozen.is_some()) {
             probes.push(self.thawed()?);
         }
-        if input.running().iter().any(|pod| !pod.movable_at(policy.disruption)) {
-            probes.push(self.all_movable()?);
+        if !input.running().is_empty() {
+            probes.push(self.all_yielding()?);
         }
         probes.push(self.probe("if it might use every node, and asked for no CPU or memory", parts().anywhere(pod))?);
         for (product, gpu) in self.candidates() {
@@ -266,22 +266,16 @@ impl Questions<'_, '_> {
     }
 
     /// Which pods that may not be moved stand in the way of this pod alone.
-    fn all_movable(&mut self) -> Result<Probe, CliError> {
-        let level = self.input.policy().disruption.max(DisruptionLevel::Balanced);
-        let parts = Parts::of(self.input)
-            .only(self.pod)
-            .all_movable()
-            .at(level)
-            .without_policy_limits()
-            .without_disruption_budgets();
-        let (_, plan, landing) = self.ask(parts)?;
+    fn all_yielding(&mut self) -> Result<Probe, CliError> {
+        let level = self.input.policy().disruption;
+        let (_, plan, landing) = self.ask(Parts::of(self.input).only(self.pod).all_yielding())?;
         let evicted: BTreeSet<&String> =
             plan.nodes.iter().flat_map(|node| &node.evict).map(|eviction| &eviction.pod).collect();
         let blockers: Vec<String> = self
             .input
             .running()
             .iter()
-            .filter(|pod| !pod.movable_at(self.input.policy().disruption) && evicted.contains(&pod.pod.to_string()))
+            .filter(|pod| !pod.movable_at(level) && evicted.contains(&pod.pod.to_string()))
             .map(|pod| format!("{} ({})", pod.pod, movability(pod)))
             .collect();
         let detail = match (&landing, blockers.is_empty()) {
@@ -289,7 +283,7 @@ impl Questions<'_, '_> {
             (Some(landing), true) => landed(&plan, landing),
             (None, _) => String::new(),
         };
-        let question = "alone, if every running pod could be moved and no budget limited it".to_owned();
+        let question = "alone, if every running pod could be moved or ended, without any budget".to_owned();
         Ok(Probe { question, served: landing.is_some(), detail })
     }
 

@@ -74,12 +74,19 @@ impl<'a> Parts<'a> {
         self
     }
 
-    /// Lets every running pod be moved.
-    pub(crate) fn all_movable(mut self) -> Self {
+    /// Lets every running pod be moved, and end where there is no other place for it, by ranking it below all that wait.
+    /// The planner keeps what ends to the least that the waiting pods need.
+    pub(crate) fn all_yielding(mut self) -> Self {
+        self.policy.disruption = DisruptionLevel::Aggressive;
         for pod in &mut self.running {
             pod.movability = Movability::From(DisruptionLevel::Balanced);
+            pod.priority = i32::MIN;
         }
-        self
+        for pod in &mut self.pending {
+            pod.priority = pod.priority.max(i32::MIN + 1);
+            pod.preempts = true;
+        }
+        self.without_policy_limits().without_disruption_budgets()
     }
 
     /// Lets one waiting pod use every node, with all the CPU and memory that it asks for.

@@ -110,7 +110,7 @@ impl View {
             sections,
             optimality: optimality(plan),
             footer: footer(plan),
-            notes: plan.notes.iter().map(|note| clean(note)).collect(),
+            notes: capped(plan.notes.iter().map(|note| clean(note)), "note"),
         }
     }
 }
