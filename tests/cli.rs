@@ -198,3 +198,165 @@ fn a_reader_that_has_gone_is_no_error() {
     let output = child.wait_with_output().expect("the program ends");
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
+
+const DGX: &str = "testdata/snapshots/one-dgx-a100.json";
+const SIX: &str = "testdata/snapshots/six-gpu-nodes.json";
+
+#[test]
+fn the_shipped_exports_have_known_plans() {
+    for (export, name) in [(DGX, "one-dgx-a100"), (SIX, "six-gpu-nodes")] {
+        for level in ["idle-only", "balanced", "aggressive"] {
+            let text = answer(&["plan", "-f", export, "--disruption", level]);
+            same_as_file(&format!("tests/golden/{name}.{level}.txt"), &text);
+        }
+        same_as_file(&format!("tests/golden/{name}.json"), &answer(&["plan", "-f", export, "-o", "json"]));
+    }
+    same_as_file("tests/golden/one-dgx-a100.svg", &answer(&["plan", "-f", DGX, "-o", "svg"]));
+}
+
+#[test]
+fn every_form_is_of_the_same_plan_and_standard_input_is_as_good_as_a_file() {
+    let json = answer(&["plan", "-f", SIX, "-o", "json"]);
+    let plan: retile::plan::Plan = serde_json::from_str(&json).expect("the contract");
+    let yaml = answer(&["plan", "-f", SIX, "-o", "yaml"]);
+    assert_eq!(serde_saphyr::from_str::<retile::plan::Plan>(&yaml).expect("the same document"), plan);
+    let export = std::fs::read(root().join(SIX)).expect("shipped");
+    let piped = run_with(&["plan", "-o", "json"], &export);
+    assert_eq!((piped.status, piped.data), (0, json));
+}
+
+#[test]
+fn the_exit_status_says_whether_there_are_changes() {
+    assert_eq!(run(&["plan", "-f", DGX]).status, 0);
+    assert_eq!(run(&["plan", "-f", DGX, "--exit-code"]).status, 2);
+    let nothing = r#"{"apiVersion":"v1","kind":"List","items":[{"apiVersion":"v1","kind":"Node","metadata":{"name":"cpu-1"},"status":{}}]}"#;
+    let run = run_with(&["plan", "--exit-code"], nothing.as_bytes());
+    assert_eq!(run.status, 0, "{}", run.notes);
+    assert!(run.data.contains("Plan: nothing to change"), "{}", run.data);
+}
+
+/// A folder of its own for one test.
+fn scratch(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("the folder can be made");
+    folder
+}
+
+#[test]
+fn a_saved_plan_is_verified_against_the_world_it_was_made_for_and_no_other() {
+    let folder = scratch("saved");
+    let saved = folder.join("plan.json");
+    let path = saved.to_str().expect("UTF-8");
+    for level in ["idle-only", "balanced", "aggressive"] {
+        answer(&["plan", "-f", SIX, "--save", path, "--disruption", level]);
+        assert!(answer(&["verify", path, "-f", SIX]).contains("valid"), "{level}");
+    }
+    assert_eq!(std::fs::read_dir(&folder).expect("it is there").count(), 1, "nothing half-written stays");
+    refused(&["verify", path, "-f", DGX], b"", &["not valid", "at: ", "help: "]);
+    let text = std::fs::read_to_string(&saved).expect("saved");
+    let plan: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let mut forged = plan.clone();
+    forged["summary"]["served_pods"] = 999.into();
+    std::fs::write(&saved, forged.to_string()).expect("written");
+    refused(&["verify", path, "-f", SIX], b"", &["not valid", "served_pods"]);
+    for broken in ["", "{", "[]", "\u{0}", "{\"format_version\": 1}"] {
+        std::fs::write(&saved, broken).expect("written");
+        refused(&["verify", path, "-f", SIX], b"", &["plan.json", "help: "]);
+    }
+    refused(&["verify", "no/such/plan.json", "-f", SIX], b"", &["cannot read no/such/plan.json"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named() {
+    let folder = scratch("unwritable");
+    let path = folder.to_str().expect("UTF-8");
+    refused(&["plan", "-f", DGX, "--save", path], b"", &["cannot write", path]);
+    refused(
+        &["plan", "-f", DGX, "--save", "no/such/folder/plan.json"],
+        b"",
+        &["cannot write no/such/folder/plan.json"],
+    );
+}
+
+#[test]
+fn a_bad_export_is_one_clear_error() {
+    let folder = scratch("exports");
+    let text = std::fs::read_to_string(root().join(DGX)).expect("shipped");
+    let cases: [(&str, &[u8]); 7] = [
+        ("empty", b""),
+        ("blank", b"  \n\n"),
+        ("garbage", b"\x00\xff\xfe\x01garbage"),
+        ("truncated", &text.as_bytes()[..text.len() / 2]),
+        ("prose", b"this is not an export"),
+        ("number", b"42"),
+        ("html", b"<html><body>403 Forbidden</body></html>"),
+    ];
+    for (name, bytes) in cases {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).expect("written");
+        let path = path.to_str().expect("UTF-8");
+        for verb in [&["plan"][..], &["explain", "pod", "a/b"], &["explain", "gpu", "a/0"]] {
+            refused(&[verb, &["-f", path]].concat(), b"", &[path, "help: "]);
+        }
+    }
+    refused(&["plan", "-f", "no/such/export.json"], b"", &["cannot read no/such/export.json", "kubectl get"]);
+    refused(&["plan", "-f", folder.to_str().expect("UTF-8")], b"", &["is a directory"]);
+    refused(&["plan"], b"", &["standard input", "help: "]);
+}
+
+#[test]
+fn a_bad_policy_is_one_clear_error() {
+    let folder = scratch("policies");
+    let path = folder.join("policy.yaml");
+    let path = path.to_str().expect("UTF-8");
+    for (policy, part) in [
+        ("", "policy"),
+        ("{", "policy.yaml"),
+        ("apiVersion: retile.dev/v1alpha1\nkind: MigPolicy\nspec: {disruption: {level: Wild}}\n", "Balanced"),
+        ("apiVersion: retile.dev/v1alpha1\nkind: MigPolicy\nspec: {budgets: {nodes: 101%}}\n", "101%"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n", "MigPolicy"),
+    ] {
+        std::fs::write(path, policy).expect("written");
+        refused(&["plan", "-f", DGX, "--policy", path], b"", &[part, "help: "]);
+    }
+    refused(&["plan", "-f", DGX, "--policy", "no/such/policy.yaml"], b"", &["cannot read no/such/policy.yaml"]);
+}
+
+#[test]
+fn what_is_not_in_the_export_is_answered_with_what_is() {
+    refused(
+        &["explain", "pod", "inference/no-such-pod", "-f", DGX],
+        b"",
+        &["no pod `inference/no-such-pod`", "help: "],
+    );
+    refused(&["explain", "gpu", "dgx-a100-01/99", "-f", DGX], b"", &["no GPU 99", "0-7"]);
+    refused(&["explain", "gpu", "dgx-a100-1/0", "-f", DGX], b"", &["did you mean dgx-a100-01?"]);
+    for wrong in ["dgx-a100-01", "dgx-a100-01/", "/0", "dgx-a100-01/-1", "dgx-a100-01/x", "dgx-a100-01/99999999999", ""]
+    {
+        refused(&["explain", "gpu", wrong, "-f", DGX], b"", &["NODE/INDEX"]);
+    }
+}
+
+#[test]
+fn every_pod_and_gpu_of_the_shipped_exports_can_be_explained() {
+    for export in [DGX, SIX] {
+        let plan: retile::plan::Plan =
+            serde_json::from_str(&answer(&["plan", "-f", export, "-o", "json"])).expect("JSON");
+        for pod in plan.unserved.iter().take(2) {
+            let text = answer(&["explain", "pod", &pod.pod, "-f", export]);
+            assert!(text.contains(&pod.reason.to_string()) && text.contains(&pod.detail), "{text}");
+        }
+        for pod in plan.served.iter().take(2) {
+            let text = answer(&["explain", "pod", &pod.pod, "-f", export]);
+            assert!(text.starts_with(&format!("Pod {} is served by the plan on {}", pod.pod, pod.node)), "{text}");
+        }
+        for node in plan.nodes.iter().take(2) {
+            let gpu = format!("{}/{}", node.name, node.gpus[0].index);
+            assert!(answer(&["explain", "gpu", &gpu, "-f", export]).contains("What the plan does"), "{gpu}");
+            for eviction in node.evict.iter().take(1) {
+                assert!(answer(&["explain", "pod", &eviction.pod, "-f", export]).contains("plan   evicts it"));
+            }
+        }
+    }
+}

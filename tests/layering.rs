@@ -11,7 +11,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 5] = [
     ("model", &[], &["serde", "serde_json", "schemars", "thiserror"]),
     ("plan", &["model"], &["serde", "serde_json", "schemars", "thiserror", "petgraph", "sha2"]),
     ("planner", &["model", "plan"], &["retile_solver", "thiserror", "petgraph"]),
-    ("kube", &["model", "plan"], &["serde", "serde_json", "serde_saphyr", "jiff", "thiserror"]),
+    ("kube", &["model", "plan"], &["serde", "serde_json", "serde_path_to_error", "serde_saphyr", "jiff", "thiserror"]),
     (
         "cli",
         &["model", "plan", "planner", "kube"],
@@ -31,7 +31,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 5] = [
     ),
 ];
 /// What the solver, which knows neither GPUs nor Kubernetes, may use.
-const SOLVER: &[&str] = &["good_lp", "petgraph", "thiserror"];
+const SOLVER: &[&str] = &["good_lp", "microlp", "petgraph", "thiserror"];
 /// Modules whose result depends on their arguments alone.
 const CORE: [&str; 4] = ["model", "plan", "planner", "solver"];
 /// What such modules may not name.
@@ -175,6 +175,7 @@ fn dependencies(manifest: &Path) -> BTreeSet<String> {
     section
         .lines()
         .take_while(|line| !line.starts_with('['))
+        .filter(|line| !line.trim_start().starts_with('#'))
         .filter_map(|line| line.split(['=', '.']).next())
         .map(|name| name.trim().replace('-', "_"))
         .filter(|name| !name.is_empty())

@@ -103,11 +103,46 @@ fn no_such_gpu(input: &PlanningInput, source: &SourceArgs, node: &str, index: u3
     }
 }
 
+/// `verify`.
+pub(crate) fn verify(args: &VerifyArgs, streams: &mut Streams<'_>) -> Result<u8, CliError> {
+    let VerifyArgs { plan: path, source } = args;
+    if path.as_os_str() == "-" && source.file.as_os_str() == "-" {
+        return Err(CliError::Argument {
+            argument: "-f -".into(),
+            message: "the plan and the export cannot both come from standard input".into(),
+            help: "give the export with -f FILE".into(),
+        });
+    }
+    let text = source::read_text(path, streams)?;
+    let plan = plan::load(&text).map_err(|error| unreadable_plan(path, &error))?;
+    let level = [DisruptionLevel::IdleOnly, DisruptionLevel::Balanced, DisruptionLevel::Aggressive]
+        .into_iter()
+        .find(|level| level.as_flag() == plan.disruption);
+    let input = source::read(source, level, streams)?;
+    let verified = plan::verify(plan, &input).map_err(|rejection| CliError::Rejected {
+        path: path.clone(),
+        violations: rejection.violations.iter().map(ToString::to_string).collect(),
+    })?;
+    let summary = &verified.summary;
+    let text = format!(
+        "The plan is valid for this cluster: {} on {} to change, {} to evict, {} of {} served.\n",
+        count(summary.gpus_changed, "GPU"),
+        count(summary.nodes_changed, "node"),
+        count(summary.evicted_pods, "pod"),
+        thousands(summary.served_pods.cast_signed()),
+        count(summary.pending_pods, "waiting pod"),
+    );
+    streams.data(&text).map_err(CliError::Stdout)?;
+    Ok(SUCCESS)
+}
+
 /// Plans, and has the plan checked by code that shares no logic with the planner; nothing unchecked is ever shown.
 fn make(input: &PlanningInput, search: SearchArgs) -> Result<Plan, CliError> {
     let mut limit = search.work_limit.map_or_else(WorkLimit::default, WorkLimit::new);
-    let plan = planner::plan(input, &mut limit).map_err(|error| CliError::Planning(error.to_string()))?.into_plan();
-    Ok(plan)
+    let planned = planner::plan(input, &mut limit).map_err(|error| CliError::Planning(error.to_string()))?;
+    let verified = plan::verify(planned.into_plan(), input)
+        .map_err(|rejection| CliError::Internal(format!("the planner's own plan is not legal: {rejection}")))?;
+    Ok(verified.into_inner())
 }
 
 fn axes(input: &PlanningInput) -> Axes {

@@ -14,16 +14,15 @@ const BAR_HEIGHT: u32 = 26;
 /// Characters of the body font that fit a line; longer lines are wrapped.
 const COLUMNS: usize = 118;
 
-/// Colours by role. A file opened on a dark desktop changes with it; every box keeps its label and an outline, so nothing is said
-/// by colour alone.
+/// Colours by role: plain rules first, for viewers that know neither themes nor variables, then those for dark grounds. Every box keeps
+/// its label and an outline, so nothing is said by colour alone.
 const STYLE: &str = "\
-:root{--ground:#ffffff;--ink:#1b1f24;--dim:#59636e;--line:#8c959f;--held:#cfe3ff;--free:#ffffff;--new:#c8f0d0;--gone:#ffd8d3}\
-@media(prefers-color-scheme:dark){:root{--ground:#14181d;--ink:#e8ecf1;--dim:#a3adb8;--line:#6b7580;--held:#1f3f66;--free:#14181d;\
---new:#1d4a2a;--gone:#5a2320}}\
-text{font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;fill:var(--ink);white-space:pre}\
-.h{font-weight:bold;font-size:15px}.d{fill:var(--dim)}.c{text-anchor:middle}\
-rect{stroke:var(--line)}.ground{fill:var(--ground);stroke:none}.axis{fill:none;stroke-dasharray:3 3}\
-.held{fill:var(--held)}.free{fill:var(--free)}.new{fill:var(--new);stroke-width:2}.gone{fill:var(--gone);stroke-dasharray:5 3}";
+text{font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;fill:#1b1f24;white-space:pre}\
+text.h{font-weight:bold;font-size:15px}text.d{fill:#59636e}text.c{text-anchor:middle}\
+rect{stroke:#8c959f}rect.ground{fill:#ffffff;stroke:none}rect.axis{fill:none;stroke-dasharray:3 3}\
+rect.held{fill:#cfe3ff}rect.free{fill:#ffffff}rect.new{fill:#c8f0d0;stroke-width:2}rect.gone{fill:#ffd8d3;stroke-dasharray:5 3}\
+@media(prefers-color-scheme:dark){text{fill:#e8ecf1}text.d{fill:#a3adb8}rect{stroke:#6b7580}rect.ground{fill:#14181d}\
+rect.held{fill:#1f3f66}rect.free{fill:#14181d}rect.new{fill:#1d4a2a}rect.gone{fill:#5a2320}}";
 
 /// Draws a view.
 pub(crate) fn render(view: &View) -> String {

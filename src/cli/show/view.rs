@@ -353,7 +353,7 @@ fn served(plan: &Plan) -> Option<Section> {
         thousands(plan.served.len() as i64),
         count(plan.summary.pending_pods, "waiting pod")
     );
-    Some(Section { title, entries: capped(lines, "group").into_iter().map(|line| (line, Vec::new())).collect() })
+    Some(Section { title, entries: capped(lines, "node").into_iter().map(|line| (line, Vec::new())).collect() })
 }
 
 fn unserved(plan: &Plan) -> Option<Section> {
