@@ -6,13 +6,13 @@
 //! in particular shares types with the producer, never its logic.
 
 mod document;
+mod fingerprint;
+mod verify;
+mod weight;
 
 pub use document::{
-    Eviction, FORMAT_VERSION, GpuChange, LEVEL_NAMES, Level, NodePlan, Optimality, Plan, PlannedInstance, ServedBy,
-    ServedPod, Status, Summary, Tier, UnservedPod,
+    Eviction, FORMAT_VERSION, GpuChange, LEVEL_NAMES, Level, NodePlan, Optimality, Place, Plan, PlannedInstance,
+    ServedBy, ServedPod, Status, Step, StepAction, Summary, Tier, UnservedPod,
 };
-
-/// Placeholder until the fingerprint module lands.
-pub fn fingerprint(_input: &crate::model::PlanningInput) -> String {
-    String::new()
-}
+pub use fingerprint::fingerprint;
+pub use verify::{Rejection, Verified, Violation, verify};
