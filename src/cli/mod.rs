@@ -64,7 +64,7 @@ fn dispatch(verb: Verb, streams: &mut Streams<'_>) -> Result<u8, CliError> {
     let text = match verb {
         Verb::Plan(args) => return planning::plan(&args, streams),
         Verb::Explain(args) => return planning::explain(&args, streams),
-        Verb::Verify(_) => todo!(),
+        Verb::Verify(args) => return planning::verify(&args, streams),
         Verb::Fit(args) => boards::fit(&args)?,
         Verb::Layouts(args) => boards::layouts(&args)?,
         Verb::Completions { shell } => {

@@ -2,12 +2,12 @@
 //!
 //! This is the only file of the library that touches the process's own streams. A reader that has gone away (`| head`) is not an error.
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 
 /// The streams of one run; tests put buffers here.
 pub struct Streams<'a> {
     /// Standard input.
-    pub input: &'a mut dyn Read,
+    pub input: &'a mut dyn BufRead,
     /// Data.
     pub data: &'a mut dyn Write,
     /// Notes and errors.

@@ -1,15 +1,17 @@
 //! `plan`, `explain` and `verify`: the verbs that read a cluster.
 
+use std::path::Path;
+
 use super::args::{ExplainArgs, ExplainWhat, PlanArgs, PlanFormat, SearchArgs, SourceArgs, VerifyArgs};
 use super::error::{CliError, near_misses};
 use super::explain::{gpu, pod};
 use super::output::Streams;
-use super::show::names::count;
+use super::show::names::{count, thousands};
 use super::show::{Axes, View, svg, text};
 use super::source;
 use super::{CHANGES, SUCCESS};
-use crate::model::PlanningInput;
-use crate::plan::Plan;
+use crate::model::{DisruptionLevel, PlanningInput};
+use crate::plan::{self, Plan, Violation};
 use crate::planner::{self, WorkLimit};
 
 /// `plan`.
@@ -114,13 +116,14 @@ pub(crate) fn verify(args: &VerifyArgs, streams: &mut Streams<'_>) -> Result<u8,
         });
     }
     let text = source::read_text(path, streams)?;
-    let plan = plan::load(&text).map_err(|error| unreadable_plan(path, &error))?;
+    let plan = serde_json::from_str::<Plan>(&text).map_err(|error| unreadable_plan(path, &error))?;
     let level = [DisruptionLevel::IdleOnly, DisruptionLevel::Balanced, DisruptionLevel::Aggressive]
         .into_iter()
         .find(|level| level.as_flag() == plan.disruption);
     let input = source::read(source, level, streams)?;
     let verified = plan::verify(plan, &input).map_err(|rejection| CliError::Rejected {
         path: path.clone(),
+        other_world: rejection.violations.iter().any(|violation| matches!(violation, Violation::Fingerprint { .. })),
         violations: rejection.violations.iter().map(ToString::to_string).collect(),
     })?;
     let summary = &verified.summary;
@@ -134,6 +137,15 @@ pub(crate) fn verify(args: &VerifyArgs, streams: &mut Streams<'_>) -> Result<u8,
     );
     streams.data(&text).map_err(CliError::Stdout)?;
     Ok(SUCCESS)
+}
+
+fn unreadable_plan(path: &Path, error: &serde_json::Error) -> CliError {
+    CliError::Input {
+        path: path.to_owned(),
+        message: format!("this is no plan: {error}"),
+        place: None,
+        help: "give a file that `retile plan --save` or `retile plan -o json` wrote".into(),
+    }
 }
 
 /// Plans, and has the plan checked by code that shares no logic with the planner; nothing unchecked is ever shown.

@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 
 use super::pod::movability;
 use crate::cli::show::bar::{self, Fate, Tile};
-use crate::cli::show::names::clean;
+use crate::cli::show::names::{clean, some_pods};
 use crate::cli::show::{Axes, text};
-use crate::model::{Gpu, GpuId, Instance, Layout, MediaEngines, MigStrategy, Occupancy, Placement, PlanningInput};
-use crate::plan::{GpuChange, NodePlan, Plan};
+use crate::model::{
+    Demand, Gpu, GpuId, Instance, Layout, MediaEngines, MigStrategy, Occupancy, Placement, PlanningInput, ResourceId,
+};
+use crate::plan::{GpuChange, NodePlan, Plan, ServedBy};
 
 /// Finds a GPU by the name of its node and its index there.
 pub(crate) fn find(input: &PlanningInput, node: &str, index: u32) -> Option<GpuId> {
@@ -24,10 +26,10 @@ pub(crate) fn explain(input: &PlanningInput, plan: &Plan, axes: &Axes, id: GpuId
     let change = changes.and_then(|changes| changes.gpus.iter().find(|change| change.index == gpu.index));
     let axis = gpu.geometry.axis();
     let mut out = format!(
-        "GPU {}/{}  {}  {} (board {}, {axis} slots)\n",
+        "GPU {}/{}  {}{} (board {}, {axis} slots)\n",
         clean(&node.name),
         gpu.index,
-        clean(&gpu.uuid),
+        if gpu.uuid.is_empty() { String::new() } else { clean(&gpu.uuid) + "  " },
         clean(&gpu.product),
         clean(&gpu.geometry.board().key)
     );
@@ -42,7 +44,7 @@ pub(crate) fn explain(input: &PlanningInput, plan: &Plan, axes: &Axes, id: GpuId
     }
     let _ = writeln!(out, "\nWhat the plan does");
     match (changes, change) {
-        (Some(changes), Some(change)) => out += &changed(changes, change, axes, plan),
+        (Some(changes), Some(change)) => out += &changed(input, gpu, changes, change, axes, plan),
         (_, None) | (None, _) => {
             let _ = writeln!(out, "  leaves it as it is");
         }
@@ -93,33 +95,54 @@ fn holder(input: &PlanningInput, gpu: &Gpu, instance: &Instance) -> String {
     }
 }
 
-fn changed(changes: &NodePlan, change: &GpuChange, axes: &Axes, plan: &Plan) -> String {
+fn changed(
+    input: &PlanningInput,
+    gpu: &Gpu,
+    changes: &NodePlan,
+    change: &GpuChange,
+    axes: &Axes,
+    plan: &Plan,
+) -> String {
     let held: BTreeSet<&String> = change.destroy.iter().flat_map(|instance| &instance.pods).collect();
     let evict = changes.evict.iter().filter(|eviction| held.contains(&eviction.pod)).cloned().collect();
-    let node = NodePlan { name: changes.name.clone(), gpus: vec![change.clone()], evict };
+    let node = NodePlan { name: changes.name.clone(), gpus: vec![change.clone()], evict, steps: Vec::new() };
     let mut out = text::node(&node, axes);
-    let served: Vec<&str> = plan
-        .served
-        .iter()
-        .filter(|pod| pod.node == changes.name && pod.by == crate::plan::ServedBy::Change)
-        .map(|pod| pod.pod.as_str())
-        .collect();
-    let arriving: Vec<&str> = plan
-        .nodes
-        .iter()
-        .flat_map(|node| &node.evict)
-        .filter(|eviction| eviction.placed_on.as_ref() == Some(&changes.name))
-        .map(|eviction| eviction.pod.as_str())
-        .collect();
-    for (what, pods) in [
-        ("why: so that these waiting pods fit on the node", served),
-        ("why: so that these moved pods fit on the node", arriving),
-    ] {
+    for (what, pods) in beneficiaries(input, gpu, change, &changes.name, plan) {
         if !pods.is_empty() {
-            let _ = writeln!(out, "  {what}: {}", crate::cli::show::names::some_of(&pods, 6));
+            let _ = writeln!(out, "  why: what it creates is there for {what}: {}", some_pods(&pods, 6));
         }
     }
     out
+}
+
+/// The waiting and the moved pods that land on the node and ask for what the GPU's new instances offer.
+fn beneficiaries<'p>(
+    input: &PlanningInput,
+    gpu: &Gpu,
+    change: &GpuChange,
+    node: &str,
+    plan: &'p Plan,
+) -> [(&'static str, Vec<&'p str>); 2] {
+    let offered: BTreeSet<ResourceId> = change
+        .create
+        .iter()
+        .filter_map(|instance| gpu.offer(gpu.geometry.find(&instance.profile)?).map(|offer| offer.resource))
+        .collect();
+    let asks = |demand: &Demand| demand.iter().any(|(resource, _)| offered.contains(&resource));
+    let waiting: BTreeSet<String> =
+        input.pending().iter().filter(|pod| asks(&pod.demand)).map(|pod| pod.pod.to_string()).collect();
+    let running: BTreeSet<String> =
+        input.running().iter().filter(|pod| asks(&pod.demand)).map(|pod| pod.pod.to_string()).collect();
+    let served = plan.served.iter().filter(|pod| pod.node == node && pod.by == ServedBy::Change);
+    let moved = plan.nodes.iter().flat_map(|node| &node.evict);
+    let arriving = moved.filter(|eviction| eviction.placed_on.as_deref() == Some(node));
+    [
+        ("waiting pods", served.map(|pod| pod.pod.as_str()).filter(|pod| waiting.contains(*pod)).collect()),
+        (
+            "pods that move here",
+            arriving.map(|eviction| eviction.pod.as_str()).filter(|pod| running.contains(*pod)).collect(),
+        ),
+    ]
 }
 
 fn obstacles(input: &PlanningInput, gpu: &Gpu, changed: bool) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::Planner;
 use super::whatif::Parts;
 use crate::cli::error::CliError;
-use crate::cli::show::names::{clean, some_of};
+use crate::cli::show::names::{clean, some_of, some_pods};
 use crate::cli::show::{Axes, text};
 use crate::model::{DisruptionLevel, GpuId, Movability, PendingPod, PlanningInput, RunningPod, Unplannable};
 use crate::plan::{NodePlan, Plan, ServedBy, ServedPod, UnservedPod};
@@ -215,6 +215,7 @@ impl Questions<'_, '_> {
         if input.pending().len() > 1 {
             probes.push(self.probe("if it were the only waiting pod", parts().only(pod))?);
         }
+        let fits_alone = probes.iter().any(|probe| probe.served);
         for level in [DisruptionLevel::Balanced, DisruptionLevel::Aggressive] {
             if level > input.policy().disruption {
                 let question = format!("if `--disruption {}` were allowed", level.as_flag());
@@ -230,10 +231,10 @@ impl Questions<'_, '_> {
             probes
                 .push(self.probe("if no PodDisruptionBudget stood in the way", parts().without_disruption_budgets())?);
         }
-        if input.gpus().iter().any(|gpu| gpu.frozen.is_some()) {
+        if !fits_alone && input.gpus().iter().any(|gpu| gpu.frozen.is_some()) {
             probes.push(self.thawed()?);
         }
-        if !input.running().is_empty() {
+        if !fits_alone && !input.running().is_empty() {
             probes.push(self.all_yielding()?);
         }
         probes.push(self.probe("if it might use every node, and asked for no CPU or memory", parts().anywhere(pod))?);
@@ -316,6 +317,6 @@ fn landed(plan: &Plan, landing: &ServedPod) -> String {
     if moved.is_empty() {
         format!(": on {node}")
     } else {
-        format!(": on {node}, from where {} would move", some_of(&moved, MOST_NAMES))
+        format!(": on {node}, from where {} would move", some_pods(&moved, MOST_NAMES))
     }
 }

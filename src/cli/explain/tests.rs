@@ -206,7 +206,7 @@ fn a_served_pod_learns_where_and_who_moves_for_it() {
     assert!(text.contains("plan   evicts it, and has a place for it on b"), "{text}");
     assert!(text.contains("moves  may be moved from `balanced` on, at cost 1"), "{text}");
     let text = explained_gpu(&input, "a");
-    assert!(text.contains("why: so that these waiting pods fit on the node: ml/whole"), "{text}");
+    assert!(text.contains("why: what it creates is there for waiting pods: ml/whole"), "{text}");
 }
 
 #[test]

@@ -20,6 +20,33 @@ pub(crate) fn some_of<T: AsRef<str>>(names: &[T], most: usize) -> String {
     }
 }
 
+/// The first `most` of some pods, those of one maker drawn together: `ml/train-{a, b, c}`.
+pub(crate) fn some_pods(pods: &[&str], most: usize) -> String {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for pod in pods {
+        let (stem, rest) = pod.rfind('-').map_or(("", *pod), |at| pod.split_at(at + 1));
+        match groups.iter_mut().find(|(known, _)| *known == stem) {
+            Some((_, members)) => members.push(rest),
+            None => groups.push((stem, vec![rest])),
+        }
+    }
+    let shown: Vec<String> = groups
+        .iter()
+        .map(|(stem, members)| match members.as_slice() {
+            [only] => clean(&format!("{stem}{only}")),
+            _ if stem.is_empty() => some_of(members, most),
+            _ => format!("{}{{{}}}", clean(stem), some_of(members, most)),
+        })
+        .collect();
+    match shown.len().checked_sub(most) {
+        None | Some(0) => shown.join(", "),
+        Some(_) => {
+            let rest: usize = groups[most..].iter().map(|(_, members)| members.len()).sum();
+            format!("{} … and {} more", shown[..most].join(", "), thousands(rest as i64))
+        }
+    }
+}
+
 /// Ascending numbers with runs drawn together: `0, 2-5, 7`.
 pub(crate) fn ranges(numbers: &[u32]) -> String {
     let mut parts: Vec<(u32, u32)> = Vec::new();
@@ -78,6 +105,15 @@ mod tests {
         assert_eq!(some_of(&names, 4), "a, b, c, d");
         assert_eq!(some_of(&names, 3), "a, b, c, d", "`and 1 more` would be no shorter than the name");
         assert_eq!(some_of(&names, 2), "a, b … and 2 more");
+    }
+
+    #[test]
+    fn pods_of_one_maker_share_their_stem() {
+        let pods = ["ml/a-1", "ml/b-x7-k2", "ml/b-x7-q9", "ml/solo"];
+        assert_eq!(some_pods(&pods, 4), "ml/a-1, ml/b-x7-{k2, q9}, ml/solo");
+        assert_eq!(some_pods(&pods, 1), "ml/a-1 … and 3 more");
+        assert_eq!(some_pods(&["n/p-a", "n/p-b", "n/p-c", "n/p-d"], 2), "n/p-{a, b … and 2 more}");
+        assert_eq!(some_pods(&[], 2), "");
     }
 
     #[test]

@@ -12,6 +12,8 @@ const BOLD: Style = Style::new().bold();
 const GREEN: Style = AnsiColor::Green.on_default();
 const RED: Style = AnsiColor::Red.on_default();
 const YELLOW: Style = AnsiColor::Yellow.on_default();
+/// Columns for operations beside the margin.
+const LINE: usize = 90;
 /// Columns before a bar.
 const MARGIN: &str = "              ";
 
@@ -67,7 +69,8 @@ fn block(out: &mut String, block: &Block) {
 
 fn operations(out: &mut String, word: &str, style: Style, operations: &[String]) {
     let sign = if word == "create" { '+' } else { '-' };
-    for (number, chunk) in operations.chunks(4).enumerate() {
+    let longest = operations.iter().map(|operation| operation.len()).max().unwrap_or(0);
+    for (number, chunk) in operations.chunks((LINE / (longest + 4)).clamp(1, 4)).enumerate() {
         let lead = if number == 0 { format!("      {word:<8}") } else { MARGIN.to_owned() };
         let chunk: Vec<String> = chunk.iter().map(|operation| format!("{sign} {operation}")).collect();
         let _ = writeln!(out, "{lead}{}", paint(style, &chunk.join("  ")));

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::bar::{Fate, Tile};
-use super::names::{clean, count, ranges, some_of, thousands};
+use super::names::{clean, count, ranges, some_of, some_pods, thousands};
 use crate::plan::{Eviction, GpuChange, Level, NodePlan, Plan, PlannedInstance, ServedBy, Status};
 
 /// Length of the placement axis by product name.
@@ -345,7 +345,7 @@ fn served(plan: &Plan) -> Option<Section> {
             count(pods.len() as u64, "pod"),
             clean(node),
             if pods.len() == 1 { "s" } else { "" },
-            some_of(pods, MOST_NAMES)
+            some_pods(pods, MOST_NAMES)
         )
     });
     let title = format!(
@@ -369,7 +369,7 @@ fn unserved(plan: &Plan) -> Option<Section> {
         .into_iter()
         .take(MOST_LINES)
         .map(|((reason, detail, action), pods)| {
-            let head = format!("{reason}: {}", some_of(&pods, MOST_NAMES));
+            let head = format!("{reason}: {}", some_pods(&pods, MOST_NAMES));
             (head, vec![clean(detail), format!("to do: {}", clean(action))])
         })
         .collect();

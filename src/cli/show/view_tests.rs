@@ -73,7 +73,7 @@ fn one_move(index: u32) -> GpuChange {
 
 pub(crate) fn plan_with_one_move() -> Plan {
     let evict = vec![Eviction { pod: "ml/train-7".into(), uid: "u".into(), placed_on: Some("gpu-a-05".into()) }];
-    let node = NodePlan { name: "gpu-a-03".into(), gpus: vec![one_move(2)], evict };
+    let node = NodePlan { name: "gpu-a-03".into(), gpus: vec![one_move(2)], evict, steps: Vec::new() };
     plan(
         vec![node],
         vec![served_pod("ml/a", "gpu-a-03", ServedBy::Change)],
@@ -87,7 +87,7 @@ pub(crate) fn plan_with_many_nodes(count: u32) -> Plan {
         .map(|number| {
             let gpus = (0..8).filter(|gpu| (number >> gpu) & 1 == 1 || *gpu == 0).map(one_move).collect();
             let evict = vec![Eviction { pod: format!("ml/p-{number}"), uid: String::new(), placed_on: None }];
-            NodePlan { name: format!("gpu-{number:05}"), gpus, evict }
+            NodePlan { name: format!("gpu-{number:05}"), gpus, evict, steps: Vec::new() }
         })
         .collect();
     let served =
@@ -120,7 +120,7 @@ Served: 1 of 3 waiting pods
   1 pod on gpu-a-03 gets what the change makes: ml/a
 
 Still waiting: 2 pods
-  WaitingForCapacity: ml/big-0, ml/big-1
+  WaitingForCapacity: ml/big-{0, 1}
       no room for 7g.80gb
       to do: add a GPU
 
@@ -140,6 +140,7 @@ fn nodes_that_change_alike_share_one_block() {
             name: format!("gpu-{n:02}"),
             gpus: vec![one_move(1), one_move(2), one_move(5)],
             evict: vec![],
+            steps: vec![],
         })
         .collect();
     let text = shown(&plan(nodes, Vec::new(), Vec::new()));
