@@ -11,6 +11,8 @@ use retile::model::{
 };
 use support::boards;
 use support::oracle::{self, Best, layouts::all_layouts};
+use support::per_gpu;
+use support::program::Backend;
 use support::random::{Shape, cluster};
 use support::spec::{GpuSpec, Held, InstanceSpec, NodeSpec, Ordinary, PendingSpec, RunningSpec, Spec};
 
@@ -363,5 +365,26 @@ fn the_order_of_insertion_changes_nothing() {
         let spec = cluster(seed, &Shape::SMALL);
         let (straight, shuffled) = (best(&spec), oracle::best(&spec.build_shuffled(seed)));
         assert_eq!(straight.levels(), shuffled.levels(), "seed {seed}\n{spec}");
+    }
+}
+
+#[test]
+fn the_per_gpu_program_agrees() {
+    for seed in 0..500 {
+        let mut spec = cluster(seed, &Shape::SMALL);
+        for node in &mut spec.nodes {
+            node.free.cpu = node.free.cpu.max(0);
+        }
+        let found = best(&spec);
+        let levels = per_gpu::solve(&spec.build(), Backend::Microlp).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        let tiers: Vec<_> = found.tiers.iter().map(|tier| (tier.priority, tier.displaced, tier.served)).collect();
+        let expected = per_gpu::Levels {
+            tiers,
+            disruption: found.disruption,
+            nodes_touched: found.nodes_touched,
+            gpus_touched: found.gpus_touched,
+            instance_changes: found.instance_changes,
+        };
+        assert_eq!(levels, expected, "seed {seed}\n{spec}\n{}", found.witness);
     }
 }

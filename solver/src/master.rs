@@ -33,7 +33,12 @@ pub(crate) struct Relaxation {
     pub(crate) prices: Vec<i64>,
     /// Rounds of pricing.
     pub(crate) rounds: u32,
+    /// A variable that the relaxation wants between two integers, with the lower of the two.
+    pub(crate) fractional: Option<(usize, i64)>,
 }
+
+/// Bounds of the variables in one branch of the search.
+pub(crate) type VarBounds = [(i64, i64)];
 
 /// Divides the groups into blocks of about equal numbers of machines.
 pub(crate) fn blocks(problem: &Problem) -> Vec<Range<usize>> {
@@ -47,6 +52,7 @@ pub(crate) fn relax(
     problem: &Problem,
     level: usize,
     fixed: &[i64],
+    bounds: &VarBounds,
     target: i64,
     pool: &mut Pool,
     termination: &mut dyn Termination,
@@ -57,7 +63,7 @@ pub(crate) fn relax(
             pool.columns.push((block, idle_totals(problem, range)));
         }
     }
-    let mut master = Master::new(problem, level, fixed, blocks.len());
+    let mut master = Master::new(problem, level, fixed, bounds, blocks.len());
     for (block, totals) in &pool.columns {
         master.add_column(*block, totals);
     }
@@ -68,10 +74,10 @@ pub(crate) fn relax(
         let prices = master.prices();
         let pricing = Pricing::new(problem, &prices);
         let choice = pricing.choose(&blocks);
-        let scaled = choice.value + rest(problem, fixed, &prices, &pricing);
+        let scaled = choice.value + rest(problem, fixed, bounds, &prices, &pricing);
         let bound = i64::try_from(scaled.div_euclid(i128::from(SCALE))).unwrap_or(i64::MAX);
         if best.as_ref().is_none_or(|best| scaled < best.scaled) {
-            best = Some(Relaxation { bound, scaled, prices, rounds: round });
+            best = Some(Relaxation { bound, scaled, prices, rounds: round, fractional: None });
         }
         let mut improved = false;
         for (block, part) in choice.blocks.into_iter().enumerate() {
@@ -89,7 +95,9 @@ pub(crate) fn relax(
         }
     }
     pool.trim(&master.useful());
-    best.expect("at least one round of pricing takes place")
+    let mut best = best.expect("at least one round of pricing takes place");
+    best.fractional = master.fractional();
+    best
 }
 
 /// Most rounds of pricing for one level.
@@ -142,9 +150,12 @@ fn limits(problem: &Problem, dim: usize, fixed: &[i64]) -> (Option<i64>, Option<
 }
 
 /// The relaxation's part that does not depend on machines: variables at their best, prices of the bounds.
-fn rest(problem: &Problem, fixed: &[i64], prices: &[i64], pricing: &Pricing<'_>) -> i128 {
-    let mut sum: i128 =
-        problem.vars.iter().map(|var| i128::from(var.upper) * i128::from(pricing.effect(var.effect).max(0))).sum();
+fn rest(problem: &Problem, fixed: &[i64], bounds: &VarBounds, prices: &[i64], pricing: &Pricing<'_>) -> i128 {
+    let mut sum = 0;
+    for (var, &(least, most)) in problem.vars.iter().zip(bounds) {
+        let value = pricing.effect(var.effect);
+        sum += i128::from(value) * i128::from(if value > 0 { most } else { least });
+    }
     for (dim, &price) in prices.iter().enumerate() {
         let (lower, upper) = limits(problem, dim, fixed);
         if let Some(lower) = lower.filter(|_| price > 0) {
@@ -184,13 +195,14 @@ struct Master<'a> {
     at_upper: Vec<bool>,
     basic: Vec<bool>,
     penalties: Range<usize>,
+    first_var: usize,
     pivots: u64,
     since_refactor: u32,
     spent: u64,
 }
 
 impl<'a> Master<'a> {
-    fn new(problem: &'a Problem, level: usize, fixed: &'a [i64], blocks: usize) -> Self {
+    fn new(problem: &'a Problem, level: usize, fixed: &'a [i64], bounds: &VarBounds, blocks: usize) -> Self {
         let mut row_of = vec![None; problem.dims()];
         let mut rows = 0;
         for (dim, row) in row_of.iter_mut().enumerate() {
@@ -217,12 +229,14 @@ impl<'a> Master<'a> {
             at_upper: Vec::new(),
             basic: Vec::new(),
             penalties: 0..0,
+            first_var: 0,
             pivots: 0,
             since_refactor: 0,
             spent: 0,
         };
         master.add_slacks();
-        for var in &problem.vars {
+        master.first_var = master.columns.len();
+        for (var, &(least, most)) in problem.vars.iter().zip(bounds) {
             let mut entries = vec![0.0; rows];
             let mut cost = 0.0;
             for &(dim, amount) in problem.terms(var.effect) {
@@ -232,7 +246,7 @@ impl<'a> Master<'a> {
                     entries[row] = amount as f64;
                 }
             }
-            master.push(Column { entries, cost, lower: 0.0, upper: var.upper as f64 });
+            master.push(Column { entries, cost, lower: least as f64, upper: most as f64 });
         }
         master
     }
@@ -547,6 +561,19 @@ impl<'a> Master<'a> {
 
     fn convexity_price(&self, block: usize) -> f64 {
         self.duals()[self.first_block + block]
+    }
+
+    /// The variable that is furthest from an integer.
+    fn fractional(&self) -> Option<(usize, i64)> {
+        let vars = self.first_var..self.first_var + self.problem.vars.len();
+        self.basis
+            .iter()
+            .zip(&self.values)
+            .filter(|(column, _)| vars.contains(column))
+            .map(|(&column, &value)| (column - self.first_var, value, (value - value.round()).abs()))
+            .filter(|(_, _, distance)| *distance > 1e-5)
+            .max_by(|a, b| a.2.total_cmp(&b.2).then(b.0.cmp(&a.0)))
+            .map(|(var, value, _)| (var, value.floor() as i64))
     }
 
     /// Which of the choices are in the basis.

@@ -6,23 +6,50 @@
 
 use std::collections::BTreeMap;
 
-use crate::master::Relaxation;
+use crate::master::{Relaxation, VarBounds};
 use crate::price::{ClassValue, Pricing, SCALE, Scratch};
 use crate::problem::{ClassId, Dim, EffectId, GroupId, Problem};
 use crate::program::{Answer, Program, spread};
 use crate::solution::Solution;
 
-/// Most integer columns of the remaining program; beyond that the rarest machines keep their best choice.
-const COLUMNS: usize = 160;
-
 /// Most different choices kept for one class.
 const OPTIONS: usize = 16;
 
-/// Most paths looked at for one class.
-const PATHS: u32 = 400;
+/// How much work to spend on one rounding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// Only where few choices are left.
+    Low,
+    /// Also where choices must be left out, and with more search.
+    High,
+}
 
-/// Search nodes of the remaining program.
-const NODES: u64 = 400;
+impl Effort {
+    /// Most paths looked at for one class; where there are more, a quick rounding gives up.
+    fn paths(self) -> u32 {
+        match self {
+            Self::Low => 48,
+            Self::High => 400,
+        }
+    }
+
+    /// Most integer columns of the remaining program; beyond that the rarest machines keep their best choice, or a quick
+    /// rounding gives up.
+    fn columns(self) -> usize {
+        match self {
+            Self::Low => 90,
+            Self::High => 160,
+        }
+    }
+
+    /// Search nodes of the remaining program.
+    fn nodes(self) -> u64 {
+        match self {
+            Self::Low => 60,
+            Self::High => 400,
+        }
+    }
+}
 
 type Vector = Vec<(Dim, i64)>;
 
@@ -44,15 +71,23 @@ struct Bundle {
 }
 
 /// Finds an answer that reaches the bound of a relaxation, the best such for the next level as far as the search goes.
-pub(crate) fn reach(problem: &Problem, level: usize, fixed: &[i64], relaxation: &Relaxation) -> Option<Solution> {
+pub(crate) fn reach(
+    problem: &Problem,
+    level: usize,
+    fixed: &[i64],
+    bounds: &VarBounds,
+    relaxation: &Relaxation,
+    effort: Effort,
+) -> Option<Solution> {
     let slack = i64::try_from(relaxation.scaled - i128::from(relaxation.bound) * i128::from(SCALE)).ok()?;
-    Rounding::new(problem, level, fixed, relaxation, slack).solve()
+    Rounding::new(problem, level, fixed, bounds, relaxation, slack).solve(effort)
 }
 
 struct Rounding<'a> {
     problem: &'a Problem,
     level: usize,
     fixed: &'a [i64],
+    vars: &'a VarBounds,
     bound: i64,
     slack: i64,
     pricing: Pricing<'a>,
@@ -71,13 +106,21 @@ enum State {
 }
 
 impl<'a> Rounding<'a> {
-    fn new(problem: &'a Problem, level: usize, fixed: &'a [i64], relaxation: &Relaxation, slack: i64) -> Self {
+    fn new(
+        problem: &'a Problem,
+        level: usize,
+        fixed: &'a [i64],
+        vars: &'a VarBounds,
+        relaxation: &Relaxation,
+        slack: i64,
+    ) -> Self {
         let pricing = Pricing::new(problem, &relaxation.prices);
         let values = pricing.classes();
         Self {
             problem,
             level,
             fixed,
+            vars,
             bound: relaxation.bound,
             slack,
             values,
@@ -116,7 +159,7 @@ impl<'a> Rounding<'a> {
         }
     }
 
-    fn solve(mut self) -> Option<Solution> {
+    fn solve(mut self, effort: Effort) -> Option<Solution> {
         let charged = self.problem.groups.iter().any(|group| self.matters(group.active) || self.matters(group.idle));
         let mut bundles = BTreeMap::<Vec<Vector>, Bundle>::new();
         let mut open = BTreeMap::<Vector, Vec<(GroupId, u32)>>::new();
@@ -128,7 +171,7 @@ impl<'a> Rounding<'a> {
                     self.add(group.active, if charged { copies } else { 0 });
                     for (member, &(class, count)) in group.members.iter().enumerate() {
                         let machines = copies * i64::from(count);
-                        let relative = self.relative(class, machines);
+                        let relative = self.relative(class, machines, effort)?;
                         let bundle = bundles.entry(relative).or_default();
                         bundle.machines += machines;
                         bundle.places.push((id, member, class, machines));
@@ -146,29 +189,32 @@ impl<'a> Rounding<'a> {
                 }
             }
         }
-        self.program(bundles, open)
+        self.program(bundles, open, effort)
     }
 
     /// Choices of a class relative to its first; the first one's totals go to the base.
-    fn relative(&mut self, class: ClassId, machines: i64) -> Vec<Vector> {
-        self.choices_of(class);
+    fn relative(&mut self, class: ClassId, machines: i64, effort: Effort) -> Option<Vec<Vector>> {
+        self.choices_of(class, effort)?;
         let choices = self.choices[class.index()].as_ref().expect("the line above fills it in");
         let first = choices[0].vector.clone();
         let relative = choices[1..].iter().map(|choice| subtract(&choice.vector, &first)).collect();
         for (dim, amount) in first {
             self.base[dim.index()] += amount * machines;
         }
-        relative
+        Some(relative)
     }
 
-    fn choices_of(&mut self, class: ClassId) {
-        if self.choices[class.index()].is_some() {
-            return;
+    /// Fills in the choices of a class; `None` when there are too many to be quick.
+    fn choices_of(&mut self, class: ClassId, effort: Effort) -> Option<()> {
+        if self.choices[class.index()].is_none() {
+            let mut collector = Collector::new(self, class, effort.paths());
+            collector.collect();
+            if effort == Effort::Low && collector.paths >= effort.paths() {
+                return None;
+            }
+            self.choices[class.index()] = Some(collector.finish());
         }
-        let mut collector = Collector::new(self, class);
-        collector.collect();
-        let choices = collector.finish();
-        self.choices[class.index()] = Some(choices);
+        Some(())
     }
 
     /// What changes when a group goes from idle to active with the best choice of each machine.
@@ -214,6 +260,7 @@ impl<'a> Rounding<'a> {
         mut self,
         bundles: BTreeMap<Vec<Vector>, Bundle>,
         open: BTreeMap<Vector, Vec<(GroupId, u32)>>,
+        effort: Effort,
     ) -> Option<Solution> {
         let mut builder = Remaining::new(&self);
         let mut order: Vec<(&Vec<Vector>, &Bundle)> =
@@ -221,7 +268,10 @@ impl<'a> Rounding<'a> {
         order.sort_by_key(|(relative, bundle)| (std::cmp::Reverse(bundle.machines), relative.len()));
         let mut columns: BTreeMap<&Vec<Vector>, usize> = BTreeMap::new();
         for (relative, bundle) in order {
-            if builder.program.size() + relative.len() > COLUMNS {
+            if builder.program.size() + relative.len() > effort.columns() {
+                if effort == Effort::Low {
+                    return None;
+                }
                 continue;
             }
             let first = builder.program.size();
@@ -239,23 +289,20 @@ impl<'a> Rounding<'a> {
             open_columns.push(builder.column(count, vector));
         }
         let mut vars = Vec::new();
-        for var in &self.problem.vars {
+        for (var, &(least, most)) in self.problem.vars.iter().zip(self.vars) {
             let value = self.pricing.effect(var.effect);
-            let terms: Vector = self.problem.terms(var.effect).to_vec();
-            if value > self.slack {
-                for &(dim, amount) in &terms {
-                    self.base[dim.index()] += amount * var.upper;
-                }
-                vars.push(Err(var.upper));
-            } else if value < -self.slack || var.upper == 0 {
-                vars.push(Err(0));
-            } else {
-                vars.push(Ok(builder.column(var.upper, &terms)));
+            let settled = if value > self.slack { most } else { least };
+            for &(dim, amount) in self.problem.terms(var.effect) {
+                self.base[dim.index()] += amount * settled;
             }
+            let open = value.abs() <= self.slack && most > least;
+            let column = open.then(|| builder.column(most - least, self.problem.terms(var.effect)));
+            vars.push((settled, column));
         }
         let program = builder.finish(&self);
-        let Answer::Values(values, _) = program.solve(NODES) else { return None };
-        let vars = vars.into_iter().map(|var| var.map_or_else(|value| value, |column| values[column])).collect();
+        let Answer::Values(values, _) = program.solve(effort.nodes()) else { return None };
+        let vars =
+            vars.into_iter().map(|(settled, column)| settled + column.map_or(0, |column| values[column])).collect();
         let mut used: Vec<Vec<(usize, Vec<u16>, u32)>> = vec![Vec::new(); self.problem.groups.len()];
         for (relative, bundle) in &bundles {
             let counts: Vec<i64> = match columns.get(relative) {
@@ -372,10 +419,11 @@ struct Collector<'a, 'b> {
     starts: Vec<usize>,
     found: Vec<Choice>,
     paths: u32,
+    most: u32,
 }
 
 impl<'a, 'b> Collector<'a, 'b> {
-    fn new(rounding: &'a Rounding<'b>, class: ClassId) -> Self {
+    fn new(rounding: &'a Rounding<'b>, class: ClassId, most: u32) -> Self {
         let of = &rounding.problem.classes[class.index()];
         let nodes = usize::from(rounding.problem.templates[of.template.index()].nodes);
         let mut arcs: Vec<_> = rounding.problem.arcs(of).collect();
@@ -388,7 +436,7 @@ impl<'a, 'b> Collector<'a, 'b> {
             let here = &mut to_sink[usize::from(arc.from)];
             *here = (*here).max(value);
         }
-        Self { rounding, class, to_sink, arcs, starts, found: Vec::new(), paths: 0 }
+        Self { rounding, class, to_sink, arcs, starts, found: Vec::new(), paths: 0, most }
     }
 
     fn collect(&mut self) {
@@ -406,7 +454,7 @@ impl<'a, 'b> Collector<'a, 'b> {
     }
 
     fn walk(&mut self, node: u16, slack: i64, path: &mut Vec<u16>) {
-        if self.paths >= PATHS {
+        if self.paths >= self.most {
             return;
         }
         if usize::from(node) + 1 == self.to_sink.len() {
