@@ -12,6 +12,7 @@
 //! | [`cli`] | the verbs of the command line; the only module that prints |
 
 pub mod cli;
+pub mod kube;
 pub mod model;
 pub mod plan;
 pub mod planner;
