@@ -5,6 +5,8 @@
 //! This module depends on nothing but the standard library and serde.
 
 mod capacity;
+mod catalogue;
+mod enumerate;
 mod geometry;
 mod gpu;
 mod ids;
@@ -15,6 +17,8 @@ mod policy;
 mod reason;
 
 pub use capacity::{Capacity, CapacityKind};
+pub use catalogue::{BoardFileError, Catalogue, LookupError, read_board};
+pub use enumerate::{Enumeration, Multiset};
 pub use geometry::{Board, Geometry, GeometryError, MediaEngines, MediaUse, Placement, Profile, ProfileId};
 pub use gpu::{Gpu, Instance, MigStrategy, Node, Occupancy, Offer};
 pub use ids::{BudgetId, GpuId, NodeId, NodeSetId, PodId, PodRef, ResourceId};

@@ -54,6 +54,16 @@ impl Encoding {
     }
 }
 
+/// How much of an ordinary resource a refined atom has.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    row: Dim,
+    /// Unit in which the row counts.
+    unit: i64,
+    /// Row that counts the pods that land, where the node is overcommitted.
+    closed: Option<Dim>,
+}
+
 /// The problem under construction, with its rows by meaning.
 pub(super) struct Rows<'a, 'b> {
     pub(super) scope: &'a Scope<'b>,
@@ -63,7 +73,7 @@ pub(super) struct Rows<'a, 'b> {
     /// Resources that somebody asks for.
     pub(super) wanted: BTreeSet<ResourceId>,
     supply: BTreeMap<(usize, ResourceId), Dim>,
-    capacity: BTreeMap<(usize, CapacityKind), (Dim, i64)>,
+    capacity: BTreeMap<(usize, CapacityKind), Limit>,
     budgets: Vec<Dim>,
     evictions: Option<Dim>,
     pub(super) nodes: Option<Dim>,
@@ -155,8 +165,19 @@ impl<'a, 'b> Rows<'a, 'b> {
             let unit = leaving.fold(unit, |unit, (_, pod)| gcd(unit, pod.requests.get(&kind))).max(1);
             let free = self.input().nodes()[node.index()].free.get(&kind).div_euclid(unit);
             let row = self.problem.row(None, Some(free));
-            self.capacity.insert((atom, kind), (row, unit));
+            let closed = (free < 0).then(|| self.closable(row, free));
+            self.capacity.insert((atom, kind), Limit { row, unit, closed });
         }
+    }
+
+    /// A node that is overcommitted takes nobody who asks for the resource, unless pods that leave make up for it: either
+    /// nobody lands and the deficit is excused, or the row holds as it is. Returns a row that counts who lands.
+    fn closable(&mut self, row: Dim, free: i64) -> Dim {
+        let anybody = (self.input().pending().len() + self.input().running().len()) as i64;
+        let lands = self.problem.row(None, Some(anybody));
+        let effect = self.problem.effect([(row, free), (lands, anybody)]);
+        self.problem.var(1, effect);
+        lands
     }
 
     /// What one landing pod contributes in an atom.
@@ -168,8 +189,9 @@ impl<'a, 'b> Rows<'a, 'b> {
             terms.push((flexibility, -self.scope.spare_value(resource) * i64::from(count)));
         }
         for (kind, amount) in class.requests.iter() {
-            if let Some(&(row, unit)) = self.capacity.get(&(atom, kind.clone())) {
+            if let Some(&Limit { row, unit, closed }) = self.capacity.get(&(atom, kind.clone())) {
                 terms.push((row, amount / unit));
+                terms.extend(closed.filter(|_| amount > 0).map(|lands| (lands, 1)));
             }
         }
         terms
@@ -249,7 +271,7 @@ impl<'a, 'b> Rows<'a, 'b> {
             }
             let home = table.atom_of[of.node.index()];
             for (kind, amount) in of.requests.iter() {
-                if let Some(&(row, unit)) = self.capacity.get(&(home, kind.clone())) {
+                if let Some(&Limit { row, unit, .. }) = self.capacity.get(&(home, kind.clone())) {
                     terms.push((row, -(amount / unit)));
                 }
             }

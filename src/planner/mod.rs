@@ -12,6 +12,7 @@ mod assign;
 mod decode;
 mod demand;
 mod encode;
+pub mod fit;
 mod levels;
 mod machines;
 mod report;
