@@ -153,7 +153,6 @@ impl Search<'_> {
             self.offer(candidate);
         }
         let bound = relaxation.bound.max(self.value(level).unwrap_or(i64::MIN));
-        eprintln!(relaxation.scaled as f64 / 720720.0, self.value(level), relaxation.rounds, t0.elapsed());
         let rounds = relaxation.rounds;
         self.last = Some(relaxation);
         LevelOutcome { value: bound, bound, rounds }
