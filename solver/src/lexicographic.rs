@@ -1,10 +1,11 @@
 //! Solves the levels one after the other, each with the earlier ones fixed at the value reached.
 
 use crate::check::check;
-use crate::master::{self, Pool};
+use crate::diffuse;
+use crate::master::{self, Pool, Relaxation};
 use crate::problem::Problem;
 use crate::program::FlowProgram;
-use crate::round;
+use crate::round::{self, Effort};
 use crate::solution::Solution;
 use crate::termination::Termination;
 
@@ -51,7 +52,7 @@ pub enum SolveError {
 
 /// Flow programs of up to this many columns are solved whole when rounding does not reach the bound.
 #[cfg(not(feature = "highs"))]
-const WHOLE: usize = 1_200;
+const WHOLE: usize = 6_000;
 /// With HiGHS larger programs are worth trying.
 #[cfg(feature = "highs")]
 const WHOLE: usize = 30_000;
@@ -61,6 +62,10 @@ const WHOLE_NODES: u64 = 20_000;
 
 /// Solves a problem; `start` is a legal answer to begin with, if one is known.
 ///
+/// Each level's bound is taken for its value until shown otherwise: prices of later levels leave fewer choices, so that an answer
+/// which reaches several levels at once is often easier to find than one that reaches the first alone. What turns out not to be
+/// reached is searched in earnest, and the levels after it are done again.
+///
 /// # Errors
 /// No legal answer was found.
 pub fn solve(
@@ -68,15 +73,25 @@ pub fn solve(
     start: Option<Solution>,
     termination: &mut dyn Termination,
 ) -> Result<Outcome, SolveError> {
-    let mut search = Search { problem, best: None, fixed: Vec::new(), pool: Pool::default() };
+    let mut search = Search { problem, last: None, best: None, fixed: Vec::new(), pool: Pool::default() };
     let idle = Solution { active: Vec::new(), vars: vec![0; problem.vars.len()] };
     for candidate in start.into_iter().chain([idle]) {
         search.offer(candidate);
     }
-    let mut levels = Vec::with_capacity(problem.levels());
-    for level in 0..problem.levels() {
-        let outcome = search.level(level, termination);
-        let Some(outcome) = outcome else { return Err(SolveError::NoAnswer) };
+    let mut levels: Vec<LevelOutcome> = Vec::with_capacity(problem.levels());
+    loop {
+        while levels.len() < problem.levels() {
+            let outcome = search.glance(levels.len(), termination);
+            search.fixed.push(outcome.value);
+            levels.push(outcome);
+        }
+        if search.first_missed().is_some() {
+            search.diffuse();
+        }
+        let Some(missed) = search.first_missed() else { break };
+        search.fixed.truncate(missed);
+        levels.truncate(missed);
+        let outcome = search.insist(missed, termination).ok_or(SolveError::NoAnswer)?;
         search.fixed.push(outcome.value);
         levels.push(outcome);
     }
@@ -87,8 +102,10 @@ pub fn solve(
 
 struct Search<'a> {
     problem: &'a Problem,
+    /// Relaxation of the last level glanced at.
+    last: Option<Relaxation>,
     best: Option<(Solution, Vec<i64>)>,
-    /// Values reached on the earlier levels.
+    /// Values of the earlier levels, some perhaps not reached yet.
     fixed: Vec<i64>,
     pool: Pool,
 }
@@ -108,19 +125,53 @@ impl Search<'_> {
         better
     }
 
-    fn value(&self, level: usize) -> Option<i64> {
-        self.best.as_ref().map(|(_, totals)| totals[level])
+    /// The first level on which the best answer does not reach what is fixed.
+    fn first_missed(&self) -> Option<usize> {
+        let reached = |level: usize| self.best.as_ref().is_some_and(|(_, totals)| totals[level] >= self.fixed[level]);
+        (0..self.fixed.len()).find(|&level| !reached(level))
     }
 
-    fn level(&mut self, level: usize, termination: &mut dyn Termination) -> Option<LevelOutcome> {
+    /// Value of the best answer on a level, if it reaches what is fixed on the earlier ones.
+    fn value(&self, level: usize) -> Option<i64> {
+        let (_, totals) = self.best.as_ref()?;
+        totals.iter().zip(&self.fixed[..level]).all(|(total, fixed)| total >= fixed).then_some(totals[level])
+    }
+
+    /// All variables within their own bounds.
+    fn whole(&self) -> Vec<(i64, i64)> {
+        self.problem.vars.iter().map(|var| (0, var.upper)).collect()
+    }
+
+    /// Bounds a level, tries to reach the bound, and supposes that it can be reached.
+    fn glance(&mut self, level: usize, termination: &mut dyn Termination) -> LevelOutcome {
+        let bounds = self.whole();
         let target = self.value(level).unwrap_or(i64::MIN);
-        let relaxation = master::relax(self.problem, level, &self.fixed, target, &mut self.pool, termination);
-        let mut bound = relaxation.bound;
-        if self.value(level).is_none_or(|value| value < bound)
-            && let Some(candidate) = round::reach(self.problem, level, &self.fixed, &relaxation)
+        let relaxation = master::relax(self.problem, level, &self.fixed, &bounds, target, &mut self.pool, termination);
+        if target < relaxation.bound
+            && let Some(candidate) = round::reach(self.problem, level, &self.fixed, &bounds, &relaxation, Effort::Low)
         {
             self.offer(candidate);
         }
+        let bound = relaxation.bound.max(self.value(level).unwrap_or(i64::MIN));
+        let rounds = relaxation.rounds;
+        self.last = Some(relaxation);
+        LevelOutcome { value: bound, bound, rounds }
+    }
+
+    /// Tries to reach all levels at once from the relaxation of the last one.
+    fn diffuse(&mut self) {
+        let Some(relaxation) = self.last.take() else { return };
+        let level = self.problem.levels() - 1;
+        let bounds = self.whole();
+        let found = diffuse::reach(self.problem, level, &self.fixed, &bounds, &relaxation, &mut self.pool.book);
+        if let Some(candidate) = found {
+            self.offer(candidate);
+        }
+    }
+
+    /// Searches a level whose bound was not reached; the earlier ones are.
+    fn insist(&mut self, level: usize, termination: &mut dyn Termination) -> Option<LevelOutcome> {
+        let (mut bound, rounds) = self.branch(level, termination);
         if self.value(level).is_none_or(|value| value < bound) {
             let whole = FlowProgram::new(self.problem, level, &self.fixed);
             if whole.size() <= WHOLE
@@ -134,6 +185,58 @@ impl Search<'_> {
             }
         }
         let value = self.value(level)?;
-        Some(LevelOutcome { value, bound: bound.max(value), rounds: relaxation.rounds })
+        Some(LevelOutcome { value, bound: bound.max(value), rounds })
+    }
+
+    /// Relaxes and rounds; while a gap is left and some variable is torn between two integers, looks at both sides.
+    /// Returns the bound that is left, and the rounds of pricing.
+    fn branch(&mut self, level: usize, termination: &mut dyn Termination) -> (i64, u32) {
+        // Branches by the bound of their parent; the best one is last.
+        let mut open = vec![(i64::MAX, self.whole())];
+        let mut left = i64::MIN;
+        let mut rounds = 0;
+        for _ in 0..BRANCHES {
+            let Some((parent, bounds)) = open.pop() else { break };
+            let target = self.value(level).unwrap_or(i64::MIN);
+            if parent <= target {
+                continue;
+            }
+            let relaxation =
+                master::relax(self.problem, level, &self.fixed, &bounds, target, &mut self.pool, termination);
+            rounds += relaxation.rounds;
+            let bound = relaxation.bound.min(parent);
+            if bound <= target {
+                continue;
+            }
+            if let Some(candidate) = round::reach(self.problem, level, &self.fixed, &bounds, &relaxation, Effort::High)
+            {
+                self.offer(candidate);
+            }
+            if self.value(level).is_none_or(|value| value < bound)
+                && let Some(candidate) =
+                    diffuse::reach(self.problem, level, &self.fixed, &bounds, &relaxation, &mut self.pool.book)
+            {
+                self.offer(candidate);
+            }
+            if self.value(level).is_some_and(|value| value >= bound) {
+                continue;
+            }
+            let Some((var, lower)) = relaxation.fractional else {
+                left = left.max(bound);
+                continue;
+            };
+            for side in [(bounds[var].0, lower), (lower + 1, bounds[var].1)] {
+                let mut narrower = bounds.clone();
+                narrower[var] = side;
+                open.push((bound, narrower));
+            }
+            open.sort_by_key(|(bound, _)| *bound);
+        }
+        let reached = self.value(level).unwrap_or(i64::MIN);
+        let open = open.iter().map(|(bound, _)| *bound).filter(|bound| *bound > reached).max().unwrap_or(i64::MIN);
+        (left.max(open).max(reached), rounds)
     }
 }
+
+/// Most branches looked at on one level.
+const BRANCHES: usize = 200;

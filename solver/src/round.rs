@@ -6,33 +6,47 @@
 
 use std::collections::BTreeMap;
 
-use crate::master::Relaxation;
+use crate::master::{Relaxation, VarBounds};
+use crate::near::{Choice, Near, Vector, subtract};
 use crate::price::{ClassValue, Pricing, SCALE, Scratch};
 use crate::problem::{ClassId, Dim, EffectId, GroupId, Problem};
 use crate::program::{Answer, Program, spread};
 use crate::solution::Solution;
 
-/// Most integer columns of the remaining program; beyond that the rarest machines keep their best choice.
-const COLUMNS: usize = 160;
+/// How much work to spend on one rounding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// Only where few choices are left.
+    Low,
+    /// Also where choices must be left out, and with more search.
+    High,
+}
 
-/// Most different choices kept for one class.
-const OPTIONS: usize = 16;
+impl Effort {
+    /// Most paths looked at for one class; where there are more, a quick rounding gives up.
+    fn paths(self) -> u32 {
+        match self {
+            Self::Low => 48,
+            Self::High => 400,
+        }
+    }
 
-/// Most paths looked at for one class.
-const PATHS: u32 = 400;
+    /// Most integer columns of the remaining program; beyond that the rarest machines keep their best choice, or a quick
+    /// rounding gives up.
+    fn columns(self) -> usize {
+        match self {
+            Self::Low => 90,
+            Self::High => 160,
+        }
+    }
 
-/// Search nodes of the remaining program.
-const NODES: u64 = 400;
-
-type Vector = Vec<(Dim, i64)>;
-
-/// One way to use a machine of a class: idle, or a path.
-#[derive(Debug, Clone)]
-struct Choice {
-    vector: Vector,
-    /// What it contributes to later levels, to break ties.
-    later: Vec<i64>,
-    path: Option<Vec<u16>>,
+    /// Search nodes of the remaining program.
+    fn nodes(self) -> u64 {
+        match self {
+            Self::Low => 60,
+            Self::High => 400,
+        }
+    }
 }
 
 /// Machines that have the same choices up to a constant.
@@ -44,15 +58,23 @@ struct Bundle {
 }
 
 /// Finds an answer that reaches the bound of a relaxation, the best such for the next level as far as the search goes.
-pub(crate) fn reach(problem: &Problem, level: usize, fixed: &[i64], relaxation: &Relaxation) -> Option<Solution> {
+pub(crate) fn reach(
+    problem: &Problem,
+    level: usize,
+    fixed: &[i64],
+    bounds: &VarBounds,
+    relaxation: &Relaxation,
+    effort: Effort,
+) -> Option<Solution> {
     let slack = i64::try_from(relaxation.scaled - i128::from(relaxation.bound) * i128::from(SCALE)).ok()?;
-    Rounding::new(problem, level, fixed, relaxation, slack).solve()
+    Rounding::new(problem, level, fixed, bounds, relaxation, slack).solve(effort)
 }
 
 struct Rounding<'a> {
     problem: &'a Problem,
     level: usize,
     fixed: &'a [i64],
+    vars: &'a VarBounds,
     bound: i64,
     slack: i64,
     pricing: Pricing<'a>,
@@ -71,13 +93,21 @@ enum State {
 }
 
 impl<'a> Rounding<'a> {
-    fn new(problem: &'a Problem, level: usize, fixed: &'a [i64], relaxation: &Relaxation, slack: i64) -> Self {
+    fn new(
+        problem: &'a Problem,
+        level: usize,
+        fixed: &'a [i64],
+        vars: &'a VarBounds,
+        relaxation: &'a Relaxation,
+        slack: i64,
+    ) -> Self {
         let pricing = Pricing::new(problem, &relaxation.prices);
         let values = pricing.classes();
         Self {
             problem,
             level,
             fixed,
+            vars,
             bound: relaxation.bound,
             slack,
             values,
@@ -116,7 +146,7 @@ impl<'a> Rounding<'a> {
         }
     }
 
-    fn solve(mut self) -> Option<Solution> {
+    fn solve(mut self, effort: Effort) -> Option<Solution> {
         let charged = self.problem.groups.iter().any(|group| self.matters(group.active) || self.matters(group.idle));
         let mut bundles = BTreeMap::<Vec<Vector>, Bundle>::new();
         let mut open = BTreeMap::<Vector, Vec<(GroupId, u32)>>::new();
@@ -128,7 +158,7 @@ impl<'a> Rounding<'a> {
                     self.add(group.active, if charged { copies } else { 0 });
                     for (member, &(class, count)) in group.members.iter().enumerate() {
                         let machines = copies * i64::from(count);
-                        let relative = self.relative(class, machines);
+                        let relative = self.relative(class, machines, effort)?;
                         let bundle = bundles.entry(relative).or_default();
                         bundle.machines += machines;
                         bundle.places.push((id, member, class, machines));
@@ -146,29 +176,33 @@ impl<'a> Rounding<'a> {
                 }
             }
         }
-        self.program(bundles, open)
+        self.program(bundles, open, effort)
     }
 
     /// Choices of a class relative to its first; the first one's totals go to the base.
-    fn relative(&mut self, class: ClassId, machines: i64) -> Vec<Vector> {
-        self.choices_of(class);
+    fn relative(&mut self, class: ClassId, machines: i64, effort: Effort) -> Option<Vec<Vector>> {
+        self.choices_of(class, effort)?;
         let choices = self.choices[class.index()].as_ref().expect("the line above fills it in");
         let first = choices[0].vector.clone();
         let relative = choices[1..].iter().map(|choice| subtract(&choice.vector, &first)).collect();
         for (dim, amount) in first {
             self.base[dim.index()] += amount * machines;
         }
-        relative
+        Some(relative)
     }
 
-    fn choices_of(&mut self, class: ClassId) {
-        if self.choices[class.index()].is_some() {
-            return;
+    /// Fills in the choices of a class; `None` when there are too many to be quick.
+    fn choices_of(&mut self, class: ClassId, effort: Effort) -> Option<()> {
+        if self.choices[class.index()].is_none() {
+            let value = self.values[class.index()];
+            let search = Near { pricing: &self.pricing, level: self.level, slack: self.slack, most: effort.paths() };
+            let (choices, complete) = search.choices(self.problem, class, value);
+            if effort == Effort::Low && !complete {
+                return None;
+            }
+            self.choices[class.index()] = Some(choices);
         }
-        let mut collector = Collector::new(self, class);
-        collector.collect();
-        let choices = collector.finish();
-        self.choices[class.index()] = Some(choices);
+        Some(())
     }
 
     /// What changes when a group goes from idle to active with the best choice of each machine.
@@ -214,6 +248,7 @@ impl<'a> Rounding<'a> {
         mut self,
         bundles: BTreeMap<Vec<Vector>, Bundle>,
         open: BTreeMap<Vector, Vec<(GroupId, u32)>>,
+        effort: Effort,
     ) -> Option<Solution> {
         let mut builder = Remaining::new(&self);
         let mut order: Vec<(&Vec<Vector>, &Bundle)> =
@@ -221,7 +256,10 @@ impl<'a> Rounding<'a> {
         order.sort_by_key(|(relative, bundle)| (std::cmp::Reverse(bundle.machines), relative.len()));
         let mut columns: BTreeMap<&Vec<Vector>, usize> = BTreeMap::new();
         for (relative, bundle) in order {
-            if builder.program.size() + relative.len() > COLUMNS {
+            if builder.program.size() + relative.len() > effort.columns() {
+                if effort == Effort::Low {
+                    return None;
+                }
                 continue;
             }
             let first = builder.program.size();
@@ -239,23 +277,20 @@ impl<'a> Rounding<'a> {
             open_columns.push(builder.column(count, vector));
         }
         let mut vars = Vec::new();
-        for var in &self.problem.vars {
+        for (var, &(least, most)) in self.problem.vars.iter().zip(self.vars) {
             let value = self.pricing.effect(var.effect);
-            let terms: Vector = self.problem.terms(var.effect).to_vec();
-            if value > self.slack {
-                for &(dim, amount) in &terms {
-                    self.base[dim.index()] += amount * var.upper;
-                }
-                vars.push(Err(var.upper));
-            } else if value < -self.slack || var.upper == 0 {
-                vars.push(Err(0));
-            } else {
-                vars.push(Ok(builder.column(var.upper, &terms)));
+            let settled = if value > self.slack { most } else { least };
+            for &(dim, amount) in self.problem.terms(var.effect) {
+                self.base[dim.index()] += amount * settled;
             }
+            let open = value.abs() <= self.slack && most > least;
+            let column = open.then(|| builder.column(most - least, self.problem.terms(var.effect)));
+            vars.push((settled, column));
         }
         let program = builder.finish(&self);
-        let Answer::Values(values, _) = program.solve(NODES) else { return None };
-        let vars = vars.into_iter().map(|var| var.map_or_else(|value| value, |column| values[column])).collect();
+        let Answer::Values(values, _) = program.solve(effort.nodes()) else { return None };
+        let vars =
+            vars.into_iter().map(|(settled, column)| settled + column.map_or(0, |column| values[column])).collect();
         let mut used: Vec<Vec<(usize, Vec<u16>, u32)>> = vec![Vec::new(); self.problem.groups.len()];
         for (relative, bundle) in &bundles {
             let counts: Vec<i64> = match columns.get(relative) {
@@ -361,108 +396,4 @@ impl Remaining {
         }
         self.program
     }
-}
-
-/// Collects the choices of one class whose reduced cost is within the slack.
-struct Collector<'a, 'b> {
-    rounding: &'a Rounding<'b>,
-    class: ClassId,
-    to_sink: Vec<i64>,
-    arcs: Vec<(u16, crate::Arc)>,
-    starts: Vec<usize>,
-    found: Vec<Choice>,
-    paths: u32,
-}
-
-impl<'a, 'b> Collector<'a, 'b> {
-    fn new(rounding: &'a Rounding<'b>, class: ClassId) -> Self {
-        let of = &rounding.problem.classes[class.index()];
-        let nodes = usize::from(rounding.problem.templates[of.template.index()].nodes);
-        let mut arcs: Vec<_> = rounding.problem.arcs(of).collect();
-        arcs.sort_by_key(|&(number, arc)| (arc.from, number));
-        let starts = (0..=nodes).map(|node| arcs.partition_point(|(_, arc)| usize::from(arc.from) < node)).collect();
-        let mut to_sink = vec![i64::MIN / 4; nodes];
-        to_sink[nodes - 1] = 0;
-        for &(_, arc) in arcs.iter().rev() {
-            let value = rounding.pricing.effect(arc.effect) + to_sink[usize::from(arc.to)];
-            let here = &mut to_sink[usize::from(arc.from)];
-            *here = (*here).max(value);
-        }
-        Self { rounding, class, to_sink, arcs, starts, found: Vec::new(), paths: 0 }
-    }
-
-    fn collect(&mut self) {
-        let value = self.rounding.values[self.class.index()];
-        let best = value.active.max(value.idle);
-        let of = &self.rounding.problem.classes[self.class.index()];
-        if best - value.idle <= self.rounding.slack {
-            let terms = self.rounding.problem.terms(of.idle).to_vec();
-            self.record(terms, None);
-        }
-        let slack = self.rounding.slack - (best - value.active);
-        if slack >= 0 {
-            self.walk(0, slack, &mut Vec::new());
-        }
-    }
-
-    fn walk(&mut self, node: u16, slack: i64, path: &mut Vec<u16>) {
-        if self.paths >= PATHS {
-            return;
-        }
-        if usize::from(node) + 1 == self.to_sink.len() {
-            self.paths += 1;
-            let problem = self.rounding.problem;
-            let mut terms = problem.terms(problem.classes[self.class.index()].active).to_vec();
-            for &number in path.iter() {
-                terms.extend_from_slice(problem.terms(problem.arc(self.class, number).effect));
-            }
-            self.record(terms, Some(path.clone()));
-            return;
-        }
-        for position in self.starts[usize::from(node)]..self.starts[usize::from(node) + 1] {
-            let (number, arc) = self.arcs[position];
-            let through = self.rounding.pricing.effect(arc.effect) + self.to_sink[usize::from(arc.to)];
-            let cost = self.to_sink[usize::from(node)] - through;
-            if cost <= slack {
-                path.push(number);
-                self.walk(arc.to, slack - cost, path);
-                path.pop();
-            }
-        }
-    }
-
-    /// Keeps a choice, unless one with the same vector is at least as good on the later levels.
-    fn record(&mut self, terms: Vector, path: Option<Vec<u16>>) {
-        let (level, levels) = (self.rounding.level, self.rounding.problem.levels);
-        let mut later = vec![0; levels.saturating_sub(level + 1)];
-        let mut sums = BTreeMap::<Dim, i64>::new();
-        for (dim, amount) in terms {
-            if dim.index() <= level || dim.index() >= levels {
-                *sums.entry(dim).or_default() += amount;
-            } else {
-                later[dim.index() - level - 1] += amount;
-            }
-        }
-        let vector: Vector = sums.into_iter().filter(|&(_, amount)| amount != 0).collect();
-        if let Some(known) = self.found.iter_mut().find(|choice| choice.vector == vector) {
-            if known.later < later {
-                *known = Choice { vector, later, path };
-            }
-        } else if self.found.len() < OPTIONS {
-            self.found.push(Choice { vector, later, path });
-        }
-    }
-
-    fn finish(mut self) -> Vec<Choice> {
-        self.found.sort_by(|a, b| a.vector.cmp(&b.vector));
-        self.found
-    }
-}
-
-fn subtract(vector: &[(Dim, i64)], other: &[(Dim, i64)]) -> Vector {
-    let mut sums: BTreeMap<Dim, i64> = vector.iter().copied().collect();
-    for &(dim, amount) in other {
-        *sums.entry(dim).or_default() -= amount;
-    }
-    sums.into_iter().filter(|&(_, amount)| amount != 0).collect()
 }

@@ -135,13 +135,15 @@ impl Catalogue {
         if let Some(board) = self.boards.iter().find(|geometry| normal(&geometry.board().key) == wanted) {
             return Ok(board);
         }
-        let named = self.boards_named(&Product::parse(asked));
         let parts = tokens(&wanted);
         let has_parts = |geometry: &&Arc<Geometry>| {
             let key = normal(&geometry.board().key);
             !parts.is_empty() && parts.iter().all(|part| tokens(&key).contains(part))
         };
-        let found = if named.is_empty() { self.boards.iter().filter(has_parts).collect() } else { named };
+        let mut found: Vec<&Arc<Geometry>> = self.boards.iter().filter(has_parts).collect();
+        if found.is_empty() {
+            found = self.boards_named(&Product::parse(asked));
+        }
         if found.is_empty() {
             let keys = || self.boards.iter().map(|geometry| geometry.board().key.as_str());
             return Err(LookupError::UnknownKey {

@@ -403,8 +403,12 @@ impl PlanningInputBuilder {
         for pod in &mut self.pending {
             pod.demand = rename(&pod.demand);
         }
-        self.forecast =
-            std::mem::take(&mut self.forecast).into_iter().map(|(id, w)| (renamed[id.index()], w)).collect();
+        let most = self.forecast.values().copied().max().unwrap_or(0);
+        self.forecast = std::mem::take(&mut self.forecast)
+            .into_iter()
+            .filter(|&(_, weight)| weight > 0)
+            .map(|(id, weight)| (renamed[id.index()], scaled(weight, most)))
+            .collect();
         let mut shared: BTreeMap<Vec<Option<Offer>>, Arc<[Option<Offer>]>> = BTreeMap::new();
         for gpu in self.nodes.iter_mut().flat_map(|(_, gpus)| gpus) {
             let offers: Vec<Option<Offer>> = gpu

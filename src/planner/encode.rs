@@ -31,8 +31,6 @@ pub(super) struct Encoding {
     pub(super) pending: Vec<Landing>,
     /// Landing of each class of pods that may be moved.
     pub(super) moved: Vec<Landing>,
-    /// Whether a pod that holds several instances is evicted.
-    pub(super) evicted: BTreeMap<PodId, VarId>,
     /// What the problem leaves out because it cannot change, per level.
     pub(super) offsets: Vec<i64>,
     /// Nodes of each group of the problem.
@@ -47,11 +45,21 @@ impl Encoding {
         let mut rows = Rows::new(scope, &table, levels);
         let pending = rows.pending(&table);
         let moved = rows.moved(&table);
-        let evicted = rows.evictions(&table, &moved);
+        rows.evictions(&table, &moved);
         let groups = machines::groups(&mut rows, &table);
         let Rows { problem, levels, offsets, .. } = rows;
-        Self { problem, levels, table, pending, moved, evicted, offsets, groups }
+        Self { problem, levels, table, pending, moved, offsets, groups }
     }
+}
+
+/// How much of an ordinary resource a refined atom has.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    row: Dim,
+    /// Unit in which the row counts.
+    unit: i64,
+    /// Row that counts the pods that land, where the node is overcommitted.
+    closed: Option<Dim>,
 }
 
 /// The problem under construction, with its rows by meaning.
@@ -60,10 +68,8 @@ pub(super) struct Rows<'a, 'b> {
     pub(super) problem: Problem,
     pub(super) levels: Levels,
     pub(super) offsets: Vec<i64>,
-    /// Resources that somebody asks for.
-    pub(super) wanted: BTreeSet<ResourceId>,
     supply: BTreeMap<(usize, ResourceId), Dim>,
-    capacity: BTreeMap<(usize, CapacityKind), (Dim, i64)>,
+    capacity: BTreeMap<(usize, CapacityKind), Limit>,
     budgets: Vec<Dim>,
     evictions: Option<Dim>,
     pub(super) nodes: Option<Dim>,
@@ -94,7 +100,6 @@ impl<'a, 'b> Rows<'a, 'b> {
             scope,
             offsets: vec![0; levels.count],
             levels,
-            wanted: scope.wanted(),
             supply: BTreeMap::new(),
             capacity: BTreeMap::new(),
             budgets,
@@ -155,8 +160,19 @@ impl<'a, 'b> Rows<'a, 'b> {
             let unit = leaving.fold(unit, |unit, (_, pod)| gcd(unit, pod.requests.get(&kind))).max(1);
             let free = self.input().nodes()[node.index()].free.get(&kind).div_euclid(unit);
             let row = self.problem.row(None, Some(free));
-            self.capacity.insert((atom, kind), (row, unit));
+            let closed = (free < 0).then(|| self.closable(row, free));
+            self.capacity.insert((atom, kind), Limit { row, unit, closed });
         }
+    }
+
+    /// A node that is overcommitted takes nobody who asks for the resource, unless pods that leave make up for it: either
+    /// nobody lands and the deficit is excused, or the row holds as it is. Returns a row that counts who lands.
+    fn closable(&mut self, row: Dim, free: i64) -> Dim {
+        let anybody = (self.input().pending().len() + self.input().running().len()) as i64;
+        let lands = self.problem.row(None, Some(anybody));
+        let effect = self.problem.effect([(row, free), (lands, anybody)]);
+        self.problem.var(1, effect);
+        lands
     }
 
     /// What one landing pod contributes in an atom.
@@ -168,8 +184,9 @@ impl<'a, 'b> Rows<'a, 'b> {
             terms.push((flexibility, -self.scope.spare_value(resource) * i64::from(count)));
         }
         for (kind, amount) in class.requests.iter() {
-            if let Some(&(row, unit)) = self.capacity.get(&(atom, kind.clone())) {
+            if let Some(&Limit { row, unit, closed }) = self.capacity.get(&(atom, kind.clone())) {
                 terms.push((row, amount / unit));
+                terms.extend(closed.filter(|_| amount > 0).map(|lands| (lands, 1)));
             }
         }
         terms
@@ -233,8 +250,7 @@ impl<'a, 'b> Rows<'a, 'b> {
     }
 
     /// Effects of evictions; pods that hold several instances get a variable each.
-    fn evictions(&mut self, table: &DemandTable, moved: &[Landing]) -> BTreeMap<PodId, VarId> {
-        let mut evicted = BTreeMap::new();
+    fn evictions(&mut self, table: &DemandTable, moved: &[Landing]) {
         for (&pod, &class) in &table.moved_of {
             let of = &self.input().running()[pod.index()];
             let mut terms = vec![(self.problem.level(self.levels.disruption), -i64::from(of.cost))];
@@ -249,22 +265,21 @@ impl<'a, 'b> Rows<'a, 'b> {
             }
             let home = table.atom_of[of.node.index()];
             for (kind, amount) in of.requests.iter() {
-                if let Some(&(row, unit)) = self.capacity.get(&(home, kind.clone())) {
+                if let Some(&Limit { row, unit, .. }) = self.capacity.get(&(home, kind.clone())) {
                     terms.push((row, -(amount / unit)));
                 }
             }
             if self.scope.holds_several(of) {
-                evicted.insert(pod, self.evict_several(pod, home, terms));
+                self.evict_several(pod, home, terms);
             } else {
                 self.evict.insert(pod, terms);
             }
         }
-        evicted
     }
 
     /// A pod that holds several instances: each may be destroyed or freed only if it is evicted, and it is evicted only
     /// if one of them is destroyed.
-    fn evict_several(&mut self, pod: PodId, home: usize, mut terms: Vec<(Dim, i64)>) -> VarId {
+    fn evict_several(&mut self, pod: PodId, home: usize, mut terms: Vec<(Dim, i64)>) {
         let input = self.input();
         let some = self.problem.row(Some(0), None);
         terms.push((some, -1));
@@ -283,7 +298,7 @@ impl<'a, 'b> Rows<'a, 'b> {
             self.problem.var(1, effect);
         }
         let effect = self.problem.effect(terms);
-        self.problem.var(1, effect)
+        self.problem.var(1, effect);
     }
 
     /// What `units` of a resource contribute when they become available in an atom.

@@ -2,7 +2,7 @@
 //!
 //! A node of the graph is a slot boundary (with what is used of the media engines, and whether the slots before it were
 //! left empty, where that matters). Arcs are instances to create, runs of empty slots, and instances that stay because nobody may
-//! destroy them; these are shared by all GPUs with the same table and the same fixed instances. Keeping a further instance is
+//! destroy them; these are shared by all GPUs with the same table and the same instances at the same places. Keeping a further instance is
 //! an arc of the GPU's own, which takes back the destruction that an active machine starts from.
 
 use std::collections::BTreeMap;
@@ -48,7 +48,6 @@ pub(super) struct GpuPart {
 /// A node as a group: its machines, in the order of the group's members.
 #[derive(Debug, Clone)]
 pub(super) struct NodePart {
-    pub(super) node: NodeId,
     /// Per member of the group, the machines that belong to it.
     pub(super) members: Vec<Vec<GpuPart>>,
 }
@@ -61,8 +60,8 @@ struct Template {
     states: States,
 }
 
-/// Key of shared arcs: atom, table, offers, fixed instances.
-type TemplateKey = (usize, *const Geometry, *const Option<Offer>, Vec<Placement>, bool);
+/// Key of shared arcs: atom, table, offers, instances that are there with whether they are fixed, use of media engines.
+type TemplateKey = (usize, *const Geometry, *const Option<Offer>, Vec<(Placement, bool)>, bool);
 
 /// Builds classes and groups for all nodes that may change; adds the supply of all others to the rows.
 pub(super) fn groups(rows: &mut Rows<'_, '_>, table: &DemandTable) -> Vec<(GroupId, Vec<NodePart>)> {
@@ -86,7 +85,7 @@ pub(super) fn groups(rows: &mut Rows<'_, '_>, table: &DemandTable) -> Vec<(Group
         let idle = vec![(rows.problem.level(rows.levels.free_nodes), free)];
         let idle = rows.effect(idle);
         let key = members.iter().map(|(&class, parts)| (class, parts.len() as u32)).collect();
-        let part = NodePart { node, members: members.into_values().collect() };
+        let part = NodePart { members: members.into_values().collect() };
         grouped.entry((key, active, idle)).or_default().push(part);
     }
     grouped
@@ -192,19 +191,18 @@ impl Maker {
         (self.class(rows, template.id, arcs, active, idle), part)
     }
 
-    /// Shared arcs for GPUs with the same table and the same fixed instances.
+    /// Shared arcs for GPUs with the same table and the same instances, whoever holds those that may go.
     fn template(&mut self, rows: &mut Rows<'_, '_>, gpu: &Gpu, fixed: &[bool], atom: usize) -> Template {
-        let staying: Vec<Placement> = gpu
-            .instances
-            .iter()
-            .zip(fixed)
-            .filter(|(_, fixed)| **fixed)
-            .map(|(instance, _)| instance.placement)
-            .collect();
+        let present: Vec<(Placement, bool)> =
+            gpu.instances.iter().map(|instance| instance.placement).zip(fixed.iter().copied()).collect();
+        let staying: Vec<Placement> =
+            present.iter().filter(|(_, fixed)| *fixed).map(|(placement, _)| *placement).collect();
         let creatable: Vec<(Placement, Offer)> = gpu
             .geometry
             .placements()
             .filter(|placement| staying.iter().all(|other| !other.overlaps(*placement)))
+            // What is there already is kept, never made again in its place.
+            .filter(|placement| present.iter().all(|(other, _)| other != placement))
             .filter_map(|placement| Some((placement, gpu.offer(placement.profile())?)))
             .filter(|(_, offer)| rows.wanted_in(atom, offer.resource))
             .collect();
@@ -213,7 +211,7 @@ impl Maker {
         };
         let media = gpu.instances.iter().any(|instance| special(instance.placement.profile()))
             || creatable.iter().any(|(placement, _)| special(placement.profile()));
-        let key = (atom, Shared::as_ptr(&gpu.geometry), gpu.offers.as_ptr(), staying.clone(), media);
+        let key = (atom, Shared::as_ptr(&gpu.geometry), gpu.offers.as_ptr(), present, media);
         if let Some(template) = self.templates.get(&key) {
             return template.clone();
         }

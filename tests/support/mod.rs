@@ -5,8 +5,13 @@
 #![allow(dead_code, reason = "every test binary uses a part")]
 #![allow(unreachable_pub, reason = "a module of several test binaries, not a crate of its own")]
 
+pub mod apply;
 pub mod boards;
+pub mod compare;
+pub mod fleet;
 pub mod oracle;
+pub mod per_gpu;
+pub mod program;
 pub mod random;
 pub mod rng;
 pub mod spec;

@@ -1,6 +1,6 @@
-//! A tiny seeded generator (SplitMix64): the same seed gives the same cluster on every machine and in every release.
+//! A tiny seeded generator (`SplitMix64`): the same seed gives the same cluster on every machine and in every release.
 
-/// SplitMix64 by Steele, Lea and Flood; good enough to draw test cases, and nothing else.
+/// `SplitMix64` by Steele, Lea and Flood; good enough to draw test cases, and nothing else.
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
 

@@ -141,7 +141,7 @@ impl Spec {
         }
         let mut pod_ids = vec![PodId::new(0); self.running.len()];
         for position in ordered((0..self.running.len()).collect(), &mut rng) {
-            pod_ids[position] = self.add_running(&mut builder, &self.running[position], &budget_ids);
+            pod_ids[position] = add_running(&mut builder, &self.running[position], &budget_ids);
         }
         for pod in ordered(self.pending.clone(), &mut rng) {
             let pending = PendingPod {
@@ -166,23 +166,6 @@ impl Spec {
         builder.build().expect("the generator draws well-formed clusters")
     }
 
-    fn add_running(&self, builder: &mut PlanningInputBuilder, pod: &RunningSpec, budgets: &[BudgetId]) -> PodId {
-        let running = RunningPod {
-            pod: pod_ref(&pod.name),
-            node: NodeId::new(pod.node),
-            priority: pod.priority,
-            controller: pod.controller,
-            movability: pod.movability.clone(),
-            cost: pod.cost,
-            requests: pod.requests.capacity(),
-            demand: demand(builder, &pod.demand),
-            eligible: builder.node_set(pod.eligible.iter().map(|&node| NodeId::new(node)).collect::<NodeSet>()),
-            budgets: pod.budgets.iter().map(|&budget| budgets[budget]).collect(),
-            instances: Vec::<(GpuId, usize)>::new(),
-        };
-        builder.running(running)
-    }
-
     /// Every resource name that occurs, once.
     fn resource_names(&self) -> Vec<String> {
         let offered = self.nodes.iter().flat_map(|node| node.offers.values().map(|(name, _)| name));
@@ -193,10 +176,27 @@ impl Spec {
         names.into_iter().cloned().collect()
     }
 
-    /// What the running pods ask for, by name.
+    /// Position of a running pod by the name that a plan gives it.
     pub fn running_named(&self, name: &str) -> Option<usize> {
         self.running.iter().position(|pod| pod_ref(&pod.name).to_string() == name)
     }
+}
+
+fn add_running(builder: &mut PlanningInputBuilder, pod: &RunningSpec, budgets: &[BudgetId]) -> PodId {
+    let running = RunningPod {
+        pod: pod_ref(&pod.name),
+        node: NodeId::new(pod.node),
+        priority: pod.priority,
+        controller: pod.controller,
+        movability: pod.movability.clone(),
+        cost: pod.cost,
+        requests: pod.requests.capacity(),
+        demand: demand(builder, &pod.demand),
+        eligible: builder.node_set(pod.eligible.iter().map(|&node| NodeId::new(node)).collect::<NodeSet>()),
+        budgets: pod.budgets.iter().map(|&budget| budgets[budget]).collect(),
+        instances: Vec::<(GpuId, usize)>::new(),
+    };
+    builder.running(running)
 }
 
 /// The reference of a pod of the tests.

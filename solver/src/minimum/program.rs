@@ -6,6 +6,8 @@
 
 use good_lp::{Expression, ProblemVariables, Solution, SolverModel, Variable, constraint, microlp, variable};
 
+use crate::program::{Answer, Program};
+
 use super::{Method, Minimum, MinimumError, Patterns, covers, less};
 
 /// Demand per part type that is handed to the integer program as it is.
@@ -14,6 +16,8 @@ const SMALL: u64 = 20_000;
 const MARGIN: u64 = 64;
 /// Relative error of the linear relaxation's solution that the margin must absorb besides.
 const PRECISION: u64 = 1_000_000;
+/// Nodes of the search tree that an integer program may visit; those at hand need a handful.
+const NODES: u64 = 20_000;
 /// Largest common divisor tried when a dual solution is turned into fractions.
 const MAX_DIVISOR: u32 = 5_000;
 
@@ -34,13 +38,13 @@ pub(super) fn solve(patterns: &Patterns, demand: &[u64], bound: u64) -> Result<M
         }
         fixed += copies;
     }
-    let rest = integer(patterns, &left, bound.saturating_sub(fixed))?;
+    let (rest, proven) = integer(patterns, &left, bound.saturating_sub(fixed))?;
     for (count, copies) in counts.iter_mut().zip(rest) {
         *count += copies;
     }
     let machines = counts.iter().sum();
-    // Nothing was fixed: the search looked at everything, and its optimum is the minimum.
-    let bound = if fixed == 0 { machines } else { bound };
+    // Nothing was fixed: the search looked at everything, and its proven optimum is the minimum.
+    let bound = if fixed == 0 && proven { machines } else { bound };
     if !covers(&offered(patterns, &counts), demand) {
         return Err(MinimumError::Program("the solution does not cover the demand".into()));
     }
@@ -68,20 +72,26 @@ fn relaxed(patterns: &Patterns, demand: &[f64]) -> Result<Vec<f64>, MinimumError
     Ok(copies.iter().map(|&variable| solution.value(variable)).collect())
 }
 
-/// The integer program on a demand that is small enough, with the bound as a cut.
-fn integer(patterns: &Patterns, demand: &[u64], bound: u64) -> Result<Vec<u64>, MinimumError> {
-    let most = demand.iter().sum::<u64>().max(bound) as f64;
-    let mut problem = ProblemVariables::new();
-    let copies: Vec<Variable> =
-        patterns.as_slice().iter().map(|_| problem.add(variable().integer().min(0).max(most))).collect();
-    let total: Expression = copies.iter().sum();
-    let mut model = problem.minimise(total.clone()).using(microlp);
-    model = model.with(constraint!(total >= bound as f64));
+/// The integer program on a demand that is small enough, with the bound as a cut, and whether its optimum is proven.
+///
+/// Where the limit on search nodes ends it without values, the linear relaxation is rounded up instead.
+fn integer(patterns: &Patterns, demand: &[u64], bound: u64) -> Result<(Vec<u64>, bool), MinimumError> {
+    let most = demand.iter().sum::<u64>().max(bound) as i64;
+    let mut program = Program::default();
+    let copies: Vec<usize> = patterns.as_slice().iter().map(|_| program.var(most, -1.0)).collect();
+    program.row(copies.iter().map(|&column| (column, 1.0)).collect(), Some(bound as i64), None);
     for (kind, &need) in demand.iter().enumerate() {
-        model = model.with(constraint!(row(patterns, &copies, kind) >= need as f64));
+        let held = patterns.as_slice().iter().zip(&copies).map(|(pattern, &column)| (column, pattern[kind] as f64));
+        program.row(held.filter(|&(_, count)| count > 0.0).collect(), Some(need as i64), None);
     }
-    let solution = model.solve().map_err(|error| MinimumError::Program(error.to_string()))?;
-    Ok(copies.iter().map(|&variable| solution.value(variable).round().max(0.0) as u64).collect())
+    match program.solve(NODES) {
+        Answer::Values(values, proven) => Ok((values.iter().map(|&value| value.max(0) as u64).collect(), proven)),
+        // Enough machines always are a solution: a back end that finds none has lost its way.
+        Answer::Unknown | Answer::Infeasible => {
+            let shares = relaxed(patterns, &demand.iter().map(|&count| count as f64).collect::<Vec<_>>())?;
+            Ok((shares.iter().map(|share| (share - 1e-6).ceil().max(0.0) as u64).collect(), false))
+        }
+    }
 }
 
 fn row(patterns: &Patterns, copies: &[Variable], kind: usize) -> Expression {

@@ -249,6 +249,14 @@ fn the_bound_stays_below_the_answer_where_a_huge_demand_meets_a_gap() {
     assert_eq!((minimum.machines, minimum.bound), (2_000_000_000_002, 2_000_000_000_001));
 }
 
+#[test]
+fn the_program_proves_a_gap_of_a_demand_that_it_need_not_bring_down() {
+    let machine = Machine::new(apart());
+    let minimum = machine.minimum(&[2 * 9_000 + 1, 3 * 6_000 + 1]).expect("an answer");
+    assert_eq!((minimum.machines, minimum.bound, minimum.method), (15_002, 15_002, Method::Program));
+    assert_eq!(minimum.counts, [9_001, 6_001]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

@@ -127,6 +127,8 @@ fn a_key_that_fits_different_boards_is_refused_with_their_names() {
         error.to_string(),
         "\"a100\" stands for several boards with different tables; write one of A100-40GB, A100-80GB"
     );
+    let error = Catalogue::embedded().find_by_key("h100").expect_err("boards with different profiles").to_string();
+    assert!(error.contains("H100-80GB-SXM5, H100-80GB-PCIe, H100-94GB-NVL"), "{error}");
 }
 
 #[test]

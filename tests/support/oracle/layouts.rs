@@ -142,14 +142,16 @@ fn side_by_side(starts: &[u8], size: u8, from: u8, to: u8) -> i64 {
         .unwrap_or(0)
 }
 
+/// All layouts of one board.
+pub type Layouts = Arc<Vec<Arc<Vec<Placement>>>>;
+
 thread_local! {
     /// Layouts by board: thousands of clusters use the same four boards.
-    static LAYOUTS: RefCell<BTreeMap<String, (Arc<Geometry>, Arc<Vec<Arc<Vec<Placement>>>>)>> =
-        const { RefCell::new(BTreeMap::new()) };
+    static LAYOUTS: RefCell<BTreeMap<String, (Arc<Geometry>, Layouts)>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// All legal layouts of a board: the empty one, and every legal extension of a legal one by a placement further right.
-pub fn all_layouts(geometry: &Arc<Geometry>) -> Arc<Vec<Arc<Vec<Placement>>>> {
+pub fn all_layouts(geometry: &Arc<Geometry>) -> Layouts {
     LAYOUTS.with(|cache| {
         let mut cache = cache.borrow_mut();
         let entry = cache.entry(geometry.board().key.clone()).or_insert_with(|| {

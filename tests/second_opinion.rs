@@ -1,0 +1,75 @@
+//! Hundreds of larger clusters: the plan's levels are those of the straightforward integer program on `HiGHS`.
+//!
+//! Needs the feature `highs` (cmake and a C++ compiler): `cargo test --features highs --test second_opinion`.
+//! `RETILE_SEED=17` runs one seed and prints its cluster.
+#![cfg(feature = "highs")]
+
+mod support;
+
+use retile::plan::Status;
+use retile::planner::{self, WorkLimit};
+use support::compare;
+use support::per_gpu::{self, Levels};
+use support::program::Backend;
+use support::random::{Shape, cluster};
+
+/// Seeds of the full run.
+const SEEDS: u64 = 300;
+
+fn check(seed: u64) -> Result<usize, String> {
+    let mut spec = cluster(seed, &Shape::MEDIUM);
+    // The program does not model nodes that are overcommitted before anything lands.
+    for node in &mut spec.nodes {
+        node.free.cpu = node.free.cpu.max(0);
+    }
+    let input = spec.build();
+    let expected = per_gpu::solve(&input, Backend::Highs).map_err(|e| format!("seed {seed}: HiGHS: {e}\n{spec}"))?;
+    let planned = planner::plan(&input, &mut WorkLimit::default())
+        .map_err(|error| format!("seed {seed}: no plan: {error}\n{spec}"))?;
+    let plan = planned.plan();
+    let level = |index: usize| plan.optimality.levels[index].value;
+    let found = Levels {
+        tiers: expected.tiers.clone(),
+        disruption: level(1),
+        nodes_touched: level(2),
+        gpus_touched: level(3),
+        instance_changes: level(4),
+    };
+    let displaced: i64 = expected.tiers.iter().map(|tier| tier.1).sum();
+    let served_by_tier = plan.optimality.levels[0].tiers.iter().all(|tier| {
+        let same = expected.tiers.iter().find(|(priority, ..)| *priority == tier.priority);
+        same.is_some_and(|&(_, _, served)| served == tier.value)
+    });
+    let agrees = plan.optimality.status == Status::Optimal
+        && found == expected
+        && level(0) == expected.served()
+        && served_by_tier
+        && compare::displaced_weight(&input, plan) == displaced;
+    if agrees {
+        return Ok(input.gpus().len());
+    }
+    let optimality = &plan.optimality;
+    Err(format!("seed {seed}:\nHiGHS {expected:?}\nplan {optimality:#?}\n{spec}\nrun again: RETILE_SEED={seed}"))
+}
+
+#[test]
+fn plans_reach_what_the_per_gpu_program_finds() {
+    let seeds = match std::env::var("RETILE_SEED") {
+        Ok(one) => {
+            let seed = one.parse().expect("RETILE_SEED holds a number");
+            println!("{}", cluster(seed, &Shape::MEDIUM));
+            seed..seed + 1
+        }
+        Err(_) => 0..SEEDS,
+    };
+    let mut gpus = Vec::new();
+    let mut failures = Vec::new();
+    for seed in seeds {
+        match check(seed) {
+            Ok(count) => gpus.push(count),
+            Err(message) => failures.push(message),
+        }
+    }
+    println!("{} clusters of {:?} to {:?} GPUs agree", gpus.len(), gpus.iter().min(), gpus.iter().max());
+    assert!(failures.is_empty(), "{} clusters differ\n{}", failures.len(), failures[0]);
+}
