@@ -11,6 +11,8 @@
 //! | [`kube`] | reads cluster exports into a [`model::PlanningInput`] |
 //! | [`cli`] | the verbs of the command line; the only module that prints |
 
+pub mod cli;
+pub mod kube;
 pub mod model;
 pub mod plan;
 pub mod planner;

@@ -1,3 +1,5 @@
-//! The command line tool.
+//! The command line tool; also found by kubectl as `kubectl-retile`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    retile::cli::main()
+}

@@ -129,6 +129,48 @@ pub struct NodePlan {
     pub gpus: Vec<GpuChange>,
     /// Pods to evict from this node, ordered by name.
     pub evict: Vec<Eviction>,
+    /// The changes of `gpus` in an order that can be carried out, GPU by GPU, once the pods of `evict` are gone; empty
+    /// in a plan whose steps have not been derived yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+}
+
+/// What a step does to an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepAction {
+    /// Destroys the instance; by then nobody may hold it.
+    Destroy,
+    /// Creates the instance.
+    Create,
+}
+
+/// One change of one instance, with the layout that must be there before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// What is done.
+    pub action: StepAction,
+    /// Index of the GPU on the node.
+    pub gpu: u32,
+    /// GPU UUID; empty when the source does not tell it.
+    pub uuid: String,
+    /// The instance that is destroyed or created.
+    pub instance: Place,
+    /// All instances of the GPU before the step, ordered by start.
+    pub precondition: Vec<Place>,
+}
+
+/// An instance by profile and exact place alone, whoever holds it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// First unit on the board's slot axis.
+    pub start: u8,
+    /// Units taken.
+    pub size: u8,
+    /// Profile as `nvidia-smi mig` spells it.
+    pub profile: String,
 }
 
 /// Changes on one GPU: `before` without `destroy` and with `create` is `after`.

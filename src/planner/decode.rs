@@ -201,7 +201,7 @@ impl<'a> Found<'a> {
                 })
                 .collect();
             let evict = self.changes.leaving.get(&node).into_iter().flatten().map(|&pod| self.eviction(pod)).collect();
-            nodes.push(NodePlan { name: of.name.clone(), gpus, evict });
+            nodes.push(NodePlan { name: of.name.clone(), gpus, evict, steps: Vec::new() });
         }
         nodes
     }

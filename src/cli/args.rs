@@ -1,0 +1,204 @@
+//! The command line, as clap reads it. The reference page `docs/reference/cli.md` is generated from these definitions.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::model::DisruptionLevel;
+
+/// Fits the MIG partitions of a Kubernetes cluster to the pods that are waiting.
+///
+/// This version plans offline: it reads a cluster export and changes nothing. Make an export with
+/// `kubectl get nodes,pods,pdb,priorityclasses -A -o json`.
+#[derive(Debug, Parser)]
+#[command(name = "retile", version, disable_help_subcommand = true, max_term_width = 100)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Says which GPUs to change, which pods move, and which waiting pods are served.
+    ///
+    /// The plan is proven optimal, or its gap is stated, and it is checked by independent code before it is printed.
+    Plan(PlanArgs),
+    /// Says why a pod or a GPU is treated as it is, and what would change it.
+    Explain(ExplainArgs),
+    /// Says how many empty GPUs of a model hold a number of instances, exactly.
+    Fit(FitArgs),
+    /// Draws the layouts that a GPU model can be cut into.
+    Layouts(LayoutsArgs),
+    /// Checks a saved plan against a cluster export, without the planner's code.
+    Verify(VerifyArgs),
+    /// Prints a completion script for a shell.
+    Completions {
+        /// Shell to complete for.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the cluster comes from, and under which wishes it is planned.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SourceArgs {
+    /// Cluster export, JSON or YAML; `-` or nothing reads standard input.
+    #[arg(short = 'f', long = "file", value_name = "FILE", default_value = "-")]
+    pub file: PathBuf,
+    /// Which running pods may be moved; overrides the policy.
+    #[arg(long, value_name = "LEVEL")]
+    pub disruption: Option<Disruption>,
+    /// `MigPolicy` to plan under, JSON or YAML; wins over one in the export.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// The moment that the export describes, such as `2026-11-21T10:00:00Z`; its newest timestamp by default.
+    #[arg(long, value_name = "TIME")]
+    pub now: Option<jiff::Timestamp>,
+}
+
+/// How long the planner may search.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct SearchArgs {
+    /// Steps of work after which the planner stops and states its gap; the same number gives the same plan anywhere.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub work_limit: Option<u64>,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, clap::Args)]
+pub struct PlanArgs {
+    /// Cluster and wishes.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// How long the planner may search.
+    #[command(flatten)]
+    pub search: SearchArgs,
+    /// Form of the plan on standard output.
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: PlanFormat,
+    /// Also writes the plan as JSON to a file, for review and for `verify`.
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Exits with 2 when the plan changes something, 0 when there is nothing to do.
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// Forms of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// For people: bars of slots before and after.
+    Text,
+    /// For programs: the published contract.
+    Json,
+    /// The same as JSON, in YAML.
+    Yaml,
+    /// A picture.
+    Svg,
+}
+
+/// Forms of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AnswerFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Which running pods a plan may move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Disruption {
+    /// None: only free instances are destroyed.
+    IdleOnly,
+    /// Pods whose controller makes them again, each with a new place in the same plan.
+    Balanced,
+    /// Also Jobs and pods with local data; a pod may give way to one of higher priority.
+    Aggressive,
+}
+
+impl From<Disruption> for DisruptionLevel {
+    fn from(level: Disruption) -> Self {
+        match level {
+            Disruption::IdleOnly => Self::IdleOnly,
+            Disruption::Balanced => Self::Balanced,
+            Disruption::Aggressive => Self::Aggressive,
+        }
+    }
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// What to explain.
+    #[command(subcommand)]
+    pub what: ExplainWhat,
+}
+
+/// What `explain` explains.
+#[derive(Debug, Subcommand)]
+pub enum ExplainWhat {
+    /// Why a pod waits, what would serve it, or what the plan does with it.
+    Pod {
+        /// Pod as `NAMESPACE/NAME`; a name alone means the namespace `default`.
+        #[arg(value_name = "NAMESPACE/NAME")]
+        pod: String,
+        /// Cluster and wishes.
+        #[command(flatten)]
+        source: SourceArgs,
+        /// How long the planner may search.
+        #[command(flatten)]
+        search: SearchArgs,
+    },
+    /// What a GPU holds, what the plan does with it, and what keeps it from more.
+    Gpu {
+        /// GPU as `NODE/INDEX`, numbered as `nvidia-smi` does.
+        #[arg(value_name = "NODE/INDEX")]
+        gpu: String,
+        /// Cluster and wishes.
+        #[command(flatten)]
+        source: SourceArgs,
+        /// How long the planner may search.
+        #[command(flatten)]
+        search: SearchArgs,
+    },
+}
+
+/// Arguments of `fit`.
+#[derive(Debug, clap::Args)]
+pub struct FitArgs {
+    /// GPU model, such as `a100-80gb`, or a product name as the driver reports it.
+    #[arg(long, value_name = "MODEL")]
+    pub gpu: String,
+    /// Instances, such as `1g.10gb=9 3g.40gb=2`; a profile alone means one.
+    #[arg(value_name = "PROFILE=COUNT", required = true)]
+    pub instances: Vec<String>,
+    /// Form of the answer.
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: AnswerFormat,
+}
+
+/// Arguments of `layouts`.
+#[derive(Debug, clap::Args)]
+pub struct LayoutsArgs {
+    /// GPU model, such as `h100-80gb`, or a product name as the driver reports it.
+    #[arg(long, value_name = "MODEL")]
+    pub gpu: String,
+    /// Only layouts with at least one instance of this profile.
+    #[arg(long, value_name = "PROFILE")]
+    pub containing: Option<String>,
+    /// Every legal state, also those with room for more; by default only those with none left.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// Plan as `plan --save` or `plan -o json` wrote it.
+    pub plan: PathBuf,
+    /// Cluster and wishes that the plan was made for.
+    #[command(flatten)]
+    pub source: SourceArgs,
+}

@@ -1,0 +1,82 @@
+//! Where output goes: data to one sink, notes to another, and whether either may be coloured.
+//!
+//! This is the only file of the library that touches the process's own streams. A reader that has gone away (`| head`) is not an error.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+/// The streams of one run; tests put buffers here.
+pub struct Streams<'a> {
+    /// Standard input.
+    pub input: &'a mut dyn BufRead,
+    /// Data.
+    pub data: &'a mut dyn Write,
+    /// Notes and errors.
+    pub notes: &'a mut dyn Write,
+    /// Whether the input is a terminal, where waiting for an export in silence would puzzle a person.
+    pub input_is_terminal: bool,
+}
+
+impl std::fmt::Debug for Streams<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Streams").finish_non_exhaustive()
+    }
+}
+
+/// Runs something on the process's own streams: colours reach terminals only, and obey `NO_COLOR` and its like.
+pub(super) fn with_process_streams<T>(run: impl FnOnce(&mut Streams<'_>) -> T) -> T {
+    let stdin = io::stdin();
+    let input_is_terminal = stdin.is_terminal();
+    let mut data = io::BufWriter::new(anstream::stdout().lock());
+    let mut notes = anstream::stderr().lock();
+    let mut input = stdin.lock();
+    let result = run(&mut Streams { input: &mut input, data: &mut data, notes: &mut notes, input_is_terminal });
+    // A failure to flush was already reported by `Streams::data`, which flushes; here only a closed pipe is left.
+    let _ = data.flush();
+    result
+}
+
+impl Streams<'_> {
+    /// Writes data and flushes it.
+    ///
+    /// # Errors
+    /// What the sink says, except that a reader that has gone is no error.
+    pub fn data(&mut self, text: &str) -> io::Result<()> {
+        let written = self.data.write_all(text.as_bytes()).and_then(|()| self.data.flush());
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Writes notes; when even standard error is gone, there is nobody left to tell.
+    pub fn note(&mut self, text: &str) {
+        let _ = self.notes.write_all(text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Failing(io::ErrorKind);
+
+    impl Write for Failing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn write_to(kind: io::ErrorKind) -> io::Result<()> {
+        Streams { input: &mut io::empty(), data: &mut Failing(kind), notes: &mut io::sink(), input_is_terminal: false }
+            .data("text")
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_error_and_a_full_disk_is() {
+        assert!(write_to(io::ErrorKind::BrokenPipe).is_ok());
+        assert_eq!(write_to(io::ErrorKind::StorageFull).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
+}

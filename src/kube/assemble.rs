@@ -1,0 +1,166 @@
+//! Puts the parts together: nodes with their GPUs, pods that run, pods that wait, budgets.
+//!
+//! Everything is taken in the order of names, so that the order of the export leaves no trace in the result.
+
+mod nodes;
+mod pods;
+mod running;
+mod waiting;
+
+use std::collections::BTreeMap;
+
+use self::nodes::{candidate, cool_down, draft_nodes, refuse_shared_uuids};
+use self::pods::sort_pods;
+use super::asks::{Manner, Wanted};
+use super::budgets::Budgets;
+use super::canonical::Unreadable;
+use super::eligibility::Eligibility;
+use super::findings::Findings;
+use super::inventory::NodeDraft;
+use super::objects::Node;
+use super::occupancy::{Tenancy, settle};
+use super::offers::{NamedOffer, Offers, Unoffered};
+use super::priority::Priorities;
+use super::stream::Objects;
+use crate::model::{
+    BudgetId, Catalogue, Demand, EvictionBudget, InputError, PlanningInput, PlanningInputBuilder, Policy,
+};
+
+/// Makes a planning input of canonical objects.
+pub(crate) fn assemble(
+    objects: &Objects,
+    unreadable: &Unreadable,
+    now: i64,
+    policy: &Policy,
+    policy_given: bool,
+    catalogue: &Catalogue,
+    mut findings: Findings,
+) -> Result<PlanningInput, InputError> {
+    let pods = sort_pods(&objects.pods, &mut findings);
+    let mut drafts = draft_nodes(objects, unreadable, catalogue, policy_given, &mut findings);
+    refuse_shared_uuids(&mut drafts, &mut findings);
+    cool_down(&mut drafts, now, policy);
+    let offers = Offers::learn(&drafts);
+    let mut assembly = Assembly {
+        builder: PlanningInputBuilder::new(now),
+        objects,
+        now,
+        policy,
+        offers: &offers,
+        priorities: Priorities::new(&objects.classes),
+        budgets: Budgets::new(
+            &objects.budgets,
+            unreadable.budgets.iter().map(|(namespace, name)| (namespace.as_str(), name.as_str())),
+        ),
+        budget_ids: Vec::new(),
+        findings: &mut findings,
+    };
+    assembly.note_gaps(&drafts);
+    assembly.add_budgets();
+    let named: Vec<Vec<Vec<Option<NamedOffer>>>> =
+        drafts.iter().map(|draft| draft.gpus.iter().map(|gpu| offers.of(draft, &gpu.geometry)).collect()).collect();
+    for (draft, named) in drafts.iter_mut().zip(&named) {
+        let tenants = assembly.tenants(draft, &pods);
+        let tenancy = Tenancy {
+            tenants: &tenants,
+            unreadable: unreadable.pods_on.contains(&draft.name)
+                || pods.unclear.contains(draft.name.as_str())
+                || objects.pods.is_empty(),
+            offers: named,
+        };
+        settle(draft, &tenancy, assembly.findings);
+    }
+    let nodes: BTreeMap<&str, &Node> = objects.nodes.iter().map(|node| (node.metadata.name.as_str(), node)).collect();
+    let candidates =
+        drafts.iter().zip(&named).map(|(draft, named)| candidate(draft, named, nodes[draft.name.as_str()]));
+    let mut eligibility = Eligibility::new(candidates.collect());
+    let ids = assembly.add_running(&drafts, &pods, &mut eligibility);
+    assembly.add_nodes(&drafts, &named, &nodes, &pods, &ids);
+    assembly.add_pending(&pods, &mut eligibility);
+    if policy_given {
+        assembly.builder.policy(policy.clone());
+    }
+    let mut builder = assembly.builder;
+    for (object, message) in findings.into_iter() {
+        builder.finding(object, message);
+    }
+    builder.build()
+}
+
+/// What the parts of the assembly share.
+struct Assembly<'a> {
+    builder: PlanningInputBuilder,
+    objects: &'a Objects,
+    now: i64,
+    policy: &'a Policy,
+    offers: &'a Offers,
+    priorities: Priorities<'a>,
+    budgets: Budgets<'a>,
+    budget_ids: Vec<BudgetId>,
+    findings: &'a mut Findings,
+}
+
+impl Assembly<'_> {
+    /// Says what the export does not show.
+    fn note_gaps(&mut self, drafts: &[NodeDraft]) {
+        let objects = self.objects;
+        if drafts.is_empty() {
+            self.findings.object("Export", "holds no node with GPUs in MIG mode; see the other findings, if any");
+        } else if objects.pods.is_empty() {
+            self.findings.object("Export", "holds no Pod, so every instance counts as held; export pods with `-A`");
+        }
+        if objects.budgets.is_empty() {
+            self.findings.object(
+                "Export",
+                "holds no PodDisruptionBudget; if the cluster has some, export them (`kubectl get pdb -A`): \
+                 evictions are planned as if there were none",
+            );
+        }
+        for draft in drafts.iter().filter(|draft| draft.assumed) {
+            self.builder.assume_placements();
+            let gpus = draft.gpus.len();
+            self.findings.node(
+                &draft.name,
+                format!("tells counts only; the places of the instances on its {gpus} GPUs, and who holds which, are assumed"),
+            );
+        }
+    }
+
+    fn add_budgets(&mut self) {
+        for position in 0..self.budgets.len() {
+            let budget = EvictionBudget { name: self.budgets.name(position), allowed: self.budgets.allowed(position) };
+            let id = self.builder.budget(budget);
+            self.budget_ids.push(id);
+        }
+    }
+
+    /// Resources that a pod's wish means, by offered name.
+    fn resolve(&self, wanted: &Wanted) -> Result<Vec<(String, u64)>, (String, Unoffered)> {
+        let mut resolved: BTreeMap<String, u64> = BTreeMap::new();
+        for (name, count) in &wanted.instances {
+            let resource = match wanted.manner {
+                Manner::Resource => self.offers.resolve(name),
+                Manner::Product(_) | Manner::Partition(_) => self.offers.resolve_profile(&name.profile),
+            };
+            let resource = resource.map_err(|unoffered| (name.resource(), unoffered))?;
+            let sum = resolved.entry(resource).or_default();
+            *sum = sum.saturating_add(*count);
+        }
+        Ok(resolved.into_iter().collect())
+    }
+
+    fn demand(&mut self, wants: &[(String, u64)]) -> Demand {
+        let builder = &mut self.builder;
+        Demand::new(
+            wants
+                .iter()
+                .map(|(resource, count)| (builder.resource(resource), u32::try_from(*count).unwrap_or(u32::MAX))),
+        )
+    }
+
+    fn forecast(&mut self, demand: &Demand) {
+        for (resource, count) in demand.iter() {
+            self.builder.forecast(resource, count);
+        }
+    }
+}

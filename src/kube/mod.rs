@@ -1,0 +1,37 @@
+//! Reads cluster exports into a [`crate::model::PlanningInput`].
+//!
+//! Input: what `kubectl get … -o json|yaml` writes, a file or standard input. Output: a planning input with every doubt
+//! kept as a finding. Nothing here talks to a cluster, reads a clock, or prints.
+//!
+//! Parse, don't trust: a bad object makes only itself ineligible, and what is unknown blocks rather than permits.
+
+mod advertised;
+mod asks;
+mod assemble;
+mod budgets;
+mod canonical;
+mod eligibility;
+pub mod export;
+mod findings;
+mod inventory;
+mod movability;
+mod objects;
+mod occupancy;
+mod offers;
+mod ownership;
+mod pending;
+mod placement_inference;
+pub mod policy;
+mod priority;
+pub mod quantity;
+mod requests;
+pub mod resource_name;
+mod selector;
+mod stream;
+mod taints;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+pub mod time;
+mod unmodelled;

@@ -1,0 +1,167 @@
+//! From bytes to objects: JSON or YAML, lists or single objects, one document or many.
+//!
+//! Input: a reader. Output: [`Objects`], the few kinds that planning reads, in the order of the file. The items of a
+//! list are taken one by one: each is first held as raw text (JSON) or a value (YAML), read into its small structure,
+//! and dropped. An object that cannot be read is reported in [`Objects::bad`] and costs nobody else; only text that
+//! is no JSON or YAML at all, or holds no Kubernetes object, is an error of the whole input.
+
+mod document;
+mod raw;
+mod sniff;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Read};
+
+use serde_json::value::RawValue;
+
+use self::document::Document;
+use self::sniff::skip_blank;
+use super::objects::{DeviceClass, DisruptionBudget, MigNode, Node, Pod, PriorityClass, ResourceSlice};
+
+/// An object that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BadObject {
+    /// Kind; empty when even that is unreadable.
+    pub(crate) kind: String,
+    /// Namespace, where the object says it.
+    pub(crate) namespace: String,
+    /// Name, where the object says it.
+    pub(crate) name: String,
+    /// Node that a bad pod is bound to.
+    pub(crate) node: String,
+    /// What is wrong, with the field.
+    pub(crate) message: String,
+}
+
+/// The objects of an export, by kind.
+#[derive(Debug, Default)]
+pub(crate) struct Objects {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) pods: Vec<Pod>,
+    pub(crate) budgets: Vec<DisruptionBudget>,
+    pub(crate) classes: Vec<PriorityClass>,
+    pub(crate) mig_nodes: Vec<MigNode>,
+    /// Policies as (name, text in JSON): they are read strictly, elsewhere.
+    pub(crate) policies: Vec<(String, String)>,
+    pub(crate) slices: Vec<ResourceSlice>,
+    pub(crate) device_classes: Vec<DeviceClass>,
+    pub(crate) bad: Vec<BadObject>,
+    /// How many objects of each kind were met, those that are not read included.
+    pub(crate) kinds: BTreeMap<String, usize>,
+    /// The newest moment in any object.
+    pub(crate) newest: Option<i64>,
+}
+
+impl Objects {
+    fn see(&mut self, moment: Option<i64>) {
+        self.newest = self.newest.max(moment);
+    }
+
+    fn merge(&mut self, mut other: Self) {
+        self.nodes.append(&mut other.nodes);
+        self.pods.append(&mut other.pods);
+        self.budgets.append(&mut other.budgets);
+        self.classes.append(&mut other.classes);
+        self.mig_nodes.append(&mut other.mig_nodes);
+        self.policies.append(&mut other.policies);
+        self.slices.append(&mut other.slices);
+        self.device_classes.append(&mut other.device_classes);
+        self.bad.append(&mut other.bad);
+        for (kind, count) in other.kinds {
+            *self.kinds.entry(kind).or_default() += count;
+        }
+        self.see(other.newest);
+    }
+}
+
+/// Why the input as a whole cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StreamError {
+    /// Line, from 1; 0 when there is no place.
+    pub(crate) line: usize,
+    /// Column, from 1; 0 when there is no place.
+    pub(crate) column: usize,
+    /// What is wrong and what to do.
+    pub(crate) message: String,
+}
+
+impl StreamError {
+    fn whole(message: impl Into<String>) -> Self {
+        Self { line: 0, column: 0, message: message.into() }
+    }
+}
+
+/// Reads all objects.
+pub(crate) fn read_objects(mut reader: impl BufRead) -> Result<Objects, StreamError> {
+    let mut first = Vec::new();
+    let skipped = skip_blank(&mut reader, &mut first)?;
+    match first.first() {
+        None => Err(StreamError::whole(
+            "the input is empty; write it with `kubectl get nodes,pods,pdb,priorityclasses -A -o json`",
+        )),
+        Some(b'{' | b'[') => read_json(first.as_slice().chain(reader), skipped),
+        Some(_) => read_yaml(first.as_slice().chain(reader)),
+    }
+}
+
+fn read_json(reader: impl Read, skipped: usize) -> Result<Objects, StreamError> {
+    let mut objects = Objects::default();
+    // The parser reads byte by byte; the buffer below keeps that cheap across the chained readers.
+    let reader = std::io::BufReader::with_capacity(1 << 16, reader);
+    for document in serde_json::Deserializer::from_reader(reader).into_iter::<Document<Box<RawValue>>>() {
+        let document = document.map_err(|error| json_error(&error, skipped))?;
+        objects.merge(document.objects);
+    }
+    Ok(objects)
+}
+
+fn json_error(error: &serde_json::Error, skipped: usize) -> StreamError {
+    let text = error.to_string();
+    let message = text.split(" at line ").next().unwrap_or(&text);
+    let message = if error.is_eof() {
+        format!("the JSON ends too early ({message}); the export was cut off, write it again")
+    } else if error.is_data() {
+        message.to_owned()
+    } else {
+        format!("this is no valid JSON: {message}; write the export again with `-o json`")
+    };
+    StreamError { line: error.line() + skipped, column: error.column(), message }
+}
+
+fn read_yaml(mut reader: impl Read) -> Result<Objects, StreamError> {
+    let mut objects = Objects::default();
+    for document in serde_saphyr::read_with_options::<_, Document<serde_json::Value>>(&mut reader, yaml_options()) {
+        let document = document.map_err(|error| yaml_error(&error))?;
+        objects.merge(document.objects);
+    }
+    Ok(objects)
+}
+
+/// Large exports are long but plain: room for many nodes, next to none for what anchors can blow up.
+fn yaml_options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_reader_input_bytes: Some(4 << 30),
+            max_events: 400_000_000,
+            max_nodes: 400_000_000,
+            max_total_scalar_bytes: 4 << 30,
+            max_documents: 1_000_000,
+            max_anchors: 1_000,
+            max_aliases: 1_000,
+            max_merge_keys: 1_000,
+        },
+        with_snippet: false,
+    }
+}
+
+pub(crate) fn yaml_error(error: &serde_saphyr::Error) -> StreamError {
+    let place = error.location();
+    let text = error.without_snippet().to_string();
+    // The location is told apart; the library appends it to the message.
+    let message = text.split(" at line ").next().unwrap_or(&text).trim_end_matches(':').to_owned();
+    StreamError {
+        line: place.map_or(0, |place| usize::try_from(place.line()).unwrap_or(0)),
+        column: place.map_or(0, |place| usize::try_from(place.column()).unwrap_or(0)),
+        message,
+    }
+}
