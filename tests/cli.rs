@@ -59,6 +59,7 @@ fn refused(arguments: &[&str], input: &[u8], parts: &[&str]) {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "the one wish of a person who runs the tests")]
 fn same_as_file(path: &str, text: &str) {
     let path: PathBuf = root().join(path);
     if std::env::var_os("RETILE_BLESS").is_some() {

@@ -287,7 +287,7 @@ fn the_core_depends_on_its_arguments_alone() {
 #[test]
 fn the_scanner_sees_each_way_to_name_a_module() {
     let code = code_of(
-        r##"
+        r#"
         use crate::{model::Gpu, kube::{a, b}, plan};
         fn f() { crate::planner::plan(); super::super::cli::main(); other_crate::solver::x(); mycrate::y(); }
         // crate::comment
@@ -298,7 +298,7 @@ fn the_scanner_sees_each_way_to_name_a_module() {
         #[cfg(test)]
         mod more_tests;
         fn after_tests() { crate::sim::run() }
-        "##,
+        "#,
     );
     let expected = ["cli", "kube", "model", "plan", "planner", "sim"].map(String::from);
     assert_eq!(modules_named(&code, 2), BTreeSet::from(expected));

@@ -1,7 +1,7 @@
 //! Reading what the verbs are given and writing what they save; the only file access of the command line.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use super::args::SourceArgs;
