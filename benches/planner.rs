@@ -1,6 +1,6 @@
 //! How long planning takes, beside what the straightforward integer program takes in the same run.
 //!
-//! `cargo bench --bench planner -- --quick`, with `--features highs` for the baseline on HiGHS. `RETILE_GPUS=100,1000`
+//! `cargo bench --bench planner -- --quick`, with `--features highs` for the baseline on `HiGHS`. `RETILE_GPUS=100,1000`
 //! leaves out the other sizes. `cargo bench --bench ranges` afterwards compares the estimates with `benches/ranges.json`.
 
 #[path = "../tests/support/mod.rs"]
@@ -10,11 +10,13 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
+use retile::model::ProfileId;
 use retile::plan::Status;
+use retile::planner::fit::Fitter;
 use retile::planner::{self, WorkLimit};
 use support::fleet::{self, Fleet};
-use support::per_gpu;
-use support::program::Backend;
+use support::program::{Backend, Program, Terms};
+use support::{boards, per_gpu};
 
 /// Sizes of fleets to time, in GPUs.
 fn sizes(all: &[usize]) -> Vec<usize> {
@@ -101,5 +103,44 @@ fn baseline_per_gpu_ilp(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, plan_idle, plan_evict, plan_mixed, input_build, baseline_per_gpu_ilp);
+/// The fewest GPUs for a demand: the closed form, the answer with layouts, and the integer program over patterns.
+fn fit(c: &mut Criterion) {
+    let board = &*boards::A100;
+    let profiles: Vec<ProfileId> =
+        fleet::PROFILES.iter().map(|name| board.find(name).expect("a profile of the board")).collect();
+    let fitter = Fitter::new(board, &profiles).expect("every profile of the board can be placed");
+    let demand = fleet::draw(Fleet::idle(1_000)).demand();
+    let named: Vec<(ProfileId, u64)> = profiles.iter().copied().zip(demand).collect();
+    let by_kind: Vec<u64> =
+        fitter.profiles().iter().map(|id| named.iter().find(|(other, _)| other == id).map_or(0, |n| n.1)).collect();
+    let patterns: Vec<Vec<u64>> = fitter.machine().patterns().as_slice().to_vec();
+    let expected = fitter.bound(&by_kind).expect("the board has a closed form");
+    assert_eq!(expected, fitter.fit(&named).expect("the demand fits").gpus);
+    let mut group = c.benchmark_group("fit");
+    group.bench_function("closed_form", |b| b.iter(|| fitter.bound(black_box(&by_kind))));
+    group.bench_function("with_layouts", |b| b.iter(|| fitter.fit(black_box(&named)).expect("the demand fits")));
+    group.sampling_mode(SamplingMode::Flat).sample_size(10);
+    let baseline = pattern_program(&patterns, &by_kind, expected);
+    group.bench_function("baseline_pattern_ilp", |b| {
+        b.iter(|| baseline.0.maximise(black_box(&baseline.1), Backend::Microlp).expect("the program has a solution"));
+    });
+    group.finish();
+}
+
+/// How often each pattern is used, fewest in all. The row with the minimum is there because the solver in Rust takes for
+/// ever without it.
+fn pattern_program(patterns: &[Vec<u64>], demand: &[u64], minimum: u64) -> (Program, Terms) {
+    let mut program = Program::default();
+    let most = demand.iter().sum::<u64>() as i64;
+    let counts: Vec<usize> = patterns.iter().map(|_| program.variable(most)).collect();
+    for (kind, &wanted) in demand.iter().enumerate() {
+        let row = counts.iter().zip(patterns).map(|(&count, pattern)| (count, pattern[kind] as i64)).collect();
+        program.at_least(row, wanted as i64);
+    }
+    program.at_least(counts.iter().map(|&count| (count, 1)).collect(), minimum as i64);
+    let objective = counts.iter().map(|&count| (count, -1)).collect();
+    (program, objective)
+}
+
+criterion_group!(benches, fit, plan_idle, plan_evict, plan_mixed, input_build, baseline_per_gpu_ilp);
 criterion_main!(benches);

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use retile::model::{
-    Budgets, ControllerKind, DisruptionLevel, GainFactor, Geometry, Limit, MediaEngines, MigStrategy, Movability,
-    Policy, Reason,
+    Budgets, Catalogue, ControllerKind, DisruptionLevel, GainFactor, Geometry, Limit, MediaEngines, MigStrategy,
+    Movability, Policy, Reason,
 };
 use support::boards;
 use support::oracle::{self, Best, layouts::all_layouts};
@@ -85,6 +85,12 @@ fn best(spec: &Spec) -> Best {
     oracle::best(&spec.build())
 }
 
+/// Weight of the one resource of the forecast, as the input scales it.
+fn weight(spec: &Spec) -> i64 {
+    let input = spec.build();
+    i64::from(*input.forecast().values().next().expect("the spec has a forecast"))
+}
+
 /// Two A100s with a movable 1g pod in the middle of each; a 7g waits.
 fn two_scattered() -> Spec {
     let node = node("n", &boards::A100, &[&[("1g.10gb", 3, &[0])], &[("1g.10gb", 3, &[1])]]);
@@ -110,6 +116,25 @@ fn layouts_are_as_many_as_published() {
 }
 
 #[test]
+fn the_catalogue_has_the_same_tables() {
+    for board in [&boards::A30, &boards::A100, &boards::H100, &boards::RTX6000] {
+        let other = Catalogue::embedded().find_by_key(&board.board().key).expect("the catalogue knows the board");
+        let rows = |geometry: &Geometry| -> Vec<_> {
+            let mut rows: Vec<_> = geometry
+                .profiles()
+                .iter()
+                .map(|p| {
+                    (p.name.clone(), p.nvml_enum, p.compute_slices, p.size, p.max_count, p.media, p.starts.clone())
+                })
+                .collect();
+            rows.sort_by(|a, b| a.0.cmp(&b.0));
+            rows
+        };
+        assert_eq!((board.axis(), rows(board)), (other.axis(), rows(other)), "{}", board.board().key);
+    }
+}
+
+#[test]
 fn nothing_to_do_changes_nothing() {
     let mut spec = two_scattered();
     spec.pending.clear();
@@ -121,7 +146,7 @@ fn nothing_to_do_changes_nothing() {
     });
     // Run 0..3 gives one 2g, run 4..8 two (it cannot start at 6), twice; the empty board three.
     spec.forecast = vec![(mig("2g.20gb"), 5)];
-    assert_eq!(best(&spec).levels(), [0, 0, 0, 0, 0, 5 * 2 * (2 * (1 + 1) + 3), 1, 0]);
+    assert_eq!(best(&spec).levels(), [0, 0, 0, 0, 0, weight(&spec) * 2 * (2 * (1 + 1) + 3), 1, 0]);
 }
 
 #[test]
@@ -138,7 +163,7 @@ fn flexibility_chooses_the_place() {
     let mut spec = world(vec![node], Vec::new(), vec![pending("p", "3g.40gb")]);
     spec.forecast = vec![(mig("4g.40gb"), 3)];
     let found = best(&spec);
-    assert_eq!(found.levels(), [4, 0, 1, 1, 1, 3 * 4, 0, 0]);
+    assert_eq!(found.levels(), [4, 0, 1, 1, 1, weight(&spec) * 4, 0, 0]);
     assert!(found.witness.contains("3g.40gb@4:4"), "{}", found.witness);
 }
 

@@ -1,4 +1,4 @@
-//! Hundreds of larger clusters: the plan's levels are those of the straightforward integer program on HiGHS.
+//! Hundreds of larger clusters: the plan's levels are those of the straightforward integer program on `HiGHS`.
 //!
 //! Needs the feature `highs` (cmake and a C++ compiler): `cargo test --features highs --test second_opinion`.
 //! `RETILE_SEED=17` runs one seed and prints its cluster.

@@ -1,7 +1,8 @@
 //! Solves the levels one after the other, each with the earlier ones fixed at the value reached.
 
 use crate::check::check;
-use crate::master::{self, Pool};
+use crate::diffuse;
+use crate::master::{self, Pool, Relaxation};
 use crate::problem::Problem;
 use crate::program::FlowProgram;
 use crate::round::{self, Effort};
@@ -72,7 +73,7 @@ pub fn solve(
     start: Option<Solution>,
     termination: &mut dyn Termination,
 ) -> Result<Outcome, SolveError> {
-    let mut search = Search { problem, best: None, fixed: Vec::new(), pool: Pool::default() };
+    let mut search = Search { problem, last: None, best: None, fixed: Vec::new(), pool: Pool::default() };
     let idle = Solution { active: Vec::new(), vars: vec![0; problem.vars.len()] };
     for candidate in start.into_iter().chain([idle]) {
         search.offer(candidate);
@@ -83,6 +84,9 @@ pub fn solve(
             let outcome = search.glance(levels.len(), termination);
             search.fixed.push(outcome.value);
             levels.push(outcome);
+        }
+        if search.first_missed().is_some() {
+            search.diffuse();
         }
         let Some(missed) = search.first_missed() else { break };
         search.fixed.truncate(missed);
@@ -98,6 +102,8 @@ pub fn solve(
 
 struct Search<'a> {
     problem: &'a Problem,
+    /// Relaxation of the last level glanced at.
+    last: Option<Relaxation>,
     best: Option<(Solution, Vec<i64>)>,
     /// Values of the earlier levels, some perhaps not reached yet.
     fixed: Vec<i64>,
@@ -138,7 +144,6 @@ impl Search<'_> {
 
     /// Bounds a level, tries to reach the bound, and supposes that it can be reached.
     fn glance(&mut self, level: usize, termination: &mut dyn Termination) -> LevelOutcome {
-        let t0 = std::time::Instant::now();
         let bounds = self.whole();
         let target = self.value(level).unwrap_or(i64::MIN);
         let relaxation = master::relax(self.problem, level, &self.fixed, &bounds, target, &mut self.pool, termination);
@@ -148,19 +153,24 @@ impl Search<'_> {
             self.offer(candidate);
         }
         let bound = relaxation.bound.max(self.value(level).unwrap_or(i64::MIN));
-        eprintln!(
-            "TRACE glance {level} bound {bound} {:.4} value {:?} rounds {} {:?}",
-            relaxation.scaled as f64 / 720720.0,
-            self.value(level),
-            relaxation.rounds,
-            t0.elapsed()
-        );
-        LevelOutcome { value: bound, bound, rounds: relaxation.rounds }
+        let rounds = relaxation.rounds;
+        self.last = Some(relaxation);
+        LevelOutcome { value: bound, bound, rounds }
+    }
+
+    /// Tries to reach all levels at once from the relaxation of the last one.
+    fn diffuse(&mut self) {
+        let Some(relaxation) = self.last.take() else { return };
+        let level = self.problem.levels() - 1;
+        let bounds = self.whole();
+        let found = diffuse::reach(self.problem, level, &self.fixed, &bounds, &relaxation, &mut self.pool.book);
+        if let Some(candidate) = found {
+            self.offer(candidate);
+        }
     }
 
     /// Searches a level whose bound was not reached; the earlier ones are.
     fn insist(&mut self, level: usize, termination: &mut dyn Termination) -> Option<LevelOutcome> {
-        let t0 = std::time::Instant::now();
         let (mut bound, rounds) = self.branch(level, termination);
         if self.value(level).is_none_or(|value| value < bound) {
             let whole = FlowProgram::new(self.problem, level, &self.fixed);
@@ -175,7 +185,6 @@ impl Search<'_> {
             }
         }
         let value = self.value(level)?;
-        eprintln!("TRACE insist {level} bound {bound} value {value} rounds {rounds} {:?}", t0.elapsed());
         Some(LevelOutcome { value, bound: bound.max(value), rounds })
     }
 
@@ -200,6 +209,12 @@ impl Search<'_> {
                 continue;
             }
             if let Some(candidate) = round::reach(self.problem, level, &self.fixed, &bounds, &relaxation, Effort::High)
+            {
+                self.offer(candidate);
+            }
+            if self.value(level).is_none_or(|value| value < bound)
+                && let Some(candidate) =
+                    diffuse::reach(self.problem, level, &self.fixed, &bounds, &relaxation, &mut self.pool.book)
             {
                 self.offer(candidate);
             }

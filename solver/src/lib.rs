@@ -11,7 +11,8 @@
 //!
 //! * [`problem`] describes problems, [`solution`] answers, [`mod@check`] re-checks an answer with logic of its own.
 //! * `price` finds the best paths for given prices, `master` the prices: together they give the bound.
-//! * `program` states (restricted) problems as integer programs for good_lp; `round` looks for answers that reach the bound.
+//! * `program` states (restricted) problems as integer programs for good_lp; `round` and `diffuse` look for answers that
+//!   reach the bound, among the choices that `near` finds close to it.
 //! * [`minimum`] answers how few empty machines hold a demand, by a closed form where one is exact.
 //! * [`lexicographic`] puts the parts together.
 //! * [`brute`] enumerates small problems, for tests.
@@ -20,9 +21,11 @@
 
 pub mod brute;
 pub mod check;
+mod diffuse;
 pub mod lexicographic;
 mod master;
 pub mod minimum;
+mod near;
 mod price;
 pub mod problem;
 mod program;

@@ -4,8 +4,9 @@
 //! bound is taken from [`crate::price`] at the prices rounded to integers, which is exact.
 
 use std::ops::Range;
+use std::rc::Rc;
 
-use crate::price::{Pricing, SCALE};
+use crate::price::{Book, Choice, Pricing, SCALE};
 use crate::problem::Problem;
 use crate::termination::Termination;
 
@@ -18,9 +19,21 @@ const BLOCKS: usize = 8;
 /// Columns of complete choices, kept from level to level.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    /// (block, totals per dimension).
-    columns: Vec<(usize, Vec<i64>)>,
+    columns: Vec<PoolColumn>,
+    pub(crate) book: Book,
 }
+
+/// What one block contributes under a complete choice.
+#[derive(Debug, Clone)]
+struct PoolColumn {
+    block: usize,
+    totals: Vec<i64>,
+    /// The choice; `None` when everything idles.
+    choice: Option<Rc<Choice>>,
+}
+
+/// A block, the weight of a choice in it, and the choice (`None`: everything idles).
+pub(crate) type Share = (usize, f64, Option<Rc<Choice>>);
 
 /// What the relaxation of a level says.
 #[derive(Debug, Clone)]
@@ -33,6 +46,10 @@ pub(crate) struct Relaxation {
     pub(crate) prices: Vec<i64>,
     /// Rounds of pricing.
     pub(crate) rounds: u32,
+    /// Choices that the relaxation mixes; the weights of a block add up to 1.
+    pub(crate) mix: Vec<Share>,
+    /// Values that the relaxation gives the variables.
+    pub(crate) vars: Vec<f64>,
     /// A variable that the relaxation wants between two integers, with the lower of the two.
     pub(crate) fractional: Option<(usize, i64)>,
 }
@@ -60,12 +77,17 @@ pub(crate) fn relax(
     let blocks = blocks(problem);
     if pool.columns.is_empty() {
         for (block, range) in blocks.iter().enumerate() {
-            pool.columns.push((block, idle_totals(problem, range)));
+            let mut totals = vec![0; problem.dims()];
+            for group in range.clone() {
+                let copies = i64::from(problem.groups[group].count);
+                problem.add_group(group, copies, false, |_| None, &mut totals);
+            }
+            pool.columns.push(PoolColumn { block, totals, choice: None });
         }
     }
     let mut master = Master::new(problem, level, fixed, bounds, blocks.len());
-    for (block, totals) in &pool.columns {
-        master.add_column(*block, totals);
+    for (position, column) in pool.columns.iter().enumerate() {
+        master.add_column(column.block, &column.totals, position);
     }
     let machines = problem.classes.len() as u64 * 64 + problem.effects.len() as u64;
     let mut best: Option<Relaxation> = None;
@@ -73,17 +95,29 @@ pub(crate) fn relax(
         let value = master.optimise();
         let prices = master.prices();
         let pricing = Pricing::new(problem, &prices);
-        let choice = pricing.choose(&blocks);
-        let scaled = choice.value + rest(problem, fixed, bounds, &prices, &pricing);
+        let priced = pricing.choose(&blocks, &mut pool.book);
+        let scaled = priced.value + rest(problem, fixed, bounds, &prices, &pricing);
         let bound = i64::try_from(scaled.div_euclid(i128::from(SCALE))).unwrap_or(i64::MAX);
         if best.as_ref().is_none_or(|best| scaled < best.scaled) {
-            best = Some(Relaxation { bound, scaled, prices, rounds: round, fractional: None });
+            best = Some(Relaxation {
+                bound,
+                scaled,
+                prices,
+                rounds: round,
+                mix: Vec::new(),
+                vars: Vec::new(),
+                fractional: None,
+            });
         }
         let mut improved = false;
-        for (block, part) in choice.blocks.into_iter().enumerate() {
-            if part.value as f64 / SCALE as f64 > master.convexity_price(block) + 1e-7 {
-                improved |= master.add_column(block, &part.totals);
-                pool.columns.push((block, part.totals));
+        let choice = Rc::new(priced.choice);
+        let duals = master.duals();
+        for (block, (value, totals)) in priced.blocks.into_iter().enumerate() {
+            if value as f64 / SCALE as f64 > duals[master.first_block + block] + 1e-7
+                && master.add_column(block, &totals, pool.columns.len())
+            {
+                improved = true;
+                pool.columns.push(PoolColumn { block, totals, choice: Some(Rc::clone(&choice)) });
             }
         }
         // The master is a restriction of the relaxation: no bound can fall below its value.
@@ -94,9 +128,13 @@ pub(crate) fn relax(
             break;
         }
     }
-    pool.trim(&master.useful());
+    let mix = master.mix(pool);
+    let vars = master.var_values();
+    pool.trim(&master.useful(pool.columns.len()));
     let mut best = best.expect("at least one round of pricing takes place");
     best.fractional = master.fractional();
+    best.mix = mix;
+    best.vars = vars;
     best
 }
 
@@ -120,23 +158,6 @@ impl Pool {
             keep
         });
     }
-}
-
-fn idle_totals(problem: &Problem, range: &Range<usize>) -> Vec<i64> {
-    let mut totals = vec![0; problem.dims()];
-    for group in &problem.groups[range.clone()] {
-        let copies = i64::from(group.count);
-        let mut add = |effect: crate::EffectId, times: i64| {
-            for &(dim, amount) in problem.terms(effect) {
-                totals[dim.index()] += amount * times;
-            }
-        };
-        add(group.idle, copies);
-        for &(class, count) in &group.members {
-            add(problem.classes[class.index()].idle, copies * i64::from(count));
-        }
-    }
-    totals
 }
 
 /// Bounds of a dimension when earlier levels are fixed; `None` for dimensions that do not bind.
@@ -187,8 +208,8 @@ struct Master<'a> {
     first_block: usize,
     rows: usize,
     columns: Vec<Column>,
-    /// Position in `columns` of the columns that stand for choices.
-    choices: Vec<usize>,
+    /// Columns that stand for choices: position in `columns`, position in the pool.
+    choices: Vec<(usize, usize)>,
     basis: Vec<usize>,
     inverse: Vec<f64>,
     values: Vec<f64>,
@@ -284,7 +305,7 @@ impl<'a> Master<'a> {
     }
 
     /// Adds a choice of one block; says whether it differs from all others.
-    fn add_column(&mut self, block: usize, totals: &[i64]) -> bool {
+    fn add_column(&mut self, block: usize, totals: &[i64], in_pool: usize) -> bool {
         let mut entries = vec![0.0; self.rows];
         for (dim, &total) in totals.iter().enumerate() {
             if let Some(row) = self.row_of[dim] {
@@ -293,7 +314,7 @@ impl<'a> Master<'a> {
         }
         entries[self.first_block + block] = 1.0;
         let cost = totals[self.level] as f64;
-        let known = self.choices.iter().any(|&choice| {
+        let known = self.choices.iter().any(|&(choice, _)| {
             let column = &self.columns[choice];
             column.cost == cost && column.entries == entries
         });
@@ -301,7 +322,7 @@ impl<'a> Master<'a> {
             return false;
         }
         let position = self.push(Column { entries, cost, lower: 0.0, upper: f64::INFINITY });
-        self.choices.push(position);
+        self.choices.push((position, in_pool));
         true
     }
 
@@ -559,8 +580,28 @@ impl<'a> Master<'a> {
         prices
     }
 
-    fn convexity_price(&self, block: usize) -> f64 {
-        self.duals()[self.first_block + block]
+    /// Choices of the basis with their weights.
+    fn mix(&self, pool: &Pool) -> Vec<Share> {
+        let mut mix = Vec::new();
+        for (column, value) in self.basis.iter().zip(&self.values).filter(|(_, value)| **value > 1e-9) {
+            if let Some((_, in_pool)) = self.choices.iter().find(|(choice, _)| choice == column) {
+                let of = &pool.columns[*in_pool];
+                mix.push((of.block, *value, of.choice.clone()));
+            }
+        }
+        mix
+    }
+
+    /// Values of the variables.
+    fn var_values(&self) -> Vec<f64> {
+        let vars = self.first_var..self.first_var + self.problem.vars.len();
+        let mut values: Vec<f64> = vars.clone().map(|column| self.bound_value(column)).collect();
+        for (&column, &value) in self.basis.iter().zip(&self.values) {
+            if vars.contains(&column) {
+                values[column - self.first_var] = value;
+            }
+        }
+        values
     }
 
     /// The variable that is furthest from an integer.
@@ -576,9 +617,13 @@ impl<'a> Master<'a> {
             .map(|(var, value, _)| (var, value.floor() as i64))
     }
 
-    /// Which of the choices are in the basis.
-    fn useful(&self) -> Vec<bool> {
-        self.choices.iter().map(|&choice| self.basic[choice]).collect()
+    /// Which columns of the pool are in the basis.
+    fn useful(&self, pool: usize) -> Vec<bool> {
+        let mut useful = vec![false; pool];
+        for &(choice, in_pool) in &self.choices {
+            useful[in_pool] = self.basic[choice];
+        }
+        useful
     }
 
     fn work(&mut self) -> u64 {

@@ -3,7 +3,7 @@
 //! Prices are integers in units of 1/[`SCALE`] of the objective, so the value of relaxing the rows at these prices is
 //! exact, and so is the bound that follows from it, however the prices were found.
 
-use crate::problem::{Class, ClassId, Problem};
+use crate::problem::{Class, ClassId, Dim, Problem};
 
 /// Denominator of prices: a multiple of all numbers up to 14, so that the usual fractional prices are exact.
 pub(crate) const SCALE: i64 = 720_720;
@@ -11,6 +11,7 @@ pub(crate) const SCALE: i64 = 720_720;
 /// Values of everything under one vector of prices.
 pub(crate) struct Pricing<'a> {
     problem: &'a Problem,
+    prices: &'a [i64],
     /// Value of each effect.
     values: Vec<i64>,
 }
@@ -22,20 +23,62 @@ pub(crate) struct ClassValue {
     pub(crate) idle: i64,
 }
 
-/// The best choice of all machines under a vector of prices.
-#[derive(Debug, Clone)]
+/// What every machine does: the best choice under some vector of prices.
+#[derive(Debug)]
 pub(crate) struct Choice {
-    /// Value of all machines and groups together.
-    pub(crate) value: i128,
-    /// What they contribute to every dimension, block by block.
-    pub(crate) blocks: Vec<BlockChoice>,
+    /// Per group: whether its copies are active.
+    pub(crate) active: Vec<bool>,
+    /// Per class: the path of its machines in active groups, by its number in the [`Book`]; `None` where idling is best.
+    pub(crate) paths: Vec<Option<u16>>,
 }
 
-/// The part of a choice that falls to one block of groups.
-#[derive(Debug, Clone)]
-pub(crate) struct BlockChoice {
+/// A choice with its value, the totals kept apart by blocks of groups.
+#[derive(Debug)]
+pub(crate) struct Priced {
+    pub(crate) choice: Choice,
+    /// Value of all machines and groups together.
     pub(crate) value: i128,
-    pub(crate) totals: Vec<i64>,
+    /// Value and totals per dimension of each block.
+    pub(crate) blocks: Vec<(i128, Vec<i64>)>,
+}
+
+/// A path that was best at some prices, with the sum of its contributions (the active machine's own included).
+#[derive(Debug, Clone)]
+pub(crate) struct KnownPath {
+    pub(crate) arcs: Vec<u16>,
+    pub(crate) vector: Vec<(Dim, i64)>,
+}
+
+/// All paths that were ever best, by class.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    paths: Vec<Vec<KnownPath>>,
+}
+
+impl Book {
+    /// The number of a path, which is entered if it is new.
+    pub(crate) fn number(&mut self, problem: &Problem, class: ClassId, arcs: &[u16]) -> u16 {
+        if self.paths.len() < problem.classes.len() {
+            self.paths.resize_with(problem.classes.len(), Vec::new);
+        }
+        let known = &mut self.paths[class.index()];
+        if let Some(number) = known.iter().position(|path| path.arcs == arcs) {
+            return number as u16;
+        }
+        let vector = problem.path_vector(class, arcs);
+        known.push(KnownPath { arcs: arcs.to_vec(), vector });
+        (known.len() - 1) as u16
+    }
+
+    /// Numbers of the paths known of a class.
+    pub(crate) fn numbers(&self, class: ClassId) -> impl Iterator<Item = u16> + use<> {
+        0..self.paths.get(class.index()).map_or(0, Vec::len) as u16
+    }
+
+    /// A path by its number.
+    pub(crate) fn path(&self, class: ClassId, number: u16) -> &KnownPath {
+        &self.paths[class.index()][usize::from(number)]
+    }
 }
 
 /// Distances from the source and the arcs by which they are reached; reused from class to class.
@@ -50,17 +93,22 @@ const UNREACHED: i64 = i64::MIN / 4;
 
 impl<'a> Pricing<'a> {
     /// Prices every effect.
-    pub(crate) fn new(problem: &'a Problem, prices: &[i64]) -> Self {
+    pub(crate) fn new(problem: &'a Problem, prices: &'a [i64]) -> Self {
         let values = problem
             .effects
             .iter()
             .map(|terms| terms.iter().map(|&(dim, amount)| prices[dim.index()] * amount).sum())
             .collect();
-        Self { problem, values }
+        Self { problem, prices, values }
     }
 
     pub(crate) fn effect(&self, effect: crate::EffectId) -> i64 {
         self.values[effect.index()]
+    }
+
+    /// Value of a sum of contributions.
+    pub(crate) fn vector(&self, terms: &[(Dim, i64)]) -> i64 {
+        terms.iter().map(|&(dim, amount)| self.prices[dim.index()] * amount).sum()
     }
 
     /// Longest distances from the source of a class to all its nodes.
@@ -97,6 +145,12 @@ impl<'a> Pricing<'a> {
     /// Numbers of the arcs on the best path found by the last call of [`Self::distances`], first to last.
     pub(crate) fn best_path(&self, class: ClassId, scratch: &Scratch) -> Vec<u16> {
         let mut path = Vec::new();
+        self.best_path_into(class, scratch, &mut path);
+        path
+    }
+
+    fn best_path_into(&self, class: ClassId, scratch: &Scratch, path: &mut Vec<u16>) {
+        path.clear();
         let mut node = scratch.distance.len() - 1;
         while node > 0 {
             let number = scratch.back[node];
@@ -104,7 +158,6 @@ impl<'a> Pricing<'a> {
             node = usize::from(self.problem.arc(class, number).from);
         }
         path.reverse();
-        path
     }
 
     /// Values of all classes.
@@ -126,60 +179,45 @@ impl<'a> Pricing<'a> {
     }
 
     /// The best choice of everything; `blocks` lists the groups' ranges whose totals are kept apart.
-    pub(crate) fn choose(&self, blocks: &[std::ops::Range<usize>]) -> Choice {
-        let classes = self.classes();
-        let mut paths: Vec<Option<Vec<u16>>> = vec![None; classes.len()];
+    pub(crate) fn choose(&self, blocks: &[std::ops::Range<usize>], book: &mut Book) -> Priced {
+        let problem = self.problem;
         let mut scratch = Scratch::default();
-        let mut counts = vec![0i64; self.problem.effects.len()];
-        let mut choice = Choice { value: 0, blocks: Vec::with_capacity(blocks.len()) };
+        let mut path = Vec::new();
+        let mut values = Vec::with_capacity(problem.classes.len());
+        let mut paths = Vec::with_capacity(problem.classes.len());
+        for (position, class) in problem.classes.iter().enumerate() {
+            let value = self.class(class, &mut scratch);
+            let id = ClassId(position as u32);
+            paths.push((value.active > value.idle).then(|| {
+                self.best_path_into(id, &scratch, &mut path);
+                book.number(problem, id, &path)
+            }));
+            values.push(value);
+        }
+        let mut active = vec![false; problem.groups.len()];
+        let mut priced_blocks = Vec::with_capacity(blocks.len());
+        let mut total_value = 0;
         for block in blocks {
-            let mut active_machines = vec![0i64; 0];
-            active_machines.resize(classes.len(), 0);
-            counts.fill(0);
+            let mut totals = vec![0; problem.dims()];
             let mut value = 0i128;
             for position in block.clone() {
-                let group = &self.problem.groups[position];
+                let (running, idle) = self.group(position, &values);
+                let group = &problem.groups[position];
                 let copies = i64::from(group.count);
-                let (active, idle) = self.group(position, &classes);
-                value += i128::from(active.max(idle)) * i128::from(copies);
-                let running = active > idle;
-                counts[if running { group.active } else { group.idle }.index()] += copies;
-                for &(class, count) in &group.members {
-                    let machines = copies * i64::from(count);
-                    let of = classes[class.index()];
-                    if running && of.active > of.idle {
-                        active_machines[class.index()] += machines;
-                    } else {
-                        counts[self.problem.classes[class.index()].idle.index()] += machines;
-                    }
-                }
+                active[position] = running > idle;
+                value += i128::from(running.max(idle)) * i128::from(copies);
+                problem.add_group(
+                    position,
+                    copies,
+                    active[position],
+                    |class| paths[class.index()].map(|number| book.path(class, number).vector.as_slice()),
+                    &mut totals,
+                );
             }
-            for (position, &machines) in active_machines.iter().enumerate().filter(|&(_, &machines)| machines > 0) {
-                let class = &self.problem.classes[position];
-                let id = ClassId(position as u32);
-                let path = paths[position].get_or_insert_with(|| {
-                    self.distances(class, &mut scratch);
-                    self.best_path(id, &scratch)
-                });
-                counts[class.active.index()] += machines;
-                for &number in path.iter() {
-                    counts[self.problem.arc(id, number).effect.index()] += machines;
-                }
-            }
-            choice.value += value;
-            choice.blocks.push(BlockChoice { value, totals: self.totals(&counts) });
+            total_value += value;
+            priced_blocks.push((value, totals));
         }
-        choice
-    }
-
-    fn totals(&self, counts: &[i64]) -> Vec<i64> {
-        let mut totals = vec![0; self.problem.dims()];
-        for (terms, &count) in self.problem.effects.iter().zip(counts).filter(|&(_, &count)| count != 0) {
-            for &(dim, amount) in terms.iter() {
-                totals[dim.index()] += amount * count;
-            }
-        }
-        totals
+        Priced { choice: Choice { active, paths }, value: total_value, blocks: priced_blocks }
     }
 }
 

@@ -176,17 +176,7 @@ impl Problem {
 
     /// Interns a sparse vector; amounts of one dimension add up.
     pub fn effect(&mut self, terms: impl IntoIterator<Item = (Dim, i64)>) -> EffectId {
-        let mut sums: Vec<(Dim, i64)> = terms.into_iter().collect();
-        sums.sort_unstable();
-        sums.dedup_by(|later, earlier| {
-            let same = later.0 == earlier.0;
-            if same {
-                earlier.1 += later.1;
-            }
-            same
-        });
-        sums.retain(|&(_, amount)| amount != 0);
-        let key: Box<[(Dim, i64)]> = sums.into();
+        let key: Box<[(Dim, i64)]> = sum_up(terms.into_iter().collect()).into();
         if let Some(&id) = self.index.get(&key) {
             return id;
         }
@@ -259,4 +249,51 @@ impl Problem {
         let own: Vec<Arc> = class.own.clone();
         template.iter().copied().chain(own).enumerate().map(|(number, arc)| (number as u16, arc))
     }
+
+    /// What an active machine of a class on a path contributes.
+    pub(crate) fn path_vector(&self, class: ClassId, arcs: &[u16]) -> Vec<(Dim, i64)> {
+        let mut terms = self.terms(self.classes[class.index()].active).to_vec();
+        for &number in arcs {
+            terms.extend_from_slice(self.terms(self.arc(class, number).effect));
+        }
+        sum_up(terms)
+    }
+
+    /// Adds what `copies` of a group contribute; in active ones each class takes the path given for it, or idles.
+    pub(crate) fn add_group<'v>(
+        &self,
+        group: usize,
+        copies: i64,
+        active: bool,
+        vector_of: impl Fn(ClassId) -> Option<&'v [(Dim, i64)]>,
+        totals: &mut [i64],
+    ) {
+        let group = &self.groups[group];
+        let mut add = |terms: &[(Dim, i64)], times: i64| {
+            for &(dim, amount) in terms {
+                totals[dim.index()] += amount * times;
+            }
+        };
+        add(self.terms(if active { group.active } else { group.idle }), copies);
+        for &(class, count) in &group.members {
+            let machines = copies * i64::from(count);
+            let idle = || self.terms(self.classes[class.index()].idle);
+            let vector = if active { vector_of(class) } else { None };
+            add(vector.unwrap_or_else(idle), machines);
+        }
+    }
+}
+
+/// Adds up terms of the same dimension and drops what vanishes.
+pub(crate) fn sum_up(mut terms: Vec<(Dim, i64)>) -> Vec<(Dim, i64)> {
+    terms.sort_unstable();
+    terms.dedup_by(|later, earlier| {
+        let same = later.0 == earlier.0;
+        if same {
+            earlier.1 += later.1;
+        }
+        same
+    });
+    terms.retain(|&(_, amount)| amount != 0);
+    terms
 }

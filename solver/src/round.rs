@@ -7,13 +7,11 @@
 use std::collections::BTreeMap;
 
 use crate::master::{Relaxation, VarBounds};
+use crate::near::{Choice, Near, Vector, subtract};
 use crate::price::{ClassValue, Pricing, SCALE, Scratch};
 use crate::problem::{ClassId, Dim, EffectId, GroupId, Problem};
 use crate::program::{Answer, Program, spread};
 use crate::solution::Solution;
-
-/// Most different choices kept for one class.
-const OPTIONS: usize = 16;
 
 /// How much work to spend on one rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,17 +47,6 @@ impl Effort {
             Self::High => 400,
         }
     }
-}
-
-type Vector = Vec<(Dim, i64)>;
-
-/// One way to use a machine of a class: idle, or a path.
-#[derive(Debug, Clone)]
-struct Choice {
-    vector: Vector,
-    /// What it contributes to later levels, to break ties.
-    later: Vec<i64>,
-    path: Option<Vec<u16>>,
 }
 
 /// Machines that have the same choices up to a constant.
@@ -111,7 +98,7 @@ impl<'a> Rounding<'a> {
         level: usize,
         fixed: &'a [i64],
         vars: &'a VarBounds,
-        relaxation: &Relaxation,
+        relaxation: &'a Relaxation,
         slack: i64,
     ) -> Self {
         let pricing = Pricing::new(problem, &relaxation.prices);
@@ -207,12 +194,13 @@ impl<'a> Rounding<'a> {
     /// Fills in the choices of a class; `None` when there are too many to be quick.
     fn choices_of(&mut self, class: ClassId, effort: Effort) -> Option<()> {
         if self.choices[class.index()].is_none() {
-            let mut collector = Collector::new(self, class, effort.paths());
-            collector.collect();
-            if effort == Effort::Low && collector.paths >= effort.paths() {
+            let value = self.values[class.index()];
+            let search = Near { pricing: &self.pricing, level: self.level, slack: self.slack, most: effort.paths() };
+            let (choices, complete) = search.choices(self.problem, class, value);
+            if effort == Effort::Low && !complete {
                 return None;
             }
-            self.choices[class.index()] = Some(collector.finish());
+            self.choices[class.index()] = Some(choices);
         }
         Some(())
     }
@@ -408,109 +396,4 @@ impl Remaining {
         }
         self.program
     }
-}
-
-/// Collects the choices of one class whose reduced cost is within the slack.
-struct Collector<'a, 'b> {
-    rounding: &'a Rounding<'b>,
-    class: ClassId,
-    to_sink: Vec<i64>,
-    arcs: Vec<(u16, crate::Arc)>,
-    starts: Vec<usize>,
-    found: Vec<Choice>,
-    paths: u32,
-    most: u32,
-}
-
-impl<'a, 'b> Collector<'a, 'b> {
-    fn new(rounding: &'a Rounding<'b>, class: ClassId, most: u32) -> Self {
-        let of = &rounding.problem.classes[class.index()];
-        let nodes = usize::from(rounding.problem.templates[of.template.index()].nodes);
-        let mut arcs: Vec<_> = rounding.problem.arcs(of).collect();
-        arcs.sort_by_key(|&(number, arc)| (arc.from, number));
-        let starts = (0..=nodes).map(|node| arcs.partition_point(|(_, arc)| usize::from(arc.from) < node)).collect();
-        let mut to_sink = vec![i64::MIN / 4; nodes];
-        to_sink[nodes - 1] = 0;
-        for &(_, arc) in arcs.iter().rev() {
-            let value = rounding.pricing.effect(arc.effect) + to_sink[usize::from(arc.to)];
-            let here = &mut to_sink[usize::from(arc.from)];
-            *here = (*here).max(value);
-        }
-        Self { rounding, class, to_sink, arcs, starts, found: Vec::new(), paths: 0, most }
-    }
-
-    fn collect(&mut self) {
-        let value = self.rounding.values[self.class.index()];
-        let best = value.active.max(value.idle);
-        let of = &self.rounding.problem.classes[self.class.index()];
-        if best - value.idle <= self.rounding.slack {
-            let terms = self.rounding.problem.terms(of.idle).to_vec();
-            self.record(terms, None);
-        }
-        let slack = self.rounding.slack - (best - value.active);
-        if slack >= 0 {
-            self.walk(0, slack, &mut Vec::new());
-        }
-    }
-
-    fn walk(&mut self, node: u16, slack: i64, path: &mut Vec<u16>) {
-        if self.paths >= self.most {
-            return;
-        }
-        if usize::from(node) + 1 == self.to_sink.len() {
-            self.paths += 1;
-            let problem = self.rounding.problem;
-            let mut terms = problem.terms(problem.classes[self.class.index()].active).to_vec();
-            for &number in path.iter() {
-                terms.extend_from_slice(problem.terms(problem.arc(self.class, number).effect));
-            }
-            self.record(terms, Some(path.clone()));
-            return;
-        }
-        for position in self.starts[usize::from(node)]..self.starts[usize::from(node) + 1] {
-            let (number, arc) = self.arcs[position];
-            let through = self.rounding.pricing.effect(arc.effect) + self.to_sink[usize::from(arc.to)];
-            let cost = self.to_sink[usize::from(node)] - through;
-            if cost <= slack {
-                path.push(number);
-                self.walk(arc.to, slack - cost, path);
-                path.pop();
-            }
-        }
-    }
-
-    /// Keeps a choice, unless one with the same vector is at least as good on the later levels.
-    fn record(&mut self, terms: Vector, path: Option<Vec<u16>>) {
-        let (level, levels) = (self.rounding.level, self.rounding.problem.levels);
-        let mut later = vec![0; levels.saturating_sub(level + 1)];
-        let mut sums = BTreeMap::<Dim, i64>::new();
-        for (dim, amount) in terms {
-            if dim.index() <= level || dim.index() >= levels {
-                *sums.entry(dim).or_default() += amount;
-            } else {
-                later[dim.index() - level - 1] += amount;
-            }
-        }
-        let vector: Vector = sums.into_iter().filter(|&(_, amount)| amount != 0).collect();
-        if let Some(known) = self.found.iter_mut().find(|choice| choice.vector == vector) {
-            if known.later < later {
-                *known = Choice { vector, later, path };
-            }
-        } else if self.found.len() < OPTIONS {
-            self.found.push(Choice { vector, later, path });
-        }
-    }
-
-    fn finish(mut self) -> Vec<Choice> {
-        self.found.sort_by(|a, b| a.vector.cmp(&b.vector));
-        self.found
-    }
-}
-
-fn subtract(vector: &[(Dim, i64)], other: &[(Dim, i64)]) -> Vector {
-    let mut sums: BTreeMap<Dim, i64> = vector.iter().copied().collect();
-    for &(dim, amount) in other {
-        *sums.entry(dim).or_default() -= amount;
-    }
-    sums.into_iter().filter(|&(_, amount)| amount != 0).collect()
 }

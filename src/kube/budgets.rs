@@ -8,7 +8,7 @@ use super::selector::selects;
 /// Budgets by namespace.
 #[derive(Debug, Default)]
 pub(crate) struct Budgets<'a> {
-    budgets: Vec<&'a DisruptionBudget>,
+    all: Vec<&'a DisruptionBudget>,
     by_namespace: BTreeMap<&'a str, Vec<usize>>,
     /// Namespaces with a budget that cannot be read: it may cover any pod there.
     unreadable: BTreeMap<&'a str, &'a str>,
@@ -33,9 +33,9 @@ impl<'a> Budgets<'a> {
     ) -> Self {
         let mut index = Self { unreadable: unreadable.into_iter().collect(), ..Self::default() };
         for budget in budgets {
-            let position = index.budgets.len();
+            let position = index.all.len();
             index.by_namespace.entry(&budget.metadata.namespace).or_default().push(position);
-            index.budgets.push(budget);
+            index.all.push(budget);
         }
         index
     }
@@ -50,7 +50,7 @@ impl<'a> Budgets<'a> {
             .iter()
             .copied()
             .filter(|&position| {
-                self.budgets[position].spec.selector.as_ref().is_some_and(|selector| selects(selector, pod))
+                self.all[position].spec.selector.as_ref().is_some_and(|selector| selects(selector, pod))
             })
             .collect();
         match covering.as_slice() {
@@ -62,13 +62,13 @@ impl<'a> Budgets<'a> {
 
     /// Namespace and name of a budget.
     pub(crate) fn name(&self, position: usize) -> String {
-        let meta = &self.budgets[position].metadata;
+        let meta = &self.all[position].metadata;
         format!("{}/{}", meta.namespace, meta.name)
     }
 
     /// Evictions that a budget allows now; none where its status is missing or older than its spec.
     pub(crate) fn allowed(&self, position: usize) -> u32 {
-        let budget = self.budgets[position];
+        let budget = self.all[position];
         let status = &budget.status;
         if status.observed_generation < budget.metadata.generation {
             return 0;
@@ -78,7 +78,7 @@ impl<'a> Budgets<'a> {
 
     /// Number of budgets.
     pub(crate) fn len(&self) -> usize {
-        self.budgets.len()
+        self.all.len()
     }
 }
 

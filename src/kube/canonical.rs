@@ -4,6 +4,7 @@
 //! findings, and their names go on to those who must be careful because of them.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use super::findings::Findings;
 use super::objects::{Meta, Node, Pod};
@@ -14,7 +15,7 @@ use super::stream::{BadObject, Objects};
 pub(crate) struct Unreadable {
     /// Nodes with a pod that cannot be read.
     pub(crate) pods_on: BTreeSet<String>,
-    /// Nodes whose MigNode cannot be read.
+    /// Nodes whose `MigNode` cannot be read.
     pub(crate) mig_nodes: BTreeSet<String>,
     /// Namespace and name of budgets.
     pub(crate) budgets: BTreeSet<(String, String)>,
@@ -69,7 +70,7 @@ fn report_bad(bad: &[BadObject], findings: &mut Findings) -> Unreadable {
         let mut message = format!("cannot be read and is left out: {}", object.message);
         match object.kind.as_str() {
             "Pod" if !object.node.is_empty() => {
-                message += &format!("; free instances on {} count as held, since it may hold one", object.node);
+                let _ = write!(message, "; free instances on {} count as held, since it may hold one", object.node);
                 unreadable.pods_on.insert(object.node.clone());
             }
             "MigNode" => {
@@ -77,7 +78,7 @@ fn report_bad(bad: &[BadObject], findings: &mut Findings) -> Unreadable {
                 unreadable.mig_nodes.insert(object.name.clone());
             }
             "PodDisruptionBudget" => {
-                message += &format!("; no pod of the namespace {} is evicted", object.namespace);
+                let _ = write!(message, "; no pod of the namespace {} is evicted", object.namespace);
                 unreadable.budgets.insert((object.namespace.clone(), object.name.clone()));
             }
             _ => {}

@@ -137,28 +137,34 @@ impl<'a> Eligibility<'a> {
         }
         let rules = Rules {
             selector,
-            affinity: pod.spec.affinity.node_affinity.required.clone(),
+            affinity: pod.spec.affinity.node.required.clone(),
             tolerations: pod.spec.tolerations.clone(),
             manner: manner.clone(),
         };
-        let rules = match self.rules.get(&rules) {
-            Some(&number) => number,
-            None => {
-                self.by_rules.push(self.candidates.iter().map(|candidate| excluded(candidate, &rules)).collect());
-                self.rules.insert(rules, self.by_rules.len() - 1);
-                self.by_rules.len() - 1
-            }
-        };
+        let rules = self.number_of_rules(rules);
         let question = Question { rules, requests: requests.clone(), wants: wants.to_vec() };
-        let number = match self.answers.get(&question) {
-            Some(&number) => number,
-            None => {
-                self.answered.push(self.answer(&question));
-                self.answers.insert(question, self.answered.len() - 1);
-                self.answered.len() - 1
-            }
-        };
+        let number = self.number_of_answer(question);
         &self.answered[number]
+    }
+
+    fn number_of_rules(&mut self, rules: Rules) -> usize {
+        if let Some(&number) = self.rules.get(&rules) {
+            return number;
+        }
+        let number = self.by_rules.len();
+        self.by_rules.push(self.candidates.iter().map(|candidate| excluded(candidate, &rules)).collect());
+        self.rules.insert(rules, number);
+        number
+    }
+
+    fn number_of_answer(&mut self, question: Question) -> usize {
+        if let Some(&number) = self.answers.get(&question) {
+            return number;
+        }
+        let number = self.answered.len();
+        self.answered.push(self.answer(&question));
+        self.answers.insert(question, number);
+        number
     }
 
     fn answer(&self, question: &Question) -> Answer {

@@ -65,10 +65,13 @@ pub(crate) struct NodeDraft {
     pub(crate) assumed: bool,
 }
 
+/// One layout per GPU, or why there is none.
+type Inferred = Result<Vec<Vec<Placement>>, InferenceError>;
+
 /// Drafts the nodes of one export; remembers inferred layouts, since nodes of one kind are cut alike.
 pub(crate) struct Inventory<'a> {
     catalogue: &'a Catalogue,
-    inferred: BTreeMap<(String, usize, Counts), Result<Vec<Vec<Placement>>, InferenceError>>,
+    inferred: BTreeMap<(String, usize, Counts), Inferred>,
 }
 
 impl<'a> Inventory<'a> {
@@ -91,8 +94,8 @@ impl<'a> Inventory<'a> {
             }
         };
         let drafted = match report {
-            Some(report) => self.from_report(node, report, advertised, findings),
-            None => self.from_labels(node, advertised),
+            Some(report) => self.by_report(node, report, advertised, findings),
+            None => self.by_labels(node, advertised),
         };
         match drafted {
             Ok(draft) => draft.filter(|draft| !draft.gpus.is_empty()),
@@ -103,7 +106,7 @@ impl<'a> Inventory<'a> {
         }
     }
 
-    fn from_labels(
+    fn by_labels(
         &mut self,
         node: &Node,
         advertised: BTreeMap<String, Advertised>,
@@ -194,7 +197,7 @@ impl<'a> Inventory<'a> {
         })
     }
 
-    fn from_report(
+    fn by_report(
         &self,
         node: &Node,
         report: &MigNode,

@@ -79,7 +79,9 @@ fn assume(draft: &mut NodeDraft, tenancy: &Tenancy<'_>, findings: &mut Findings)
             for (gpu, slot) in take(places, *wanted) {
                 match &mut draft.gpus[gpu].instances[slot].holder {
                     Holder::Pods(pods) => pods.push(tenant.position),
-                    holder => *holder = Holder::Pods(vec![tenant.position]),
+                    holder @ (Holder::Free | Holder::Unknown | Holder::Reported(_)) => {
+                        *holder = Holder::Pods(vec![tenant.position]);
+                    }
                 }
             }
         }

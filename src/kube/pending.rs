@@ -70,7 +70,7 @@ mod tests {
         let judged = |conditions: &str| judge(&pod("{}", "{}", &status(conditions)), 0, 0);
         assert_eq!(judged(UNSCHEDULABLE), Waiting::Unschedulable);
         for conditions in [
-            "".to_owned(),
+            String::new(),
             r#"{"type":"PodScheduled","status":"True","reason":"Unschedulable"}"#.to_owned(),
             r#"{"type":"PodScheduled","status":"False","reason":"SchedulerError"}"#.to_owned(),
             r#"{"type":"Ready","status":"False","reason":"Unschedulable"}"#.to_owned(),

@@ -234,6 +234,8 @@ fn policy(spec: Spec) -> Policy {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     const FULL: &str = "\
@@ -302,7 +304,8 @@ spec:
         assert!(parse_policy(&long).expect_err("too long").to_string().contains("1 MiB"));
         let mut bomb = String::from("a: &a [x,x,x,x,x,x,x,x,x]\n");
         for (name, before) in "bcdefghijk".chars().zip("abcdefghij".chars()) {
-            bomb += &format!("{name}: &{name} [{}]\n", vec![format!("*{before}"); 9].join(","));
+            let aliases = vec![format!("*{before}"); 9].join(",");
+            let _ = writeln!(bomb, "{name}: &{name} [{aliases}]");
         }
         assert!(parse_policy(&bomb).is_err());
     }

@@ -1,5 +1,7 @@
 //! Whole exports through the entrance.
 
+#![expect(clippy::needless_pass_by_value, reason = "test values are written where they are passed")]
+
 mod bad_files;
 mod bad_nodes;
 mod bad_pods;
@@ -48,7 +50,7 @@ fn waiting(name: &str) -> Value {
     })
 }
 
-/// A pod of a ReplicaSet that runs on a node and holds one `1g.10gb`.
+/// A pod of a `ReplicaSet` that runs on a node and holds one `1g.10gb`.
 fn running(name: &str, node: &str) -> Value {
     let mut pod = waiting(name);
     pod["spec"]["nodeName"] = json!(node);

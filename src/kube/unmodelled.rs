@@ -75,13 +75,13 @@ pub(crate) fn unmodelled(pod: &Pod, manner: &Manner) -> Option<Unmodelled> {
             "free room for the whole gang, or run it outside the gang",
         );
     }
-    if !spec.affinity.pod_anti_affinity.required.is_empty() {
+    if !spec.affinity.anti.required.is_empty() {
         return because(
             "it has required pod anti-affinity".to_owned(),
             "make the anti-affinity preferred, or place it by node labels",
         );
     }
-    if !spec.affinity.pod_affinity.required.is_empty() {
+    if !spec.affinity.pod.required.is_empty() {
         return because(
             "it has required pod affinity".to_owned(),
             "make the affinity preferred, or place it by node labels",
@@ -118,7 +118,7 @@ fn rewritten_labels(pod: &Pod, manner: &Manner) -> Option<String> {
     let selector = pod.spec.node_selector.iter().filter(|(key, _)| Some(key.as_str()) != manner.selector_key());
     let mut in_selector =
         selector.filter(|(key, value)| rewritten(key) || value.0.contains("-MIG-")).map(|(key, _)| key.clone());
-    let required = pod.spec.affinity.node_affinity.required.as_ref();
+    let required = pod.spec.affinity.node.required.as_ref();
     in_selector.next().or_else(|| {
         let mut requirements = required.into_iter().flat_map(NodeSelector::requirements);
         requirements.find(|it| rewritten(&it.key) || names_profile(it)).map(|it| it.key.clone())

@@ -5,14 +5,22 @@
 //! start, so that nothing is left to choose at execution time. This module must not depend on the planner: the verifier
 //! in particular shares types with the producer, never its logic.
 
+mod diff;
 mod document;
 mod fingerprint;
+mod schema;
+mod steps;
+mod storage;
 mod verify;
 mod weight;
 
+pub use diff::{GpuKey, PlanDiff, diff};
 pub use document::{
     Eviction, FORMAT_VERSION, GpuChange, LEVEL_NAMES, Level, NodePlan, Optimality, Place, Plan, PlannedInstance,
     ServedBy, ServedPod, Status, Step, StepAction, Summary, Tier, UnservedPod,
 };
 pub use fingerprint::fingerprint;
+pub use schema::schema;
+pub use steps::{StepError, fill_in_steps, steps};
+pub use storage::{StorageError, from_json, load, save, to_json};
 pub use verify::{Rejection, Verified, Violation, verify};

@@ -31,8 +31,6 @@ pub(super) struct Encoding {
     pub(super) pending: Vec<Landing>,
     /// Landing of each class of pods that may be moved.
     pub(super) moved: Vec<Landing>,
-    /// Whether a pod that holds several instances is evicted.
-    pub(super) evicted: BTreeMap<PodId, VarId>,
     /// What the problem leaves out because it cannot change, per level.
     pub(super) offsets: Vec<i64>,
     /// Nodes of each group of the problem.
@@ -47,10 +45,10 @@ impl Encoding {
         let mut rows = Rows::new(scope, &table, levels);
         let pending = rows.pending(&table);
         let moved = rows.moved(&table);
-        let evicted = rows.evictions(&table, &moved);
+        rows.evictions(&table, &moved);
         let groups = machines::groups(&mut rows, &table);
         let Rows { problem, levels, offsets, .. } = rows;
-        Self { problem, levels, table, pending, moved, evicted, offsets, groups }
+        Self { problem, levels, table, pending, moved, offsets, groups }
     }
 }
 
@@ -70,8 +68,6 @@ pub(super) struct Rows<'a, 'b> {
     pub(super) problem: Problem,
     pub(super) levels: Levels,
     pub(super) offsets: Vec<i64>,
-    /// Resources that somebody asks for.
-    pub(super) wanted: BTreeSet<ResourceId>,
     supply: BTreeMap<(usize, ResourceId), Dim>,
     capacity: BTreeMap<(usize, CapacityKind), Limit>,
     budgets: Vec<Dim>,
@@ -104,7 +100,6 @@ impl<'a, 'b> Rows<'a, 'b> {
             scope,
             offsets: vec![0; levels.count],
             levels,
-            wanted: scope.wanted(),
             supply: BTreeMap::new(),
             capacity: BTreeMap::new(),
             budgets,
@@ -255,8 +250,7 @@ impl<'a, 'b> Rows<'a, 'b> {
     }
 
     /// Effects of evictions; pods that hold several instances get a variable each.
-    fn evictions(&mut self, table: &DemandTable, moved: &[Landing]) -> BTreeMap<PodId, VarId> {
-        let mut evicted = BTreeMap::new();
+    fn evictions(&mut self, table: &DemandTable, moved: &[Landing]) {
         for (&pod, &class) in &table.moved_of {
             let of = &self.input().running()[pod.index()];
             let mut terms = vec![(self.problem.level(self.levels.disruption), -i64::from(of.cost))];
@@ -276,17 +270,16 @@ impl<'a, 'b> Rows<'a, 'b> {
                 }
             }
             if self.scope.holds_several(of) {
-                evicted.insert(pod, self.evict_several(pod, home, terms));
+                self.evict_several(pod, home, terms);
             } else {
                 self.evict.insert(pod, terms);
             }
         }
-        evicted
     }
 
     /// A pod that holds several instances: each may be destroyed or freed only if it is evicted, and it is evicted only
     /// if one of them is destroyed.
-    fn evict_several(&mut self, pod: PodId, home: usize, mut terms: Vec<(Dim, i64)>) -> VarId {
+    fn evict_several(&mut self, pod: PodId, home: usize, mut terms: Vec<(Dim, i64)>) {
         let input = self.input();
         let some = self.problem.row(Some(0), None);
         terms.push((some, -1));
@@ -305,7 +298,7 @@ impl<'a, 'b> Rows<'a, 'b> {
             self.problem.var(1, effect);
         }
         let effect = self.problem.effect(terms);
-        self.problem.var(1, effect)
+        self.problem.var(1, effect);
     }
 
     /// What `units` of a resource contribute when they become available in an atom.

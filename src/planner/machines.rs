@@ -48,7 +48,6 @@ pub(super) struct GpuPart {
 /// A node as a group: its machines, in the order of the group's members.
 #[derive(Debug, Clone)]
 pub(super) struct NodePart {
-    pub(super) node: NodeId,
     /// Per member of the group, the machines that belong to it.
     pub(super) members: Vec<Vec<GpuPart>>,
 }
@@ -86,7 +85,7 @@ pub(super) fn groups(rows: &mut Rows<'_, '_>, table: &DemandTable) -> Vec<(Group
         let idle = vec![(rows.problem.level(rows.levels.free_nodes), free)];
         let idle = rows.effect(idle);
         let key = members.iter().map(|(&class, parts)| (class, parts.len() as u32)).collect();
-        let part = NodePart { node, members: members.into_values().collect() };
+        let part = NodePart { members: members.into_values().collect() };
         grouped.entry((key, active, idle)).or_default().push(part);
     }
     grouped

@@ -1,6 +1,6 @@
 //! What a planning run may do: which pods may move, what each waiting pod weighs, what may be created where.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::model::{
     DisruptionLevel, Gpu, MigStrategy, NodeId, Occupancy, PlanningInput, Policy, ResourceId, RunningPod,
@@ -81,13 +81,6 @@ impl<'a> Scope<'a> {
     /// Whether single instances may be destroyed and created on a GPU.
     pub(super) fn mutable(&self, gpu: &Gpu) -> bool {
         gpu.frozen.is_none() && self.input.nodes()[gpu.node.index()].strategy == MigStrategy::Mixed
-    }
-
-    /// Resources that some waiting pod or some pod that may be moved asks for.
-    pub(super) fn wanted(&self) -> BTreeSet<ResourceId> {
-        let pending = self.input.pending().iter().flat_map(|pod| pod.demand.iter());
-        let moved = self.input.running().iter().zip(&self.movable).filter(|(_, movable)| **movable);
-        pending.chain(moved.flat_map(|(pod, _)| pod.demand.iter())).map(|(resource, _)| resource).collect()
     }
 }
 

@@ -33,7 +33,7 @@ pub enum Mix {
 impl Mix {
     fn weights(self) -> [usize; 6] {
         match self {
-            Self::SkewSmall => [50, 6, 22, 12, 6, 4],
+            Self::SkewSmall => [40, 6, 22, 16, 10, 6],
             Self::Uniform => [1; 6],
             Self::Bimodal => [45, 5, 10, 5, 5, 30],
         }
@@ -41,7 +41,7 @@ impl Mix {
 }
 
 /// Profiles in the order of [`Mix::weights`].
-const PROFILES: [&str; 6] = ["1g.10gb", "1g.20gb", "2g.20gb", "3g.40gb", "4g.40gb", "7g.80gb"];
+pub const PROFILES: [&str; 6] = ["1g.10gb", "1g.20gb", "2g.20gb", "3g.40gb", "4g.40gb", "7g.80gb"];
 
 /// What a fleet looks like.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +56,8 @@ pub struct Fleet {
     pub utilisation: usize,
     /// Percentage of memory slices that waiting pods ask for.
     pub demand: usize,
+    /// Pods in all, running and waiting, instead of `demand`.
+    pub pods: Option<usize>,
     /// Sizes of pods.
     pub mix: Mix,
     /// Percentage of running pods that may be moved.
@@ -77,6 +79,7 @@ impl Fleet {
             h100: 0,
             utilisation: 85,
             demand: 25,
+            pods: None,
             mix: Mix::SkewSmall,
             movable: 70,
             budgets: 8,
@@ -88,6 +91,11 @@ impl Fleet {
     /// 85 % held, a tenth of the capacity waiting, most pods may be moved.
     pub fn evict(gpus: usize) -> Self {
         Self { demand: 10, level: DisruptionLevel::Balanced, ..Self::idle(gpus) }
+    }
+
+    /// The same fleet with as many waiting pods as it takes to have `pods` pods in all.
+    pub fn with_pods(self, pods: usize) -> Self {
+        Self { pods: Some(pods), ..self }
     }
 
     /// As [`Self::evict`], a third of the nodes H100 that some pods insist on or avoid.
@@ -136,7 +144,12 @@ pub fn draw(fleet: Fleet) -> Drawn {
         gpu.standing.retain(|(_, pod)| pod.is_some() || rng.chance(50));
     }
     let mut asked = 0;
-    while asked < capacity * fleet.demand / 100 {
+    let running = drawn.running();
+    let enough = |asked: usize, waiting: usize| match fleet.pods {
+        Some(pods) => running + waiting >= pods,
+        None => asked >= capacity * fleet.demand / 100,
+    };
+    while !enough(asked, drawn.waiting.len()) {
         let profile = rng.weighted(&fleet.mix.weights());
         asked += drawn.size(profile);
         drawn.waiting.push((profile, if fleet.h100 > 0 { rng.weighted(&[70, 15, 15]) } else { 0 }));
@@ -238,7 +251,7 @@ impl Drawn {
             .collect();
         let h100: Vec<bool> =
             (0..self.fleet.gpus.div_ceil(GPUS_PER_NODE)).map(|_| rng.chance(self.fleet.h100)).collect();
-        let sets = self.node_sets(&mut builder, &h100);
+        let sets = node_sets(&mut builder, &h100);
         let requests = requests();
         let mut ids: Vec<Option<PodId>> = vec![None; self.running.len()];
         for (position, pod) in self.running.iter().enumerate() {
@@ -275,14 +288,6 @@ impl Drawn {
         }
         self.add_nodes(&mut builder, &h100, &resources, &ids);
         builder.build().expect("the fleet is well-formed")
-    }
-
-    /// All nodes, A100 nodes, H100 nodes.
-    fn node_sets(&self, builder: &mut PlanningInputBuilder, h100: &[bool]) -> [NodeSetId; 3] {
-        let of = |keep: &dyn Fn(bool) -> bool| -> NodeSet {
-            h100.iter().enumerate().filter(|(_, is)| keep(**is)).map(|(node, _)| NodeId::new(node)).collect()
-        };
-        [builder.node_set(of(&|_| true)), builder.node_set(of(&|is| !is)), builder.node_set(of(&|is| is))]
     }
 
     fn add_nodes(
@@ -333,6 +338,14 @@ impl Drawn {
             Layout::try_new(&self.geometry, placements).expect("first fit places within the rules");
         }
     }
+}
+
+/// All nodes, A100 nodes, H100 nodes.
+fn node_sets(builder: &mut PlanningInputBuilder, h100: &[bool]) -> [NodeSetId; 3] {
+    let of = |keep: &dyn Fn(bool) -> bool| -> NodeSet {
+        h100.iter().enumerate().filter(|(_, is)| keep(**is)).map(|(node, _)| NodeId::new(node)).collect()
+    };
+    [builder.node_set(of(&|_| true)), builder.node_set(of(&|is| !is)), builder.node_set(of(&|is| is))]
 }
 
 fn instance((placement, pod): (Placement, Option<usize>), ids: &[Option<PodId>]) -> Instance {

@@ -9,7 +9,7 @@ use good_lp::{Expression, ProblemVariables, Solution, SolverModel, constraint, v
 pub enum Backend {
     /// The solver in Rust that is always there.
     Microlp,
-    /// HiGHS.
+    /// `HiGHS`.
     #[cfg(feature = "highs")]
     Highs,
 }

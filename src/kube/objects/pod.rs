@@ -78,14 +78,13 @@ pub(crate) struct PodSpec {
 
 /// Affinity rules; preferred ones only order nodes and are not read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(crate) struct Affinity {
-    #[serde(default, deserialize_with = "or_default")]
-    pub(crate) node_affinity: NodeAffinity,
-    #[serde(default, deserialize_with = "or_default")]
-    pub(crate) pod_affinity: PodAffinity,
-    #[serde(default, deserialize_with = "or_default")]
-    pub(crate) pod_anti_affinity: PodAffinity,
+    #[serde(default, deserialize_with = "or_default", rename = "nodeAffinity")]
+    pub(crate) node: NodeAffinity,
+    #[serde(default, deserialize_with = "or_default", rename = "podAffinity")]
+    pub(crate) pod: PodAffinity,
+    #[serde(default, deserialize_with = "or_default", rename = "podAntiAffinity")]
+    pub(crate) anti: PodAffinity,
 }
 
 /// Rules about nodes.

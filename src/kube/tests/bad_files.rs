@@ -1,5 +1,6 @@
 //! The files part of the bad-input catalogue: one clear error with the place and the remedy.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::json;
@@ -68,7 +69,8 @@ fn pods_alone_are_no_export() {
 fn yaml_bombs_are_refused_quickly() {
     let mut bomb = String::from("kind: List\na: &a [x,x,x,x,x,x,x,x,x]\n");
     for (name, before) in "bcdefghijklmnop".chars().zip("abcdefghijklmno".chars()) {
-        bomb += &format!("{name}: &{name} [{}]\n", vec![format!("*{before}"); 9].join(","));
+        let aliases = vec![format!("*{before}"); 9].join(",");
+        let _ = writeln!(bomb, "{name}: &{name} [{aliases}]");
     }
     error(bomb.as_bytes());
     error("[".repeat(100_000).as_bytes());

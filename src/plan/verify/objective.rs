@@ -8,7 +8,7 @@ use super::legal::side_by_side;
 use super::pods::Served;
 use super::violation::Violation;
 use super::world::{Spot, World, join};
-use crate::model::{Gpu, MigStrategy, Node, Occupancy, ResourceId};
+use crate::model::{Gpu, Instance, MigStrategy, Node, Occupancy, ResourceId};
 use crate::plan::document::{LEVEL_NAMES, Level, Plan, Status, Tier};
 
 /// Values of all levels.
@@ -57,16 +57,11 @@ pub(super) fn values(served: &[Served], changes: &Changes, left: &[u64], world: 
     }
 }
 
-/// Untouched GPUs without a pod that stays or an unknown instance, and nodes that have only such.
+/// Untouched GPUs on which nothing is held or unknown before the change, and nodes that have only such.
 fn free(changes: &Changes, world: &World<'_>) -> (u64, u64) {
     let is_free = |position: usize| {
-        let idle = |occupancy: &Occupancy| match occupancy {
-            Occupancy::Free => true,
-            Occupancy::Busy(_) => changes.staying(occupancy).next().is_none(),
-            Occupancy::Unknown => false,
-        };
-        !changes.gpus.contains_key(&position)
-            && world.input.gpus()[position].instances.iter().all(|instance| idle(&instance.occupancy))
+        let idle = |instance: &Instance| instance.occupancy == Occupancy::Free;
+        !changes.gpus.contains_key(&position) && world.input.gpus()[position].instances.iter().all(idle)
     };
     let gpus = (0..world.input.gpus().len()).filter(|&position| is_free(position)).count();
     let nodes = world.input.nodes().iter().filter(|node| node.gpus.clone().all(is_free)).count();

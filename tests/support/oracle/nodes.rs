@@ -119,12 +119,9 @@ impl NodeTable {
             flexibility += option.flexibility;
             let mut whole = !option.touched();
             for (slot, instance) in gpu.instances.iter().enumerate() {
-                let Occupancy::Busy(pods) = &instance.occupancy else {
-                    whole &= instance.occupancy == Occupancy::Free;
-                    continue;
-                };
+                whole &= instance.occupancy == Occupancy::Free;
+                let Occupancy::Busy(pods) = &instance.occupancy else { continue };
                 let staying = pods.iter().filter(|pod| evicted >> pod.index() & 1 == 0).count() as u32;
-                whole &= staying == 0;
                 // A held instance that is kept offers what its staying pods leave.
                 if option.destroyed_held >> slot & 1 == 0
                     && let Some(offer) = gpu.offer(instance.placement.profile())

@@ -1,0 +1,256 @@
+//! Documents, lists and objects.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::value::RawValue;
+
+use super::raw::Raw;
+use super::{BadObject, Objects};
+use crate::kube::objects::{MigNode, Node, Pod, PodCondition, Stamps, Text};
+
+/// Lists may stand in lists; nobody writes more levels than this.
+const MAX_LIST_DEPTH: u8 = 4;
+
+/// What every object says of itself.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Header {
+    #[serde(default)]
+    api_version: Text,
+    #[serde(default)]
+    kind: Text,
+}
+
+/// Names in an object that cannot be read otherwise.
+#[derive(Deserialize, Default)]
+struct Names {
+    #[serde(default)]
+    metadata: NamesMeta,
+}
+
+#[derive(Deserialize, Default)]
+struct NamesMeta {
+    #[serde(default)]
+    name: Text,
+    #[serde(default)]
+    namespace: Text,
+}
+
+#[derive(Deserialize, Default)]
+struct Bound {
+    #[serde(default)]
+    spec: BoundSpec,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct BoundSpec {
+    #[serde(default)]
+    node_name: Text,
+}
+
+#[derive(Deserialize, Default)]
+struct Stamped {
+    #[serde(default)]
+    metadata: Stamps,
+}
+
+/// One document of the source: an object, a list of objects, or a bare array of them.
+pub(super) struct Document<R> {
+    pub(super) objects: Objects,
+    raw: PhantomData<R>,
+}
+
+impl<'de, R: Raw> Deserialize<'de> for Document<R> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let objects = deserializer.deserialize_any(DocumentVisitor::<R> { depth: 0, raw: PhantomData })?;
+        Ok(Self { objects, raw: PhantomData })
+    }
+}
+
+struct DocumentVisitor<R> {
+    depth: u8,
+    raw: PhantomData<R>,
+}
+
+impl<'de, R: Raw> Visitor<'de> for DocumentVisitor<R> {
+    type Value = Objects;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a Kubernetes object or a List of them")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Objects, A::Error> {
+        Ok(Items::<R> { depth: self.depth, raw: PhantomData }.visit_seq(seq)?.objects)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Objects, A::Error> {
+        let mut members: Vec<(String, R)> = Vec::new();
+        let mut items: Option<ItemsRead<R>> = None;
+        while let Some(key) = map.next_key::<String>()? {
+            if key == "items" {
+                items = Some(map.next_value_seed(Items { depth: self.depth, raw: PhantomData })?);
+            } else {
+                members.push((key, map.next_value()?));
+            }
+        }
+        let is_list = items.is_some();
+        let whole = R::assemble(members).map_err(A::Error::custom)?;
+        let header: Header = whole.read().map_err(A::Error::custom)?;
+        if header.kind.0.is_empty() && !is_list {
+            return Err(A::Error::custom(
+                "this object has no `kind`, so it is no Kubernetes object; \
+                 write the export with `kubectl get nodes,pods,pdb,priorityclasses -A -o json`",
+            ));
+        }
+        let Some(mut items) = items else {
+            let mut objects = Objects::default();
+            add(&mut objects, &whole, self.depth);
+            return Ok(objects);
+        };
+        let kind = header.kind.0.strip_suffix("List").unwrap_or_default();
+        for raw in items.without_kind {
+            add_as(&mut items.objects, &raw, kind, &header.api_version.0, self.depth);
+        }
+        Ok(items.objects)
+    }
+}
+
+/// Reads the `items` of a list, one at a time.
+struct Items<R> {
+    depth: u8,
+    raw: PhantomData<R>,
+}
+
+struct ItemsRead<R> {
+    objects: Objects,
+    /// Items of a typed list (`PodList`) do not repeat their kind, and the list's own may come after them.
+    without_kind: Vec<R>,
+}
+
+impl<'de, R: Raw> DeserializeSeed<'de> for Items<R> {
+    type Value = ItemsRead<R>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, R: Raw> Visitor<'de> for Items<R> {
+    type Value = ItemsRead<R>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`items` to be an array of objects")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(ItemsRead { objects: Objects::default(), without_kind: Vec::new() })
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(ItemsRead { objects: Objects::default(), without_kind: Vec::new() })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut read = ItemsRead { objects: Objects::default(), without_kind: Vec::new() };
+        while let Some(raw) = seq.next_element::<R>()? {
+            match raw.read::<Header>() {
+                Ok(header) if header.kind.0.is_empty() => read.without_kind.push(raw),
+                Ok(header) => add_as(&mut read.objects, &raw, &header.kind.0, &header.api_version.0, self.depth),
+                Err(message) => read.objects.bad.push(BadObject {
+                    kind: String::new(),
+                    namespace: String::new(),
+                    name: String::new(),
+                    node: String::new(),
+                    message,
+                }),
+            }
+        }
+        Ok(read)
+    }
+}
+
+fn add<R: Raw>(objects: &mut Objects, raw: &R, depth: u8) {
+    if let Ok(header) = raw.read::<Header>() {
+        add_as(objects, raw, &header.kind.0, &header.api_version.0, depth);
+    }
+}
+
+/// Reads one object by its kind.
+fn add_as<R: Raw>(objects: &mut Objects, raw: &R, kind: &str, api_version: &str, depth: u8) {
+    if kind == "List" || kind.ends_with("List") && raw.read::<HasItems>().is_ok_and(|list| list.items.is_some()) {
+        return add_list(objects, raw, depth);
+    }
+    *objects.kinds.entry(kind.to_owned()).or_default() += 1;
+    if let Ok(stamped) = raw.read::<Stamped>() {
+        objects.see(stamped.metadata.newest());
+    }
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let read = match (group, kind) {
+        ("", "Node") => raw.read::<Node>().map(|node| {
+            objects.see(node.status.conditions.iter().filter_map(PodCondition::newest).max());
+            objects.nodes.push(node);
+        }),
+        ("", "Pod") => raw.read::<Pod>().and_then(checked_pod).map(|pod| {
+            objects.see(pod.newest());
+            objects.pods.push(pod);
+        }),
+        ("policy" | "", "PodDisruptionBudget") => raw.read().map(|budget| objects.budgets.push(budget)),
+        ("scheduling.k8s.io" | "", "PriorityClass") => raw.read().map(|class| objects.classes.push(class)),
+        ("retile.dev" | "", "MigNode") => raw.read::<MigNode>().map(|node| {
+            objects.see(node.status.gpus.iter().filter_map(|gpu| gpu.last_changed.0).max());
+            objects.see(node.status.conditions.iter().filter_map(PodCondition::newest).max());
+            objects.mig_nodes.push(node);
+        }),
+        ("retile.dev" | "", "MigPolicy") => {
+            let names = raw.read::<Names>().unwrap_or_default();
+            objects.policies.push((names.metadata.name.0, raw.text()));
+            Ok(())
+        }
+        ("resource.k8s.io", "ResourceSlice") => raw.read().map(|slice| objects.slices.push(slice)),
+        ("resource.k8s.io", "DeviceClass") => raw.read().map(|class| objects.device_classes.push(class)),
+        _ => Ok(()),
+    };
+    if let Err(message) = read {
+        objects.bad.push(bad_object(raw, kind, message));
+    }
+}
+
+fn checked_pod(pod: Pod) -> Result<Pod, String> {
+    if pod.metadata.name.is_empty() { Err("metadata.name: is missing".to_owned()) } else { Ok(pod) }
+}
+
+fn bad_object<R: Raw>(raw: &R, kind: &str, message: String) -> BadObject {
+    let names = raw.read::<Names>().unwrap_or_default().metadata;
+    let node = raw.read::<Bound>().unwrap_or_default().spec.node_name.0;
+    BadObject { kind: kind.to_owned(), namespace: names.namespace.0, name: names.name.0, node, message }
+}
+
+#[derive(Deserialize)]
+struct HasItems {
+    items: Option<IgnoredAny>,
+}
+
+fn add_list<R: Raw>(objects: &mut Objects, raw: &R, depth: u8) {
+    let refuse = |message: String| BadObject {
+        kind: "List".to_owned(),
+        namespace: String::new(),
+        name: String::new(),
+        node: String::new(),
+        message,
+    };
+    if depth >= MAX_LIST_DEPTH {
+        objects.bad.push(refuse(format!("lists stand in one another more than {MAX_LIST_DEPTH} levels deep")));
+        return;
+    }
+    let text = raw.text();
+    let mut deserializer = serde_json::Deserializer::from_str(&text);
+    let visitor = DocumentVisitor::<Box<RawValue>> { depth: depth + 1, raw: PhantomData };
+    match deserializer.deserialize_any(visitor) {
+        Ok(inner) => objects.merge(inner),
+        Err(error) => objects.bad.push(refuse(error.to_string())),
+    }
+}

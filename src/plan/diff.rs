@@ -1,0 +1,91 @@
+//! What differs between two plans: which GPUs one changes and the other does not, or otherwise.
+//!
+//! Inputs: two [`Plan`]s, of the same input or of two. Output: a [`PlanDiff`]. Invariant: it is empty exactly when the two
+//! do the same to every GPU and evict the same pods; numbers, notes and served pods are not compared.
+
+use std::collections::BTreeMap;
+
+use super::document::{Eviction, GpuChange, NodePlan, Plan, PlannedInstance};
+
+/// A GPU by node and index.
+pub type GpuKey = (String, u32);
+
+/// Differences between two plans.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PlanDiff {
+    /// GPUs that only the new plan changes.
+    pub added: BTreeMap<GpuKey, GpuChange>,
+    /// GPUs that only the old plan changes.
+    pub removed: BTreeMap<GpuKey, GpuChange>,
+    /// GPUs that both change, differently: the old change and the new one.
+    pub changed: BTreeMap<GpuKey, (GpuChange, GpuChange)>,
+    /// Pods that only the new plan evicts.
+    pub evictions_added: Vec<String>,
+    /// Pods that only the old plan evicts.
+    pub evictions_removed: Vec<String>,
+}
+
+impl PlanDiff {
+    /// Whether the two plans do the same.
+    pub fn is_empty(&self) -> bool {
+        let Self { added, removed, changed, evictions_added, evictions_removed } = self;
+        added.is_empty()
+            && removed.is_empty()
+            && changed.is_empty()
+            && evictions_added.is_empty()
+            && evictions_removed.is_empty()
+    }
+}
+
+/// Compares two plans.
+pub fn diff(old: &Plan, new: &Plan) -> PlanDiff {
+    let (mut before, after) = (gpus(old), gpus(new));
+    let mut diff = PlanDiff::default();
+    for (key, change) in after {
+        match before.remove(&key) {
+            None => {
+                diff.added.insert(key, change.clone());
+            }
+            Some(other) if deeds(other) != deeds(change) => {
+                diff.changed.insert(key, (other.clone(), change.clone()));
+            }
+            Some(_) => {}
+        }
+    }
+    diff.removed = before.into_iter().map(|(key, change)| (key, change.clone())).collect();
+    let (old, new) = (evictions(old), evictions(new));
+    let only = |one: &BTreeMap<(&str, &str), &Eviction>, other: &BTreeMap<(&str, &str), &Eviction>| {
+        one.iter().filter(|(pod, _)| !other.contains_key(*pod)).map(|(_, eviction)| eviction.pod.clone()).collect()
+    };
+    diff.evictions_added = only(&new, &old);
+    diff.evictions_removed = only(&old, &new);
+    diff
+}
+
+fn gpus(plan: &Plan) -> BTreeMap<GpuKey, &GpuChange> {
+    let of_node = |node| {
+        let NodePlan { name, gpus, evict: _, steps: _ }: &NodePlan = node;
+        gpus.iter().map(move |change| ((name.clone(), change.index), change))
+    };
+    plan.nodes.iter().flat_map(of_node).collect()
+}
+
+/// Evictions by pod and UID.
+fn evictions(plan: &Plan) -> BTreeMap<(&str, &str), &Eviction> {
+    let evictions = plan.nodes.iter().flat_map(|node| &node.evict);
+    evictions.map(|eviction| ((eviction.pod.as_str(), eviction.uid.as_str()), eviction)).collect()
+}
+
+/// What a change does and to which GPU, whoever holds what: UUID, destroyed and created instances.
+fn deeds(change: &GpuChange) -> (&str, Vec<Spot<'_>>, Vec<Spot<'_>>) {
+    (&change.uuid, spots(&change.destroy), spots(&change.create))
+}
+
+/// Start, size and profile.
+type Spot<'a> = (u8, u8, &'a str);
+
+fn spots(instances: &[PlannedInstance]) -> Vec<Spot<'_>> {
+    let mut spots: Vec<Spot<'_>> = instances.iter().map(|i| (i.start, i.size, i.profile.as_str())).collect();
+    spots.sort_unstable();
+    spots
+}

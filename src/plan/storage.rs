@@ -1,0 +1,142 @@
+//! Plans on disk and as text.
+//!
+//! Inputs and outputs: a [`Plan`] and its JSON. Invariants: a document of another format version or with a field that
+//! this program does not know is refused, because what is not understood must not be carried out; a file is either
+//! written whole or not touched.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::document::{FORMAT_VERSION, Plan};
+
+/// Why a plan could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The file cannot be read.
+    #[error("cannot read the plan {path}: {source}; check the path and your access to it")]
+    Read {
+        /// File in question.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file cannot be written.
+    #[error("cannot write the plan {path}: {source}; nothing was written, check the folder and your access to it")]
+    Write {
+        /// File in question.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The document has another version, or none.
+    #[error(
+        "{path}: format_version is {found}, this program reads {FORMAT_VERSION}; make the plan again with this program, \
+         or read it with the one that made it"
+    )]
+    Version {
+        /// File in question.
+        path: String,
+        /// Version found, in words.
+        found: String,
+    },
+    /// The document is no JSON, or no plan.
+    #[error(
+        "{path}, line {line}, column {column}: {detail}; give a file that `retile plan --save` or `retile plan -o json` \
+         wrote, unedited"
+    )]
+    Malformed {
+        /// File in question.
+        path: String,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+/// The one field that is read before all others.
+#[derive(Deserialize)]
+struct Head {
+    format_version: Option<serde_json::Value>,
+}
+
+/// Writes a plan as text: JSON with two spaces of indentation and a final newline. The same plan gives the same bytes.
+///
+/// # Errors
+/// Never for a plan as this program makes them; the format's writer can refuse in principle.
+pub fn to_json(plan: &Plan) -> Result<String, serde_json::Error> {
+    let mut text = serde_json::to_string_pretty(plan)?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// Reads a plan from text; `name` says in errors where the text comes from.
+///
+/// # Errors
+/// No JSON, another format version, an unknown or missing field, a value of a wrong type.
+pub fn from_json(text: &str, name: &str) -> Result<Plan, StorageError> {
+    let malformed = |error: &serde_json::Error| {
+        let all = error.to_string();
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let detail = all.strip_suffix(&place).unwrap_or(&all).to_owned();
+        StorageError::Malformed { path: name.to_owned(), line: error.line(), column: error.column(), detail }
+    };
+    let head: Head = serde_json::from_str(text).map_err(|error| malformed(&error))?;
+    let version = head.format_version.as_ref();
+    if version.and_then(serde_json::Value::as_u64) != Some(u64::from(FORMAT_VERSION)) {
+        let found = version.map_or_else(|| "missing".to_owned(), serde_json::Value::to_string);
+        return Err(StorageError::Version { path: name.to_owned(), found });
+    }
+    serde_json::from_str(text).map_err(|error| malformed(&error))
+}
+
+/// Reads a plan from a file.
+///
+/// # Errors
+/// As [`from_json`], and when the file cannot be read.
+pub fn load(path: &Path) -> Result<Plan, StorageError> {
+    let name = path.display().to_string();
+    let text = fs::read_to_string(path).map_err(|source| StorageError::Read { path: name.clone(), source })?;
+    from_json(&text, &name)
+}
+
+/// Writes a plan to a file, whole or not at all: into a new file beside it, which then takes its place.
+///
+/// # Errors
+/// The folder does not exist or cannot be written to. An older file of that name is untouched then.
+pub fn save(plan: &Plan, path: &Path) -> Result<(), StorageError> {
+    let failed = |source| StorageError::Write { path: path.display().to_string(), source };
+    let text = to_json(plan).map_err(|error| failed(error.into()))?;
+    let (mut file, beside) = create_beside(path).map_err(failed)?;
+    let written =
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&beside, path));
+    written.map_err(|source| {
+        // The first error is the one to tell; a file left behind does no harm.
+        let _ = fs::remove_file(&beside);
+        failed(source)
+    })
+}
+
+/// Makes a new file in the folder of `path`, so that renaming it stays within one file system.
+fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
+    let Some(name) = path.file_name() else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"));
+    };
+    let mut attempt = 0_u32;
+    loop {
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{attempt}.tmp"));
+        let beside = path.with_file_name(hidden);
+        match OpenOptions::new().write(true).create_new(true).open(&beside) {
+            Ok(file) => return Ok((file, beside)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < 100 => attempt += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
