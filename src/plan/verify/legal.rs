@@ -2,7 +2,7 @@
 //!
 //! The arithmetic of layouts is the verifier's own, from the board's table alone.
 
-use super::changes::Changes;
+use super::changes::{Changes, Touched};
 use super::violation::Violation;
 use super::world::{Spot, World, gpu_place};
 use crate::model::{Geometry, Gpu, MediaEngines, MigStrategy, NodeId, Occupancy, ProfileId};
@@ -138,32 +138,21 @@ fn media_flaw(geometry: &Geometry, spots: &[Spot]) -> Option<Flaw> {
 /// Rule 1 for a changed node of strategy `single`: nothing on it is held, unknown or frozen, and afterwards all its GPUs
 /// are cut into one profile, as many instances as fit.
 fn single_flaw(node: NodeId, changes: &Changes, world: &World<'_>) -> Option<String> {
-    let range = world.input.nodes()[node.index()].gpus.clone();
-    let mut cut: Option<String> = None;
-    for position in range {
-        let gpu = &world.input.gpus()[position];
+    let gpus = || {
+        let range = world.input.nodes()[node.index()].gpus.clone();
+        range.map(|position| (position, &world.input.gpus()[position]))
+    };
+    if let Some(obstacle) = gpus().find_map(|(position, gpu)| obstacle(gpu, changes.gpus.get(&position))) {
+        return Some(obstacle);
+    }
+    let mut cut: Option<&str> = None;
+    for (position, gpu) in gpus() {
         let index = gpu.index;
-        // A change of a frozen GPU itself, or of an unknown instance, has a violation of its own.
-        let touched = changes.gpus.get(&position);
-        if gpu.frozen.is_some() && touched.is_none() {
-            return Some(format!("GPU {index} must not be changed, so no GPU of the node may be"));
-        }
-        for (slot, instance) in gpu.instances.iter().enumerate() {
-            let destroyed = touched.is_some_and(|touched| touched.destroyed.contains(&slot));
-            let shown = Spot::of(instance).show(&gpu.geometry);
-            match &instance.occupancy {
-                Occupancy::Busy(_) => return Some(format!("{shown} on GPU {index} is held by a pod")),
-                Occupancy::Unknown if !destroyed => {
-                    return Some(format!("{shown} on GPU {index} may be held by something unknown"));
-                }
-                Occupancy::Free | Occupancy::Unknown => {}
-            }
-        }
         let after = changes.after(position, gpu);
         let Some(first) = after.first() else {
-            return Some(format!("GPU {index} is left without instances"));
+            return Some(format!("GPU {index} would be left without instances"));
         };
-        let name = &gpu.geometry.profile(first.profile).name;
+        let name = gpu.geometry.profile(first.profile).name.as_str();
         if let Some(other) = after.iter().find(|spot| spot.profile != first.profile) {
             return Some(format!("GPU {index} would hold {name} and {}", other.show(&gpu.geometry)));
         }
@@ -171,12 +160,32 @@ fn single_flaw(node: NodeId, changes: &Changes, world: &World<'_>) -> Option<Str
         if after.len() < fit {
             return Some(format!("GPU {index} would hold {} instances of {name}, {fit} fit", after.len()));
         }
-        if cut.as_ref().is_some_and(|cut| cut != name) {
-            return Some(format!("GPU {index} would be cut into {name}, another one into {}", cut.unwrap_or_default()));
+        let other = *cut.get_or_insert(name);
+        if other != name {
+            return Some(format!("GPU {index} would be cut into {name}, another one into {other}"));
         }
-        cut = Some(name.clone());
     }
     None
+}
+
+/// Why no GPU of the node of this one may be changed.
+fn obstacle(gpu: &Gpu, touched: Option<&Touched>) -> Option<String> {
+    let index = gpu.index;
+    // A change of a frozen GPU itself, or of an unknown instance, has a violation of its own.
+    if gpu.frozen.is_some() && touched.is_none() {
+        return Some(format!("GPU {index} must not be changed, so no GPU of the node may be"));
+    }
+    gpu.instances.iter().enumerate().find_map(|(slot, instance)| {
+        let destroyed = touched.is_some_and(|touched| touched.destroyed.contains(&slot));
+        let shown = Spot::of(instance).show(&gpu.geometry);
+        match &instance.occupancy {
+            Occupancy::Busy(_) => Some(format!("{shown} on GPU {index} is held by a pod")),
+            Occupancy::Unknown if !destroyed => {
+                Some(format!("{shown} on GPU {index} may be held by something unknown"))
+            }
+            Occupancy::Free | Occupancy::Unknown => None,
+        }
+    })
 }
 
 /// Most instances of one profile on an empty board: of intervals of equal length, the earliest first.

@@ -17,8 +17,6 @@ mod limits;
 mod objective;
 mod pods;
 mod steps;
-#[cfg(test)]
-mod tests;
 mod totals;
 mod violation;
 mod world;
