@@ -19,7 +19,10 @@ fn check(seed: u64) -> Result<(), String> {
     let planned = planner::plan(&input, &mut WorkLimit::default())
         .map_err(|error| format!("seed {seed}:\n  no plan: {error}\n{spec}"))?;
     let plan = planned.plan();
-    let wrong = compare::differences(&input, plan, &best);
+    let mut wrong = compare::differences(&input, plan, &best);
+    if let Err(rejection) = retile::plan::verify(plan.clone(), &input) {
+        wrong.push(format!("verify refuses: {rejection}"));
+    }
     if wrong.is_empty() {
         return Ok(());
     }

@@ -60,6 +60,9 @@ pub enum PlanError {
     /// The search ended without any legal plan; doing nothing is legal, so this is the work limit or a defect.
     #[error("no plan was found within the work limit; raise --work-limit")]
     NoPlan(#[from] SolveError),
+    /// The changes of a GPU have no legal order, which cannot be: a GPU can be emptied first.
+    #[error("the plan's steps could not be put in order; please report this input")]
+    Steps(#[from] crate::plan::StepError),
     /// The problem had to be refined more often than there are nodes, which cannot be.
     #[error("the plan could not be made to fit the nodes; please report this input")]
     Refinement,
@@ -80,7 +83,8 @@ pub fn plan(input: &PlanningInput, termination: &mut dyn Termination) -> Result<
     };
     let scope = Scope::new(input, policy.disruption, baseline);
     let found = search(&scope, termination)?;
-    let plan = found.into_plan(&scope);
+    let mut plan = found.into_plan(&scope);
+    crate::plan::fill_in_steps(&mut plan, input)?;
     Ok(if plan.nodes.is_empty() { Planned::Unchanged(plan) } else { Planned::Proposed(plan) })
 }
 
