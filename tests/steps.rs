@@ -13,7 +13,7 @@ use support::boards;
 /// A board with room for more instances than a GPU takes, and with a profile that it takes only twice.
 static WIDE: LazyLock<Arc<Geometry>> = LazyLock::new(|| {
     let mut board: Board = boards::A30.board().clone();
-    board.key = "WIDE".to_owned();
+    "WIDE".clone_into(&mut board.key);
     let profile = |name: &str, size: u8, max_count: u8, media| Profile {
         name: name.to_owned(),
         max_count,

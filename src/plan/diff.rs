@@ -89,3 +89,52 @@ fn spots(instances: &[PlannedInstance]) -> Vec<Spot<'_>> {
     spots.sort_unstable();
     spots
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::from_json;
+
+    const MOVES: &str = include_str!("../../testdata/plans/valid/moves.json");
+    const DISPLACES: &str = include_str!("../../testdata/plans/valid/displaces.json");
+
+    fn plan(text: &str) -> Plan {
+        from_json(text, "a committed plan").expect("a plan")
+    }
+
+    #[test]
+    fn a_plan_does_not_differ_from_itself_with_other_words() {
+        let mut other = plan(MOVES);
+        other.notes.push("a note".to_owned());
+        other.optimality.levels[0].bound += 1;
+        other.nodes[0].evict[0].placed_on = Some("gpu-z".to_owned());
+        assert!(diff(&plan(MOVES), &other).is_empty());
+    }
+
+    #[test]
+    fn gpus_and_evictions_of_one_side_only_are_told_apart() {
+        let (old, new) = (plan(MOVES), plan(DISPLACES));
+        let forth = diff(&old, &new);
+        assert_eq!(forth.removed.keys().collect::<Vec<_>>(), [&("gpu-a".to_owned(), 0)]);
+        assert_eq!(forth.added.keys().collect::<Vec<_>>(), [&("gpu-b".to_owned(), 0)]);
+        assert_eq!(forth.evictions_removed, ["ml/web-0", "ml/web-2"]);
+        assert_eq!(forth.evictions_added, ["ml/batch"]);
+        assert!(forth.changed.is_empty());
+        let back = diff(&new, &old);
+        assert_eq!((back.added, back.removed), (forth.removed, forth.added));
+        assert_eq!(diff(&old, &Plan { nodes: Vec::new(), ..plan(MOVES) }).removed.len(), 1);
+    }
+
+    #[test]
+    fn another_change_of_the_same_gpu_shows_both() {
+        let (old, mut new) = (plan(MOVES), plan(MOVES));
+        new.nodes[0].gpus[0].create.pop();
+        let diff = diff(&old, &new);
+        let (before, after) = &diff.changed[&("gpu-a".to_owned(), 0)];
+        assert_eq!((before.create.len(), after.create.len()), (2, 1));
+        assert!(diff.added.is_empty() && diff.removed.is_empty() && !diff.is_empty());
+        let mut replaced = plan(MOVES);
+        replaced.nodes[0].gpus[0].uuid = "GPU-new".to_owned();
+        assert_eq!(super::diff(&old, &replaced).changed.len(), 1, "another board in the same slot");
+    }
+}

@@ -140,3 +140,90 @@ fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = r#"{
+  "format_version": 1, "producer": "test", "input_fingerprint": "", "disruption": "balanced",
+  "optimality": {"status": "optimal", "levels": []},
+  "summary": {"pending_pods": 0, "served_pods": 0, "evicted_pods": 0, "nodes_changed": 0, "gpus_changed": 0,
+              "instances_destroyed": 0, "instances_created": 0, "placements_assumed": false},
+  "nodes": [{"name": "gpu-a", "gpus": [], "evict": []}], "served": [], "unserved": []
+}"#;
+
+    fn said(text: &str) -> String {
+        from_json(text, "plan.json").expect_err("refused").to_string()
+    }
+
+    /// A folder of this test alone, empty.
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("retile-storage-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("the temporary folder can be written to");
+        folder
+    }
+
+    #[test]
+    fn a_document_without_the_additions_still_reads() {
+        let plan = from_json(MINIMAL, "plan.json").expect("a plan");
+        assert!(plan.nodes[0].steps.is_empty() && plan.notes.is_empty() && plan.parent.is_none());
+    }
+
+    #[test]
+    fn what_is_saved_is_what_is_loaded() {
+        let folder = folder("round-trip");
+        let path = folder.join("plan.json");
+        let plan = from_json(MINIMAL, "plan.json").expect("a plan");
+        fs::write(&path, "an older plan").expect("written");
+        save(&plan, &path).expect("saved");
+        assert_eq!(load(&path).expect("loaded"), plan);
+        let names: Vec<_> =
+            fs::read_dir(&folder).expect("listed").map(|file| file.expect("a file").file_name()).collect();
+        assert_eq!(names, ["plan.json"], "nothing is left beside it");
+        fs::remove_dir_all(folder).expect("removed");
+    }
+
+    #[test]
+    fn a_failed_save_leaves_the_older_file_and_nothing_else() {
+        let folder = folder("failure");
+        let plan = from_json(MINIMAL, "plan.json").expect("a plan");
+        // A folder cannot be replaced by a file, so the last step of saving fails.
+        let taken = folder.join("taken");
+        fs::create_dir_all(taken.join("inside")).expect("made");
+        let error = save(&plan, &taken).expect_err("refused").to_string();
+        assert!(error.contains("taken") && error.contains("nothing was written"), "{error}");
+        assert!(taken.join("inside").is_dir());
+        assert_eq!(fs::read_dir(&folder).expect("listed").count(), 1);
+        let missing = save(&plan, &folder.join("missing/plan.json")).expect_err("refused").to_string();
+        assert!(missing.contains("missing/plan.json") && missing.contains("check the folder"), "{missing}");
+        fs::remove_dir_all(folder).expect("removed");
+    }
+
+    #[test]
+    fn another_version_is_named_before_anything_else_is_read() {
+        let newer = MINIMAL.replace("\"format_version\": 1", "\"format_version\": 7, \"novelty\": []");
+        assert!(said(&newer).contains("plan.json: format_version is 7, this program reads 1"), "{}", said(&newer));
+        assert!(said("{}").contains("format_version is missing"));
+        let text = MINIMAL.replace("\"format_version\": 1", "\"format_version\": \"1\"");
+        assert!(said(&text).contains("format_version is \"1\""));
+    }
+
+    #[test]
+    fn unknown_and_malformed_fields_are_refused_with_their_place() {
+        let unknown = said(&MINIMAL.replace("\"evict\": []", "\"evict\": [], \"drain\": true"));
+        assert!(unknown.starts_with("plan.json, line 6, column"), "{unknown}");
+        assert!(unknown.contains("unknown field `drain`") && unknown.contains("give a file"), "{unknown}");
+        let negative = said(&MINIMAL.replace("\"pending_pods\": 0", "\"pending_pods\": -1"));
+        assert!(negative.starts_with("plan.json, line 4, column"), "{negative}");
+        let cut = said(&MINIMAL[..MINIMAL.len() / 2]);
+        assert!(cut.contains("EOF"), "{cut}");
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = load(Path::new("/nowhere/plan.json")).expect_err("refused").to_string();
+        assert!(error.contains("/nowhere/plan.json") && error.contains("check the path"), "{error}");
+    }
+}

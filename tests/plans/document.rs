@@ -154,7 +154,9 @@ fn gpu_change(input: &PlanningInput, deeds: &Deeds<'_>, &(node, index, destroy, 
         .collect();
     let (destroy, mut after): (Vec<PlannedInstance>, Vec<PlannedInstance>) =
         before.iter().cloned().partition(|instance| destroy.contains(&instance.start));
-    after.iter_mut().for_each(|instance| instance.pods.retain(|pod| !gone.contains(pod)));
+    for instance in &mut after {
+        instance.pods.retain(|pod| !gone.contains(pod));
+    }
     let mut create: Vec<PlannedInstance> = create
         .iter()
         .map(|&(profile, start, size)| PlannedInstance { start, size, profile: profile.to_owned(), pods: Vec::new() })

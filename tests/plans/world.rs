@@ -51,7 +51,7 @@ impl World {
         let pods = add_running(&mut builder, self.web_budget);
         add_nodes(&mut builder, self.cpu, &pods);
         add_pending(&mut builder);
-        for (resource, weight) in [("nvidia.com/mig-1g.10gb", 1), ("nvidia.com/mig-3g.40gb", 2)] {
+        for (resource, weight) in [("nvidia.com/mig-1g.10gb", 5), ("nvidia.com/mig-3g.40gb", 10)] {
             let resource = builder.resource(resource);
             builder.forecast(resource, weight);
         }
@@ -160,42 +160,35 @@ fn add_nodes(builder: &mut PlanningInputBuilder, cpu_of_b: i64, pods: &Pods) {
         let busy = |start| held_by.filter(|_| start == 0).map_or(Occupancy::Free, |pod| Occupancy::Busy(vec![pod]));
         (0..7).map(|start| ("1g.10gb", start, busy(start))).collect()
     };
-    let a100 = &boards::A100;
-    let a = vec![
-        (
-            Arc::clone(a100),
-            vec![
-                held("1g.10gb", 0, pods.web_0),
-                held("1g.10gb", 1, pods.web_2),
-                free("1g.10gb", 2),
-                free("1g.10gb", 3),
-            ],
-        ),
-        (
-            Arc::clone(a100),
-            vec![
-                held("3g.40gb", 0, pods.train),
-                ("1g.10gb", 4, Occupancy::Unknown),
-                held("1g.10gb", 5, pods.duo),
-                held("1g.10gb", 6, pods.duo),
-            ],
-        ),
+    let a100 = |instances: Vec<Held>| (Arc::clone(&boards::A100), instances);
+    let gpu_a = vec![
+        a100(vec![
+            held("1g.10gb", 0, pods.web_0),
+            held("1g.10gb", 1, pods.web_2),
+            free("1g.10gb", 2),
+            free("1g.10gb", 3),
+        ]),
+        a100(vec![
+            held("3g.40gb", 0, pods.train),
+            ("1g.10gb", 4, Occupancy::Unknown),
+            held("1g.10gb", 5, pods.duo),
+            held("1g.10gb", 6, pods.duo),
+        ]),
     ];
-    let b = vec![
-        (Arc::clone(a100), vec![held("4g.40gb", 0, pods.batch), free("3g.40gb", 4)]),
-        (Arc::clone(a100), vec![free("2g.20gb", 0), free("1g.10gb", 2), free("1g.10gb", 3), free("1g.10gb", 4)]),
+    let gpu_b = vec![
+        a100(vec![held("4g.40gb", 0, pods.batch), free("3g.40gb", 4)]),
+        a100(vec![free("2g.20gb", 0), free("1g.10gb", 2), free("1g.10gb", 3), free("1g.10gb", 4)]),
         (Arc::clone(&boards::A30), Vec::new()),
         (twelve(), Vec::new()),
     ];
-    let c = vec![(Arc::clone(a100), ones(None)), (Arc::clone(a100), ones(None))];
-    let d = vec![(Arc::clone(a100), ones(Some(pods.notebook)))];
-    let e = c.clone();
+    let (mixed, single) = (MigStrategy::Mixed, MigStrategy::Single);
+    let two_free = vec![a100(ones(None)), a100(ones(None))];
     for (name, cpu, strategy, gpus) in [
-        ("gpu-a", 10_000, MigStrategy::Mixed, a),
-        ("gpu-b", cpu_of_b, MigStrategy::Mixed, b),
-        ("gpu-c", 10_000, MigStrategy::Single, c),
-        ("gpu-d", 10_000, MigStrategy::Single, d),
-        ("gpu-e", 10_000, MigStrategy::Single, e),
+        ("gpu-a", 10_000, mixed, gpu_a),
+        ("gpu-b", cpu_of_b, mixed, gpu_b),
+        ("gpu-c", 10_000, single, two_free.clone()),
+        ("gpu-d", 10_000, single, vec![a100(ones(Some(pods.notebook)))]),
+        ("gpu-e", 10_000, single, two_free),
     ] {
         let gpus =
             gpus.into_iter().enumerate().map(|(index, gpu)| make_gpu(builder, name, index, strategy, gpu)).collect();
@@ -251,7 +244,7 @@ fn make_gpu(
 /// An imagined board: no real one has room for more instances than a GPU takes.
 fn twelve() -> Arc<Geometry> {
     let mut board = boards::A30.board().clone();
-    board.key = "TWELVE".to_owned();
+    "TWELVE".clone_into(&mut board.key);
     board.product_names = vec!["Twelve".to_owned()];
     let profile = |name: &str, max_count| Profile {
         name: name.to_owned(),

@@ -141,9 +141,10 @@ impl Reader<'_> {
             ("create", &self.change.create),
         ] {
             let place = |i: &PlannedInstance| (i.start, i.size, i.profile.clone());
-            if let Some(pair) = instances.windows(2).find(|w| w[0].start > w[1].start || place(&w[0]) == place(&w[1])) {
+            let wrong = |pair: &&[PlannedInstance]| pair[0].start > pair[1].start || place(&pair[0]) == place(&pair[1]);
+            if let Some([_, item]) = instances.windows(2).find(wrong) {
                 let list = format!("nodes[{node}].gpus[{index}].{list}");
-                found.push(Violation::Order { list, item: show(&pair[1]) });
+                found.push(Violation::Order { list, item: show(item) });
             }
         }
         let mut touched = Touched::default();

@@ -227,5 +227,6 @@ pub struct Rejection {
 }
 
 fn list(violations: &[Violation]) -> String {
-    violations.iter().map(|violation| format!("\n  - {violation}")).collect()
+    let lines: Vec<String> = violations.iter().map(Violation::to_string).collect();
+    format!("\n  - {}", lines.join("\n  - "))
 }
