@@ -12,7 +12,7 @@ use super::source;
 use super::{CHANGES, SUCCESS};
 use crate::model::{DisruptionLevel, PlanningInput};
 use crate::plan::{self, FORMAT_VERSION, Plan, StorageError, Violation};
-use crate::planner::{self, WorkLimit};
+use crate::planner::{self, PlanError, WorkLimit};
 
 /// `plan`.
 pub(crate) fn plan(args: &PlanArgs, streams: &mut Streams<'_>) -> Result<u8, CliError> {
@@ -166,11 +166,11 @@ fn unusable_plan(path: &Path, error: StorageError) -> CliError {
 /// Plans, and has the plan checked by code that shares no logic with the planner; nothing unchecked is ever shown.
 fn make(input: &PlanningInput, search: SearchArgs) -> Result<Plan, CliError> {
     let mut limit = search.work_limit.map_or_else(WorkLimit::default, WorkLimit::new);
-    let planned = planner::plan(input, &mut limit).map_err(|error| CliError::Planning(error.to_string()))?;
-    let mut plan = planned.into_plan();
-    plan::fill_in_steps(&mut plan, input)
-        .map_err(|error| CliError::Internal(format!("the planner's own plan has no order of steps: {error}")))?;
-    let verified = plan::verify(plan, input)
+    let planned = planner::plan(input, &mut limit).map_err(|error| match error {
+        PlanError::NoPlan(_) => CliError::Planning(error.to_string()),
+        PlanError::Steps(_) | PlanError::Refinement => CliError::Internal(error.to_string()),
+    })?;
+    let verified = plan::verify(planned.into_plan(), input)
         .map_err(|rejection| CliError::Internal(format!("the planner's own plan is not legal: {rejection}")))?;
     Ok(verified.into_inner())
 }
