@@ -73,7 +73,13 @@ pub fn solve(
     start: Option<Solution>,
     termination: &mut dyn Termination,
 ) -> Result<Outcome, SolveError> {
-    let mut search = Search { problem, last: None, best: None, fixed: Vec::new(), pool: Pool::default() };
+    let mut search = Search {
+        problem,
+        relaxations: vec![None; problem.levels()],
+        best: None,
+        fixed: Vec::new(),
+        pool: Pool::default(),
+    };
     let idle = Solution { active: Vec::new(), vars: vec![0; problem.vars.len()] };
     for candidate in start.into_iter().chain([idle]) {
         search.offer(candidate);
@@ -85,11 +91,10 @@ pub fn solve(
             search.fixed.push(outcome.value);
             levels.push(outcome);
         }
-        if search.first_missed().is_some() {
-            search.diffuse();
-        }
+        search.diffuse();
         let Some(missed) = search.first_missed() else { break };
         search.fixed.truncate(missed);
+        search.relaxations[missed..].fill(None);
         levels.truncate(missed);
         let outcome = search.insist(missed, termination).ok_or(SolveError::NoAnswer)?;
         search.fixed.push(outcome.value);
@@ -102,8 +107,8 @@ pub fn solve(
 
 struct Search<'a> {
     problem: &'a Problem,
-    /// Relaxation of the last level glanced at.
-    last: Option<Relaxation>,
+    /// Relaxations of the levels that were glanced at.
+    relaxations: Vec<Option<Relaxation>>,
     best: Option<(Solution, Vec<i64>)>,
     /// Values of the earlier levels, some perhaps not reached yet.
     fixed: Vec<i64>,
@@ -148,24 +153,30 @@ impl Search<'_> {
         let target = self.value(level).unwrap_or(i64::MIN);
         let relaxation = master::relax(self.problem, level, &self.fixed, &bounds, target, &mut self.pool, termination);
         if target < relaxation.bound
+            && self.problem.classes.len() <= FEW_CLASSES
             && let Some(candidate) = round::reach(self.problem, level, &self.fixed, &bounds, &relaxation, Effort::Low)
         {
             self.offer(candidate);
         }
         let bound = relaxation.bound.max(self.value(level).unwrap_or(i64::MIN));
         let rounds = relaxation.rounds;
-        self.last = Some(relaxation);
+        self.relaxations[level] = Some(relaxation);
         LevelOutcome { value: bound, bound, rounds }
     }
 
-    /// Tries to reach all levels at once from the relaxation of the last one.
+    /// Tries to reach all levels at once from the relaxation of the last one; failing that, as many as possible.
     fn diffuse(&mut self) {
-        let Some(relaxation) = self.last.take() else { return };
-        let level = self.problem.levels() - 1;
         let bounds = self.whole();
-        let found = diffuse::reach(self.problem, level, &self.fixed, &bounds, &relaxation, &mut self.pool.book);
-        if let Some(candidate) = found {
-            self.offer(candidate);
+        for level in (0..self.fixed.len()).rev() {
+            if self.first_missed().is_none_or(|missed| missed > level) {
+                return;
+            }
+            let Some(relaxation) = &self.relaxations[level] else { continue };
+            let fixed = &self.fixed[..level];
+            let found = diffuse::reach(self.problem, level, fixed, &bounds, relaxation, &mut self.pool.book);
+            if let Some(candidate) = found {
+                self.offer(candidate);
+            }
         }
     }
 
@@ -188,6 +199,20 @@ impl Search<'_> {
         Some(LevelOutcome { value, bound: bound.max(value), rounds })
     }
 
+    /// Tries to reach the bound of a relaxation, by diffusion first.
+    fn round(&mut self, level: usize, bound: i64, bounds: &[(i64, i64)], relaxation: &Relaxation) {
+        let spread = diffuse::reach(self.problem, level, &self.fixed, bounds, relaxation, &mut self.pool.book);
+        if let Some(candidate) = spread {
+            self.offer(candidate);
+        }
+        if self.problem.classes.len() <= FEW_CLASSES
+            && self.value(level).is_none_or(|value| value < bound)
+            && let Some(candidate) = round::reach(self.problem, level, &self.fixed, bounds, relaxation, Effort::High)
+        {
+            self.offer(candidate);
+        }
+    }
+
     /// Relaxes and rounds; while a gap is left and some variable is torn between two integers, looks at both sides.
     /// Returns the bound that is left, and the rounds of pricing.
     fn branch(&mut self, level: usize, termination: &mut dyn Termination) -> (i64, u32) {
@@ -208,16 +233,7 @@ impl Search<'_> {
             if bound <= target {
                 continue;
             }
-            if let Some(candidate) = round::reach(self.problem, level, &self.fixed, &bounds, &relaxation, Effort::High)
-            {
-                self.offer(candidate);
-            }
-            if self.value(level).is_none_or(|value| value < bound)
-                && let Some(candidate) =
-                    diffuse::reach(self.problem, level, &self.fixed, &bounds, &relaxation, &mut self.pool.book)
-            {
-                self.offer(candidate);
-            }
+            self.round(level, bound, &bounds, &relaxation);
             if self.value(level).is_some_and(|value| value >= bound) {
                 continue;
             }
@@ -237,6 +253,9 @@ impl Search<'_> {
         (left.max(open).max(reached), rounds)
     }
 }
+
+/// Looking at all choices of all machines takes too long where there are more classes.
+const FEW_CLASSES: usize = 150;
 
 /// Most branches looked at on one level.
 const BRANCHES: usize = 200;
