@@ -90,6 +90,30 @@ fn the_reference_page_matches_the_program() {
 }
 
 #[test]
+fn links_between_pages_lead_somewhere() {
+    let mut pages = vec![root().join("README.md"), root().join("CONTRIBUTING.md")];
+    for folder in ["docs", "docs/reference", "docs/how-to", "docs/design"] {
+        let entries = std::fs::read_dir(root().join(folder)).expect("the folder is there");
+        pages.extend(
+            entries
+                .map(|entry| entry.expect("it can be read").path())
+                .filter(|path| path.extension().is_some_and(|it| it == "md")),
+        );
+    }
+    for page in pages {
+        let text = std::fs::read_to_string(&page).expect("it can be read");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap_or_default();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            let path = page.parent().expect("pages lie in folders").join(target);
+            assert!(path.exists(), "{}: {link} leads nowhere", page.display());
+        }
+    }
+}
+
+#[test]
 fn every_reason_is_documented() {
     let page = std::fs::read_to_string(root().join("docs/reference/reasons.md")).expect("the page exists");
     for reason in retile::model::Reason::ALL {

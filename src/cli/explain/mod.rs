@@ -5,6 +5,7 @@
 
 pub(crate) mod gpu;
 pub(crate) mod pod;
+mod questions;
 pub(crate) mod whatif;
 
 use super::error::CliError;
