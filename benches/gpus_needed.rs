@@ -3,6 +3,7 @@
 //! nos knows twelve cuts of a seven-slice board (`known_mig_geometries`); two of them are contained in others, and 4g+3g
 //! and 3g+4x1g are missing. Both sides are packed exactly here, so the difference is that of the lists alone. Prints a table;
 //! ends with status 1 if retile ever needs more, or saves less than 10 % where pods ask for 3g and 4g only.
+#![allow(clippy::disallowed_methods, reason = "a program that measures ends with a status")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

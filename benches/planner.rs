@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench planner -- --quick`, with `--features highs` for the baseline on `HiGHS`. `RETILE_GPUS=100,1000`
 //! leaves out the other sizes. `cargo bench --bench ranges` afterwards compares the estimates with `benches/ranges.json`.
+#![allow(clippy::disallowed_methods, reason = "cargo leaves a test no arguments: what to run comes by environment")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -59,6 +59,7 @@ fn refused(arguments: &[&str], input: &[u8], parts: &[&str]) {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "the one wish of a person who runs the tests")]
 fn same_as_file(path: &str, text: &str) {
     let path: PathBuf = root().join(path);
     if std::env::var_os("RETILE_BLESS").is_some() {
@@ -233,6 +234,39 @@ fn the_exit_status_says_whether_there_are_changes() {
     let run = run_with(&["plan", "--exit-code"], nothing.as_bytes());
     assert_eq!(run.status, 0, "{}", run.notes);
     assert!(run.data.contains("Plan: nothing to change"), "{}", run.data);
+}
+
+#[test]
+fn the_excerpt_in_the_readme_is_what_the_program_prints() {
+    let text = answer(&["plan", "-f", DGX]);
+    let lines: Vec<&str> = text.lines().collect();
+    let position = |start: &str| lines.iter().position(|line| line.starts_with(start)).expect("the line is there");
+    // The first GPU whose pods move, or else the first.
+    let gpus: Vec<usize> =
+        (0..lines.len()).filter(|&at| lines[at].starts_with("  ~ GPU")).chain([position("In bars")]).collect();
+    let blocks: Vec<&[&str]> = gpus.windows(2).map(|pair| &lines[pair[0]..pair[1]]).collect();
+    let shown = blocks.iter().find(|block| block.iter().any(|line| line.contains(" (")));
+    let shown: Vec<&str> = shown
+        .unwrap_or(&blocks[0])
+        .iter()
+        .copied()
+        .take_while(|line| line.starts_with("  ") && !line.contains('!'))
+        .collect();
+    let excerpt = [
+        &lines[..position("  ~ GPU")],
+        &["  …"],
+        &shown,
+        &["  …", ""],
+        &lines[position("Optimality")..=position("Plan: ")],
+    ]
+    .concat();
+    let indented: Vec<String> =
+        excerpt.iter().map(|line| if line.is_empty() { String::new() } else { format!("    {line}") }).collect();
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("there is one");
+    let (head, rest) = readme.split_once("cargo test --test cli` -->\n").expect("the mark of the excerpt");
+    let (_, tail) = rest.split_once("<!-- end of excerpt -->").expect("the end of the excerpt");
+    let page = format!("{head}cargo test --test cli` -->\n\n{}\n\n<!-- end of excerpt -->{tail}", indented.join("\n"));
+    same_as_file("README.md", &page);
 }
 
 /// A folder of its own for one test.

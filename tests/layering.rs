@@ -52,6 +52,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The source files of production code.
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -65,6 +66,12 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
             }
         }
     }
+    // Files that only tests compile: `tests.rs`, `…_tests.rs`, and what lies in a folder `tests`.
+    files.retain(|path| {
+        let inside = path.strip_prefix(root()).expect("found there").with_extension("");
+        let name = inside.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        !(name.ends_with("_tests") || inside.iter().any(|part| part == "tests"))
+    });
     files.sort();
     files
 }
@@ -194,9 +201,7 @@ fn library() -> Vec<(PathBuf, String, usize)> {
         .filter_map(|path| {
             let inside = path.strip_prefix(&source).expect("found there").with_extension("");
             let parts: Vec<String> = inside.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-            let test = parts.last().is_some_and(|name| name == "tests" || name.ends_with("_tests"))
-                || parts.iter().any(|part| part == "tests");
-            if parts == ["lib"] || parts[0] == "bin" || test {
+            if parts == ["lib"] || parts[0] == "bin" {
                 return None;
             }
             let depth = parts.len() - usize::from(parts.last().is_some_and(|name| name == "mod"));
@@ -287,7 +292,7 @@ fn the_core_depends_on_its_arguments_alone() {
 #[test]
 fn the_scanner_sees_each_way_to_name_a_module() {
     let code = code_of(
-        r##"
+        r#"
         use crate::{model::Gpu, kube::{a, b}, plan};
         fn f() { crate::planner::plan(); super::super::cli::main(); other_crate::solver::x(); mycrate::y(); }
         // crate::comment
@@ -298,7 +303,7 @@ fn the_scanner_sees_each_way_to_name_a_module() {
         #[cfg(test)]
         mod more_tests;
         fn after_tests() { crate::sim::run() }
-        "##,
+        "#,
     );
     let expected = ["cli", "kube", "model", "plan", "planner", "sim"].map(String::from);
     assert_eq!(modules_named(&code, 2), BTreeSet::from(expected));

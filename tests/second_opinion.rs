@@ -1,10 +1,13 @@
 //! Hundreds of larger clusters: the plan's levels are those of the straightforward integer program on `HiGHS`.
 //!
 //! Needs the feature `highs` (cmake and a C++ compiler): `cargo test --features highs --test second_opinion`.
-//! `RETILE_SEED=17` runs one seed and prints its cluster.
+//! `RETILE_SEED=17` runs one seed and prints its cluster, `RETILE_SEEDS=0..40` a range.
+#![allow(clippy::disallowed_methods, reason = "cargo leaves a test no arguments: what to run comes by environment")]
 #![cfg(feature = "highs")]
 
 mod support;
+
+use std::time::Instant;
 
 use retile::plan::Status;
 use retile::planner::{self, WorkLimit};
@@ -23,10 +26,15 @@ fn check(seed: u64) -> Result<usize, String> {
         node.free.cpu = node.free.cpu.max(0);
     }
     let input = spec.build();
+    let started = Instant::now();
     let expected = per_gpu::solve(&input, Backend::Highs).map_err(|e| format!("seed {seed}: HiGHS: {e}\n{spec}"))?;
+    let program = started.elapsed();
+    let started = Instant::now();
     let planned = planner::plan(&input, &mut WorkLimit::default())
         .map_err(|error| format!("seed {seed}: no plan: {error}\n{spec}"))?;
     let plan = planned.plan();
+    // For the reader only; nothing depends on it.
+    println!("seed {seed}: {} GPUs, HiGHS {program:.1?}, planner {:.1?}", input.gpus().len(), started.elapsed());
     let level = |index: usize| plan.optimality.levels[index].value;
     let found = Levels {
         tiers: expected.tiers.clone(),
@@ -54,13 +62,17 @@ fn check(seed: u64) -> Result<usize, String> {
 
 #[test]
 fn plans_reach_what_the_per_gpu_program_finds() {
-    let seeds = match std::env::var("RETILE_SEED") {
-        Ok(one) => {
-            let seed = one.parse().expect("RETILE_SEED holds a number");
-            println!("{}", cluster(seed, &Shape::MEDIUM));
-            seed..seed + 1
+    let number = |text: &str| text.parse::<u64>().expect("RETILE_SEED and RETILE_SEEDS hold numbers");
+    let seeds = match (std::env::var("RETILE_SEED"), std::env::var("RETILE_SEEDS")) {
+        (Ok(one), _) => {
+            println!("{}", cluster(number(&one), &Shape::MEDIUM));
+            number(&one)..number(&one) + 1
         }
-        Err(_) => 0..SEEDS,
+        (Err(_), Ok(range)) => {
+            let (from, to) = range.split_once("..").expect("RETILE_SEEDS looks like 0..40");
+            number(from)..number(to)
+        }
+        (Err(_), Err(_)) => 0..SEEDS,
     };
     let mut gpus = Vec::new();
     let mut failures = Vec::new();
@@ -71,5 +83,6 @@ fn plans_reach_what_the_per_gpu_program_finds() {
         }
     }
     println!("{} clusters of {:?} to {:?} GPUs agree", gpus.len(), gpus.iter().min(), gpus.iter().max());
-    assert!(failures.is_empty(), "{} clusters differ\n{}", failures.len(), failures[0]);
+    let seeds: Vec<&str> = failures.iter().filter_map(|message| message.lines().next()).collect();
+    assert!(failures.is_empty(), "{} clusters differ: {seeds:?}\n{}", failures.len(), failures[0]);
 }

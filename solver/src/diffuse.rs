@@ -23,7 +23,7 @@ const PATHS: u32 = 96;
 const TIMES: i64 = 40;
 
 /// Search nodes of the repairing program.
-const NODES: u64 = 300;
+const NODES: u64 = 80;
 
 /// A copy of a group: active or not, and per machine its member and path (a number in the book; `None` idles).
 #[derive(Debug, Clone)]

@@ -13,6 +13,9 @@ use crate::termination::Termination;
 /// Largest price of a row, in units of the objective; keeps the integers of pricing far from overflow.
 const PRICE_LIMIT: f64 = 1e5;
 
+/// By how much the bounds of rows are loosened in the master; the exact bound does not see it.
+const LOOSE: f64 = 1e-6;
+
 /// Most blocks that the groups are divided into; more blocks need fewer rounds of pricing, each of them dearer.
 const BLOCKS: usize = 8;
 
@@ -279,11 +282,13 @@ impl<'a> Master<'a> {
             let (lower, upper) = limits(self.problem, dim, self.fixed);
             let mut entries = vec![0.0; self.rows];
             entries[row] = -1.0;
+            // Bounds are loosened by different tiny amounts, or ties would make the simplex go in circles.
+            let loose = LOOSE * (1.0 + (row * 37 % 101) as f64 / 101.0);
             self.push(Column {
                 entries,
                 cost: 0.0,
-                lower: lower.map_or(f64::NEG_INFINITY, |bound| bound as f64),
-                upper: upper.map_or(f64::INFINITY, |bound| bound as f64),
+                lower: lower.map_or(f64::NEG_INFINITY, |bound| bound as f64 - loose),
+                upper: upper.map_or(f64::INFINITY, |bound| bound as f64 + loose),
             });
         }
         let first = self.columns.len();

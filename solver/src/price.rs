@@ -62,7 +62,8 @@ impl Book {
             self.paths.resize_with(problem.classes.len(), Vec::new);
         }
         let known = &mut self.paths[class.index()];
-        if let Some(number) = known.iter().position(|path| path.arcs == arcs) {
+        // The best path seldom changes from one round to the next, and then most often back to a recent one.
+        if let Some(number) = known.iter().rposition(|path| path.arcs == arcs) {
             return number as u16;
         }
         let vector = problem.path_vector(class, arcs);
@@ -87,6 +88,9 @@ pub(crate) struct Scratch {
     pub(crate) distance: Vec<i64>,
     back: Vec<u16>,
 }
+
+/// Problems with fewer classes are priced faster than a thread starts.
+const WORTH_A_THREAD: usize = 600;
 
 /// Stands for "cannot be reached"; far from overflow when values are added.
 const UNREACHED: i64 = i64::MIN / 4;
@@ -149,6 +153,33 @@ impl<'a> Pricing<'a> {
         path
     }
 
+    /// Value of every class, and its best path where that beats idling; large problems on two threads.
+    fn best_paths(&self) -> Vec<(ClassValue, Option<Vec<u16>>)> {
+        let classes = self.problem.classes.len();
+        let part = |range: std::ops::Range<usize>| {
+            let mut scratch = Scratch::default();
+            range
+                .map(|position| {
+                    let value = self.class(&self.problem.classes[position], &mut scratch);
+                    let path = (value.active > value.idle).then(|| self.best_path(ClassId(position as u32), &scratch));
+                    (value, path)
+                })
+                .collect::<Vec<_>>()
+        };
+        if classes < WORTH_A_THREAD {
+            return part(0..classes);
+        }
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| part(classes / 2..classes));
+            let mut first = part(0..classes / 2);
+            match second.join() {
+                Ok(rest) => first.extend(rest),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+            first
+        })
+    }
+
     fn best_path_into(&self, class: ClassId, scratch: &Scratch, path: &mut Vec<u16>) {
         path.clear();
         let mut node = scratch.distance.len() - 1;
@@ -181,17 +212,11 @@ impl<'a> Pricing<'a> {
     /// The best choice of everything; `blocks` lists the groups' ranges whose totals are kept apart.
     pub(crate) fn choose(&self, blocks: &[std::ops::Range<usize>], book: &mut Book) -> Priced {
         let problem = self.problem;
-        let mut scratch = Scratch::default();
-        let mut path = Vec::new();
         let mut values = Vec::with_capacity(problem.classes.len());
         let mut paths = Vec::with_capacity(problem.classes.len());
-        for (position, class) in problem.classes.iter().enumerate() {
-            let value = self.class(class, &mut scratch);
-            let id = ClassId(position as u32);
-            paths.push((value.active > value.idle).then(|| {
-                self.best_path_into(id, &scratch, &mut path);
-                book.number(problem, id, &path)
-            }));
+        for (value, path) in self.best_paths() {
+            let id = ClassId(values.len() as u32);
+            paths.push(path.map(|arcs| book.number(problem, id, &arcs)));
             values.push(value);
         }
         let mut active = vec![false; problem.groups.len()];

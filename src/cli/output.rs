@@ -77,6 +77,6 @@ mod tests {
     #[test]
     fn a_reader_that_has_gone_is_no_error_and_a_full_disk_is() {
         assert!(write_to(io::ErrorKind::BrokenPipe).is_ok());
-        assert_eq!(write_to(io::ErrorKind::StorageFull).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(write_to(io::ErrorKind::StorageFull).expect_err("a full disk").kind(), io::ErrorKind::StorageFull);
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::args::{ExplainArgs, ExplainWhat, PlanArgs, PlanFormat, SearchArgs, SourceArgs, VerifyArgs};
-use super::error::{CliError, near_misses};
+use super::error::{CliError, near_misses, source_name};
 use super::explain::{gpu, pod};
 use super::output::Streams;
 use super::show::names::{count, thousands};
@@ -11,8 +11,8 @@ use super::show::{Axes, View, svg, text};
 use super::source;
 use super::{CHANGES, SUCCESS};
 use crate::model::{DisruptionLevel, PlanningInput};
-use crate::plan::{self, Plan, Violation};
-use crate::planner::{self, WorkLimit};
+use crate::plan::{self, FORMAT_VERSION, Plan, StorageError, Violation};
+use crate::planner::{self, PlanError, WorkLimit};
 
 /// `plan`.
 pub(crate) fn plan(args: &PlanArgs, streams: &mut Streams<'_>) -> Result<u8, CliError> {
@@ -21,7 +21,7 @@ pub(crate) fn plan(args: &PlanArgs, streams: &mut Streams<'_>) -> Result<u8, Cli
     let plan = make(&input, *search)?;
     let shown = render(&input, &plan, *output)?;
     if let Some(path) = save {
-        source::write_whole(path, &json(&plan)?)?;
+        plan::save(&plan, path).map_err(|error| unusable_plan(path, error))?;
     }
     streams.data(&shown).map_err(CliError::Stdout)?;
     Ok(if *exit_code && plan.summary.gpus_changed > 0 { CHANGES } else { SUCCESS })
@@ -116,7 +116,7 @@ pub(crate) fn verify(args: &VerifyArgs, streams: &mut Streams<'_>) -> Result<u8,
         });
     }
     let text = source::read_text(path, streams)?;
-    let plan = serde_json::from_str::<Plan>(&text).map_err(|error| unreadable_plan(path, &error))?;
+    let plan = plan::from_json(&text, &source_name(path)).map_err(|error| unusable_plan(path, error))?;
     let level = [DisruptionLevel::IdleOnly, DisruptionLevel::Balanced, DisruptionLevel::Aggressive]
         .into_iter()
         .find(|level| level.as_flag() == plan.disruption);
@@ -139,19 +139,37 @@ pub(crate) fn verify(args: &VerifyArgs, streams: &mut Streams<'_>) -> Result<u8,
     Ok(SUCCESS)
 }
 
-fn unreadable_plan(path: &Path, error: &serde_json::Error) -> CliError {
-    CliError::Input {
+/// The refusal of a plan's file as what, where and what to do.
+fn unusable_plan(path: &Path, error: StorageError) -> CliError {
+    let input = |message: String, place: Option<String>, help: &str| CliError::Input {
         path: path.to_owned(),
-        message: format!("this is no plan: {error}"),
-        place: None,
-        help: "give a file that `retile plan --save` or `retile plan -o json` wrote".into(),
+        message,
+        place,
+        help: help.into(),
+    };
+    match error {
+        StorageError::Read { path: _, source } => CliError::Read { path: path.to_owned(), source },
+        StorageError::Write { path: _, source } => CliError::Write { path: path.to_owned(), source },
+        StorageError::Version { path: _, found } => input(
+            format!("the plan's format_version is {found}, this program reads {FORMAT_VERSION}"),
+            Some("field format_version".into()),
+            "make the plan again with this program, or check it with the one that made it",
+        ),
+        StorageError::Malformed { path: _, line, column, detail } => input(
+            format!("this is no plan: {detail}"),
+            Some(format!("line {line}, column {column}")),
+            "give a file that `retile plan --save` or `retile plan -o json` wrote, unedited",
+        ),
     }
 }
 
 /// Plans, and has the plan checked by code that shares no logic with the planner; nothing unchecked is ever shown.
 fn make(input: &PlanningInput, search: SearchArgs) -> Result<Plan, CliError> {
     let mut limit = search.work_limit.map_or_else(WorkLimit::default, WorkLimit::new);
-    let planned = planner::plan(input, &mut limit).map_err(|error| CliError::Planning(error.to_string()))?;
+    let planned = planner::plan(input, &mut limit).map_err(|error| match error {
+        PlanError::NoPlan(_) => CliError::Planning(error.to_string()),
+        PlanError::Steps(_) | PlanError::Refinement => CliError::Internal(error.to_string()),
+    })?;
     let verified = plan::verify(planned.into_plan(), input)
         .map_err(|rejection| CliError::Internal(format!("the planner's own plan is not legal: {rejection}")))?;
     Ok(verified.into_inner())
@@ -172,7 +190,5 @@ fn render(input: &PlanningInput, plan: &Plan, format: PlanFormat) -> Result<Stri
 }
 
 fn json(plan: &Plan) -> Result<String, CliError> {
-    serde_json::to_string_pretty(plan)
-        .map(|text| text + "\n")
-        .map_err(|error| CliError::Internal(format!("the plan cannot be written as JSON: {error}")))
+    plan::to_json(plan).map_err(|error| CliError::Internal(format!("the plan cannot be written as JSON: {error}")))
 }

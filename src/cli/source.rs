@@ -1,8 +1,8 @@
-//! Reading what the verbs are given and writing what they save; the only file access of the command line.
+//! Reading what the verbs are given: exports, policies, plans.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 
 use super::args::SourceArgs;
 use super::error::{CliError, source_name};
@@ -106,29 +106,5 @@ pub(crate) fn read_text(path: &Path, streams: &mut Streams<'_>) -> Result<String
         message: "the file is not UTF-8 text".into(),
         place: Some(format!("byte {}", error.utf8_error().valid_up_to())),
         help: "give the JSON or YAML file itself, not a compressed or binary form of it".into(),
-    })
-}
-
-/// Writes a file whole or not at all: beside it first, then in its place.
-pub(crate) fn write_whole(path: &Path, text: &str) -> Result<(), CliError> {
-    let failed = |source| CliError::Write { path: path.to_owned(), source };
-    let Some(name) = path.file_name() else { return Err(failed(std::io::ErrorKind::IsADirectory.into())) };
-    if path.is_dir() {
-        return Err(failed(std::io::ErrorKind::IsADirectory.into()));
-    }
-    // A pipe or a device is no file that could be replaced.
-    if path.exists() && !path.is_file() {
-        return std::fs::write(path, text).map_err(failed);
-    }
-    let mut beside = name.to_owned();
-    beside.push(format!(".{}.partial", std::process::id()));
-    let beside: PathBuf = path.with_file_name(beside);
-    let written = File::create(&beside)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&beside, path));
-    written.map_err(|source| {
-        // Nothing of a failed attempt stays; when even that fails, the first error is the one to tell.
-        let _ = std::fs::remove_file(&beside);
-        failed(source)
     })
 }

@@ -21,6 +21,7 @@ use super::objects::Node;
 use super::occupancy::{Tenancy, settle};
 use super::offers::{NamedOffer, Offers, Unoffered};
 use super::priority::Priorities;
+use super::repulsion::Repulsion;
 use super::stream::Objects;
 use crate::model::{
     BudgetId, Catalogue, Demand, EvictionBudget, InputError, PlanningInput, PlanningInputBuilder, Policy,
@@ -48,6 +49,7 @@ pub(crate) fn assemble(
         policy,
         offers: &offers,
         priorities: Priorities::new(&objects.classes),
+        repulsion: Repulsion::of(&objects.pods),
         budgets: Budgets::new(
             &objects.budgets,
             unreadable.budgets.iter().map(|(namespace, name)| (namespace.as_str(), name.as_str())),
@@ -95,6 +97,7 @@ struct Assembly<'a> {
     policy: &'a Policy,
     offers: &'a Offers,
     priorities: Priorities<'a>,
+    repulsion: Repulsion<'a>,
     budgets: Budgets<'a>,
     budget_ids: Vec<BudgetId>,
     findings: &'a mut Findings,

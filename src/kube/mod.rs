@@ -24,6 +24,7 @@ mod placement_inference;
 pub mod policy;
 mod priority;
 pub mod quantity;
+mod repulsion;
 mod requests;
 pub mod resource_name;
 mod selector;

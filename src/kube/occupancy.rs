@@ -38,7 +38,7 @@ pub(crate) fn settle(draft: &mut NodeDraft, tenancy: &Tenancy<'_>, findings: &mu
     } else {
         match_reported(draft, tenancy, findings);
     }
-    withhold_unusable(draft, tenancy.offers);
+    withhold_unusable(draft, tenancy.offers, findings);
     if tenancy.unreadable {
         free_instances(draft).for_each(|(_, _, holder)| *holder = Holder::Unknown);
     }
@@ -200,7 +200,7 @@ fn withhold_unseen(
 }
 
 /// Where the node offers fewer replicas than it has instances for, the rest is sick or not served: not free.
-fn withhold_unusable(draft: &mut NodeDraft, offers: &[Vec<Option<NamedOffer>>]) {
+fn withhold_unusable(draft: &mut NodeDraft, offers: &[Vec<Option<NamedOffer>>], findings: &mut Findings) {
     let mut limits: BTreeMap<(usize, usize), String> = BTreeMap::new();
     let mut usable: BTreeMap<String, u64> = BTreeMap::new();
     for (position, gpu) in draft.gpus.iter().enumerate() {
@@ -225,6 +225,7 @@ fn withhold_unusable(draft: &mut NodeDraft, offers: &[Vec<Option<NamedOffer>>]) 
             }
         }
     }
+    let mut withheld = 0;
     for (position, profile, holder) in free_instances(draft) {
         let Some(resource) = limits.get(&(position, profile)) else { continue };
         let replicas = offers[position][profile].as_ref().map_or(1, |(_, replicas)| u64::from(*replicas));
@@ -233,6 +234,13 @@ fn withhold_unusable(draft: &mut NodeDraft, offers: &[Vec<Option<NamedOffer>>]) 
             *left -= replicas;
         } else {
             *holder = Holder::Unknown;
+            withheld += 1;
         }
+    }
+    if withheld > 0 {
+        findings.node(
+            &draft.name,
+            format!("does not offer {withheld} of its free instances (they are sick, or the device plugin is away); they count as held"),
+        );
     }
 }

@@ -147,6 +147,7 @@ fn yaml_options() -> serde_saphyr::Options {
             max_total_scalar_bytes: 4 << 30,
             max_documents: 1_000_000,
             max_anchors: 1_000,
+            max_recorded_anchor_events: 100_000,
             max_aliases: 1_000,
             max_merge_keys: 1_000,
         },
@@ -154,11 +155,20 @@ fn yaml_options() -> serde_saphyr::Options {
     }
 }
 
+/// The error with its place; budgets and policies of the library are said in the user's words.
 pub(crate) fn yaml_error(error: &serde_saphyr::Error) -> StreamError {
     let place = error.location();
     let text = error.without_snippet().to_string();
     // The location is told apart; the library appends it to the message.
-    let message = text.split(" at line ").next().unwrap_or(&text).trim_end_matches(':').to_owned();
+    let text = text.split(" at line ").next().unwrap_or(&text).trim_end_matches(':');
+    let text = text.split(", set DuplicateKeyPolicy").next().unwrap_or(text);
+    let message = if text.starts_with("budget breached") || text.contains("alias") {
+        format!(
+            "the YAML nests or repeats itself beyond what such a file needs ({text}); write it out plainly, or as JSON"
+        )
+    } else {
+        text.to_owned()
+    };
     StreamError {
         line: place.map_or(0, |place| usize::try_from(place.line()).unwrap_or(0)),
         column: place.map_or(0, |place| usize::try_from(place.column()).unwrap_or(0)),

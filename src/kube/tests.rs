@@ -6,6 +6,7 @@ mod bad_files;
 mod bad_nodes;
 mod bad_pods;
 mod fixtures;
+mod large;
 mod occupancy;
 mod order;
 mod sharing;

@@ -244,6 +244,7 @@ impl Maker {
                 }
             }
         }
+        arcs.extend(states.passages().map(|(from, to)| (Arc { from, to, effect: nothing }, Piece::Empty)));
         arcs.sort_by_key(|(arc, _)| *arc);
         let pieces = arcs.iter().map(|(_, piece)| *piece).collect();
         let arcs = arcs.into_iter().map(|(arc, _)| arc).collect();
@@ -435,8 +436,9 @@ enum Step {
 
 /// Numbers of the graph's nodes: a slot boundary, times what must be remembered there.
 ///
-/// It is always remembered whether the slots before were left empty, so that a run is never cut in two: what a run is
-/// worth holds for whole runs only, and every layout is one path.
+/// Every boundary has two nodes: at the first a run of empty slots may begin, from the second an instance must follow. Runs lead
+/// from a first to a second node, instances from a second to a first, and a passage from first to second leaves no slot
+/// empty. So a run is never cut in two: what a run is worth holds for whole runs only, and every layout is one path.
 #[derive(Clone, Copy)]
 struct States {
     axis: u8,
@@ -447,41 +449,41 @@ struct States {
 const MEDIA: [MediaUse; 4] = [MediaUse::Untouched, MediaUse::Shared, MediaUse::Extended, MediaUse::All];
 
 impl States {
-    fn width(self) -> u16 {
-        if self.media { 8 } else { 2 }
+    fn kept(self) -> usize {
+        if self.media { MEDIA.len() } else { 1 }
     }
 
     fn nodes(self) -> u16 {
-        u16::from(self.axis) * self.width() + 1
+        u16::from(self.axis) * 2 * self.kept() as u16 + 1
     }
 
-    fn number(self, slot: u8, media: usize, ran: bool) -> u16 {
+    fn number(self, slot: u8, media: usize, second: bool) -> u16 {
         if slot == self.axis {
             return self.nodes() - 1;
         }
-        u16::from(slot) * self.width() + (media * 2) as u16 + u16::from(ran)
+        let kept = self.kept();
+        (usize::from(slot) * 2 * kept + usize::from(second) * kept + media) as u16
+    }
+
+    /// Arcs from the first to the second node of every boundary.
+    fn passages(self) -> impl Iterator<Item = (u16, u16)> {
+        (0..self.axis).flat_map(move |slot| {
+            (0..self.kept()).map(move |media| (self.number(slot, media, false), self.number(slot, media, true)))
+        })
     }
 
     /// Arcs that a step makes, one for every remembered state that allows it.
     fn steps(self, from: u8, to: u8, step: Step) -> Vec<(u16, u16)> {
-        let states = if self.media { MEDIA.len() } else { 1 };
-        let mut arcs = Vec::new();
-        for media in 0..states {
-            for ran in [false, true] {
-                let after = match step {
-                    Step::Empty if ran => None,
-                    Step::Empty => Some((media, true)),
-                    Step::Instance(_) if !self.media => Some((0, false)),
-                    Step::Instance(engines) => MEDIA[media]
-                        .with(engines)
-                        .and_then(|next| MEDIA.iter().position(|state| *state == next))
-                        .map(|next| (next, false)),
-                };
-                if let Some((next, ran_after)) = after {
-                    arcs.push((self.number(from, media, ran), self.number(to, next, ran_after)));
+        (0..self.kept())
+            .filter_map(|media| match step {
+                Step::Empty => Some((self.number(from, media, false), self.number(to, media, true))),
+                Step::Instance(_) if !self.media => Some((self.number(from, 0, true), self.number(to, 0, false))),
+                Step::Instance(engines) => {
+                    let next = MEDIA[media].with(engines)?;
+                    let next = MEDIA.iter().position(|state| *state == next)?;
+                    Some((self.number(from, media, true), self.number(to, next, false)))
                 }
-            }
-        }
-        arcs
+            })
+            .collect()
     }
 }

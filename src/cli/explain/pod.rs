@@ -193,17 +193,17 @@ struct Questions<'a, 'p> {
 }
 
 impl Questions<'_, '_> {
-    fn ask(&mut self, parts: Parts<'_>) -> Result<(PlanningInput, Plan, Option<ServedPod>), CliError> {
+    fn ask(&mut self, parts: Parts<'_>) -> Result<(Plan, Option<ServedPod>), CliError> {
         let input =
             parts.build().map_err(|error| CliError::Internal(format!("a changed input does not stand: {error}")))?;
         let plan = (self.planner)(&input)?;
         let name = self.pod.pod.to_string();
         let landing = plan.served.iter().find(|served| served.pod == name).cloned();
-        Ok((input, plan, landing))
+        Ok((plan, landing))
     }
 
     fn probe(&mut self, question: &str, parts: Parts<'_>) -> Result<Probe, CliError> {
-        let (_, plan, landing) = self.ask(parts)?;
+        let (plan, landing) = self.ask(parts)?;
         let detail = landing.as_ref().map_or_else(String::new, |landing| landed(&plan, landing));
         Ok(Probe { question: question.to_owned(), served: landing.is_some(), detail })
     }
@@ -247,7 +247,7 @@ impl Questions<'_, '_> {
 
     /// Which frozen GPUs a plan for this pod alone would change.
     fn thawed(&mut self) -> Result<Probe, CliError> {
-        let (_, plan, landing) = self.ask(Parts::of(self.input).only(self.pod).thawed())?;
+        let (plan, landing) = self.ask(Parts::of(self.input).only(self.pod).thawed())?;
         let mut used = Vec::new();
         for gpu in self.input.gpus() {
             let node = &self.input.nodes()[gpu.node.index()].name;
@@ -269,7 +269,7 @@ impl Questions<'_, '_> {
     /// Which pods that may not be moved stand in the way of this pod alone.
     fn all_yielding(&mut self) -> Result<Probe, CliError> {
         let level = self.input.policy().disruption;
-        let (_, plan, landing) = self.ask(Parts::of(self.input).only(self.pod).all_yielding())?;
+        let (plan, landing) = self.ask(Parts::of(self.input).only(self.pod).all_yielding())?;
         let evicted: BTreeSet<&String> =
             plan.nodes.iter().flat_map(|node| &node.evict).map(|eviction| &eviction.pod).collect();
         let blockers: Vec<String> = self

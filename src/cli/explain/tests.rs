@@ -6,8 +6,9 @@ use super::{gpu, pod};
 use crate::cli::error::CliError;
 use crate::cli::show::Axes;
 use crate::model::{
-    Catalogue, ControllerKind, Demand, DisruptionLevel, Geometry, Gpu, Instance, MigStrategy, Movability, Node, NodeId,
-    NodeSet, Occupancy, Offer, PendingPod, PlanningInput, PlanningInputBuilder, PodId, PodRef, Reason, RunningPod,
+    Capacity, Catalogue, ControllerKind, Demand, DisruptionLevel, Geometry, Gpu, Instance, MigStrategy, Movability,
+    Node, NodeId, NodeSet, Occupancy, Offer, PendingPod, PlanningInput, PlanningInputBuilder, PodId, PodRef, Reason,
+    RunningPod,
 };
 use crate::plan::{Plan, fingerprint};
 use crate::planner::{self, WorkLimit};
@@ -43,7 +44,7 @@ impl Cluster {
             controller: ControllerKind::Replacing,
             movability,
             cost: 1,
-            requests: Default::default(),
+            requests: Capacity::default(),
             demand: self.demand(profile),
             eligible: self.everywhere(),
             budgets: Vec::new(),
@@ -61,7 +62,7 @@ impl Cluster {
             preempts: true,
             waiting_seconds: 0,
             demand: self.demand(profile),
-            requests: Default::default(),
+            requests: Capacity::default(),
             eligible: self.everywhere(),
         };
         self.builder.pending(pod);
@@ -101,7 +102,7 @@ impl Cluster {
             offers: offers.into(),
             frozen,
         };
-        let node = Node { name: name.into(), strategy: MigStrategy::Mixed, free: Default::default(), gpus: 0..0 };
+        let node = Node { name: name.into(), strategy: MigStrategy::Mixed, free: Capacity::default(), gpus: 0..0 };
         self.builder.node(node, vec![gpu]);
     }
 

@@ -17,8 +17,8 @@ const COLUMNS: usize = 118;
 /// Colours by role: plain rules first, for viewers that know neither themes nor variables, then those for dark grounds. Every box keeps
 /// its label and an outline, so nothing is said by colour alone.
 const STYLE: &str = "\
-text{font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;fill:#1b1f24;white-space:pre}\
-text.h{font-weight:bold;font-size:15px}text.d{fill:#59636e}text.c{text-anchor:middle}\
+text{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,DejaVu Sans Mono,monospace;font-size:13px;fill:#1b1f24;white-space:pre}\
+text.h{font-weight:bold;font-size:15px}text.d{fill:#59636e}text.c{text-anchor:middle}text.r{text-anchor:end}\
 rect{stroke:#8c959f}rect.ground{fill:#ffffff;stroke:none}rect.axis{fill:none;stroke-dasharray:3 3}\
 rect.held{fill:#cfe3ff}rect.free{fill:#ffffff}rect.new{fill:#c8f0d0;stroke-width:2}rect.gone{fill:#ffd8d3;stroke-dasharray:5 3}\
 @media(prefers-color-scheme:dark){text{fill:#e8ecf1}text.d{fill:#a3adb8}rect{stroke:#6b7580}rect.ground{fill:#14181d}\
@@ -41,7 +41,7 @@ pub(crate) fn render(view: &View) -> String {
     }
     canvas.optimality(optimality);
     canvas.gap();
-    canvas.line("h", LEFT, footer);
+    canvas.wrapped("h", LEFT, footer);
     for note in notes {
         canvas.wrapped("d", LEFT, &format!("Note: {note}"));
     }
@@ -90,7 +90,7 @@ impl Canvas {
     }
 
     fn wrapped(&mut self, class: &str, x: u32, text: &str) {
-        let room = COLUMNS - (x - LEFT) as usize / 8;
+        let room = (if class == "h" { COLUMNS * 13 / 15 } else { COLUMNS }) - (x - LEFT) as usize / 8;
         let mut line = String::new();
         for word in text.split(' ') {
             if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
@@ -208,7 +208,11 @@ impl Canvas {
         self.gap();
         self.line("h", LEFT, title);
         for [level, value, bound, remark] in rows {
-            self.line("t", LEFT + 16, &format!("{level:<18}{value:>12} of {bound:<12} {remark}"));
+            self.line("t", LEFT + 16, level);
+            for (x, class, text) in [(300, "r", value), (312, "d", &format!("of {bound}")), (430, "d", remark)] {
+                let _ =
+                    writeln!(self.body, "<text class=\"{class}\" x=\"{x}\" y=\"{}\">{}</text>", self.y, escape(text));
+            }
         }
     }
 }

@@ -69,7 +69,7 @@ fn block(out: &mut String, block: &Block) {
 
 fn operations(out: &mut String, word: &str, style: Style, operations: &[String]) {
     let sign = if word == "create" { '+' } else { '-' };
-    let longest = operations.iter().map(|operation| operation.len()).max().unwrap_or(0);
+    let longest = operations.iter().map(String::len).max().unwrap_or(0);
     for (number, chunk) in operations.chunks((LINE / (longest + 4)).clamp(1, 4)).enumerate() {
         let lead = if number == 0 { format!("      {word:<8}") } else { MARGIN.to_owned() };
         let chunk: Vec<String> = chunk.iter().map(|operation| format!("{sign} {operation}")).collect();

@@ -110,7 +110,7 @@ impl View {
             sections,
             optimality: optimality(plan),
             footer: footer(plan),
-            notes: capped(plan.notes.iter().map(|note| clean(note)), "note"),
+            notes: capped(notes(&plan.notes).into_iter(), "note"),
         }
     }
 }
@@ -380,6 +380,32 @@ fn unserved(plan: &Plan) -> Option<Section> {
         ));
     }
     Some(Section { title: format!("Still waiting: {}", count(plan.unserved.len() as u64, "pod")), entries })
+}
+
+/// Notes, those that say the same of several objects drawn together: `Node gpu-{a, b}: …`.
+fn notes(notes: &[String]) -> Vec<String> {
+    let mut groups: Vec<(&str, Vec<&str>, &str)> = Vec::new();
+    for note in notes {
+        let of_object = note.split_once(": ").and_then(|(object, message)| {
+            let (kind, name) = object.split_once(' ')?;
+            (kind.starts_with(char::is_uppercase) && !name.contains(' ')).then_some((kind, name, message))
+        });
+        let Some((kind, name, message)) = of_object else {
+            groups.push((note, Vec::new(), ""));
+            continue;
+        };
+        match groups.iter_mut().find(|(known, names, said)| !names.is_empty() && (*known, *said) == (kind, message)) {
+            Some((_, names, _)) => names.push(name),
+            None => groups.push((kind, vec![name], message)),
+        }
+    }
+    groups
+        .into_iter()
+        .map(|(kind, names, message)| match names.as_slice() {
+            [] => clean(kind),
+            names => format!("{} {}: {}", clean(kind), some_pods(names, MOST_NAMES), clean(message)),
+        })
+        .collect()
 }
 
 fn optimality(plan: &Plan) -> Optimality {

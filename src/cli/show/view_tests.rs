@@ -193,3 +193,11 @@ fn hostile_names_reach_no_terminal() {
     plan.nodes[0].name = "a\u{1b}[31m".into();
     assert!(text::render(&View::of(&plan, &Axes::new())).contains("node a\\u{1b}[31m"));
 }
+
+#[test]
+fn notes_that_say_the_same_of_several_objects_are_one() {
+    let all =
+        ["Node gpu-a-00: counts only", "assumed: x", "Node gpu-a-01: counts only", "Pod ml/a: bad", "Node b: other"];
+    let told = notes(&all.map(String::from));
+    assert_eq!(told, ["Node gpu-a-{00, 01}: counts only", "assumed: x", "Pod ml/a: bad", "Node b: other"]);
+}

@@ -97,7 +97,7 @@ impl Assembly<'_> {
         let provable = wants.as_ref().is_some_and(|wants| wants.iter().cloned().eq(held.clone()));
         let wants = wants.filter(|_| provable).unwrap_or_else(|| held.clone().into_iter().collect());
         let cover = self.budgets.cover(&digest.pod.metadata);
-        let reason = unmodelled(digest.pod, &manner).or_else(|| {
+        let reason = unmodelled(digest.pod, &manner).or_else(|| self.repulsion.against(digest.pod)).or_else(|| {
             (!provable).then(|| Unmodelled {
                 detail: "what it holds is not what it asks for by name".to_owned(),
                 action: "ask for MIG instances by resource name".to_owned(),

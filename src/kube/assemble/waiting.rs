@@ -71,7 +71,8 @@ impl Assembly<'_> {
                 "wait until whoever set the gates lifts them",
             );
         }
-        if let Some(unmodelled) = unmodelled(digest.pod, &wanted.manner) {
+        let unmodelled = unmodelled(digest.pod, &wanted.manner).or_else(|| self.repulsion.against(digest.pod));
+        if let Some(unmodelled) = unmodelled {
             return self.refuse(digest.id.clone(), Reason::NotModelled, unmodelled.detail, &unmodelled.action);
         }
         let wants = match self.resolve(wanted) {

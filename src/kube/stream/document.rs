@@ -80,7 +80,9 @@ impl<'de, R: Raw> Visitor<'de> for DocumentVisitor<R> {
     type Value = Objects;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a Kubernetes object or a List of them")
+        f.write_str(
+            "a Kubernetes object or a List of them, as `kubectl get nodes,pods,pdb,priorityclasses -A -o json` writes",
+        )
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Objects, A::Error> {

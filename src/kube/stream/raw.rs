@@ -61,7 +61,18 @@ fn explain(result: Result<(), serde_path_to_error::Error<serde_json::Error>>) ->
             let path = error.path().to_string();
             let message = error.into_inner().to_string();
             let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+            let message = in_plain_words(message);
             if path == "." { message } else { format!("{path}: {message}") }
         }
+    }
+}
+
+/// Says what was expected without the names of our own types.
+fn in_plain_words(message: String) -> String {
+    match message.split_once("expected struct ") {
+        Some((start, _)) => format!("{start}expected an object"),
+        None => ["i64", "u32", "u8"].iter().fold(message, |message, number| {
+            message.replace(&format!("expected {number}"), "expected a whole number within its range")
+        }),
     }
 }

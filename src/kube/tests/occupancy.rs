@@ -127,7 +127,14 @@ fn running_pods_that_land_nowhere_for_certain_stay() {
 
 #[test]
 fn the_forecast_counts_what_runs_and_what_waits() {
-    let input = input([node("n", 1), running("a", "n"), waiting("p"), waiting("q")]);
-    let weights: Vec<u32> = input.forecast().values().copied().collect();
-    assert_eq!(weights, [3]);
+    let mut larger = waiting("larger");
+    larger["spec"]["containers"][0]["resources"]["limits"] = json!({"nvidia.com/mig-2g.20gb": 1});
+    let input = input([node("n", 1), running("a", "n"), waiting("p"), larger]);
+    let weights: Vec<(&str, u32)> = input
+        .forecast()
+        .iter()
+        .map(|(resource, weight)| (input.resources()[resource.index()].as_str(), *weight))
+        .collect();
+    let [(MIG_1G, small), ("nvidia.com/mig-2g.20gb", large)] = weights.as_slice() else { panic!("{weights:?}") };
+    assert_eq!(*small, large * 2, "two pods against one, however the weights are scaled");
 }
