@@ -13,6 +13,9 @@ use support::boards;
 use support::random::{Shape, cluster};
 use support::spec::{GpuSpec, Held, InstanceSpec, NodeSpec, Ordinary, PendingSpec, RunningSpec, Spec};
 
+/// What is changed, in words and in deed.
+type Edit = (&'static str, fn(&mut Spec));
+
 fn of(spec: &Spec) -> String {
     fingerprint(&spec.build())
 }
@@ -79,7 +82,7 @@ fn the_order_of_insertion_leaves_no_trace() {
 
 #[test]
 fn what_no_rule_reads_leaves_no_trace() {
-    let edits: [(&str, fn(&mut Spec)); 4] = [
+    let edits: [Edit; 4] = [
         ("the mode", |spec| spec.policy.mode = Mode::Act),
         ("rest times", |spec| spec.policy.stability.gpu_cool_down_seconds = 600),
         ("waiting within one step of ageing", |spec| spec.pending[1].waiting_seconds += 7),
@@ -94,7 +97,7 @@ fn what_no_rule_reads_leaves_no_trace() {
 
 #[test]
 fn everything_that_decides_about_plans_shows() {
-    let edits: Vec<(&str, fn(&mut Spec))> = vec![
+    let edits: Vec<Edit> = vec![
         ("disruption level", |spec| spec.policy.disruption = DisruptionLevel::Aggressive),
         ("gain factor", |spec| spec.policy.gain_factor = GainFactor::from_thousandths(1)),
         ("node budget", |spec| spec.policy.budgets.nodes = Some(Limit::Count(1))),

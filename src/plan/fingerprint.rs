@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use super::weight::AgeingFactors;
 use crate::model::{
     BudgetId, Budgets, Capacity, CapacityKind, ControllerKind, Demand, DisruptionLevel, EvictionBudget, Geometry, Gpu,
-    Instance, Limit, MediaEngines, MigStrategy, Movability, Node, NodeSetId, Occupancy, Offer, PendingPod,
+    Instance, Limit, MediaEngines, MigStrategy, Movability, Node, NodeId, NodeSetId, Occupancy, Offer, PendingPod,
     PlanningInput, PodRef, Policy, Profile, Reason, RunningPod,
 };
 
@@ -87,7 +87,7 @@ impl<'a> Names<'a> {
                     offered.entry(Arc::as_ptr(offers).cast::<()>()).or_insert_with(|| self.offers(offers.as_ref())),
                 );
                 hash.option(frozen.as_ref(), |hash, (why, _)| reason(hash, *why));
-                hash.list(instances, |hash, instance| self.instance(hash, instance));
+                hash.list(instances, instance);
             });
         });
     }
@@ -103,27 +103,13 @@ impl<'a> Names<'a> {
         hash.finish()
     }
 
-    /// The placement by the profile's position: the board's digest says what stands there.
-    fn instance(&self, hash: &mut Encoder, Instance { placement, uuid: _, occupancy }: &Instance) {
-        hash.number(placement.profile().index() as u64);
-        hash.number(u64::from(placement.start()));
-        match occupancy {
-            Occupancy::Free => hash.number(0),
-            Occupancy::Busy(pods) => {
-                hash.number(1);
-                hash.list(pods, |hash, pod| pod_ref(hash, &self.input.running()[pod.index()].pod));
-            }
-            Occupancy::Unknown => hash.number(2),
-        }
-    }
-
     fn running(&self, hash: &mut Encoder) {
         hash.list(self.input.running(), |hash, running| {
             // Which instances it holds stands with the instances.
             let RunningPod { pod, node, priority, controller, movability, cost, .. } = running;
             let RunningPod { requests, demand, eligible, budgets, instances: _, .. } = running;
             pod_ref(hash, pod);
-            hash.text(&self.input.nodes()[node.index()].name);
+            hash.number(node.index() as u64);
             hash.signed(i64::from(*priority));
             hash.number(match controller {
                 ControllerKind::Replacing => 0,
@@ -184,12 +170,27 @@ impl<'a> Names<'a> {
     }
 }
 
+/// Profile and pods by their positions: the board's digest and the list of running pods, which is ordered by name, say
+/// what stands there.
+fn instance(hash: &mut Encoder, Instance { placement, uuid: _, occupancy }: &Instance) {
+    hash.number(placement.profile().index() as u64);
+    hash.number(u64::from(placement.start()));
+    match occupancy {
+        Occupancy::Free => hash.number(0),
+        Occupancy::Busy(pods) => {
+            hash.number(1);
+            hash.list(pods, |hash, pod| hash.number(pod.index() as u64));
+        }
+        Occupancy::Unknown => hash.number(2),
+    }
+}
+
+/// The positions of the nodes in a set; the list of nodes is ordered by name.
 fn node_set(input: &PlanningInput, set: NodeSetId) -> [u8; 32] {
     let mut hash = Encoder::default();
-    let members = &input.node_sets()[set.index()];
-    for (position, node) in input.nodes().iter().enumerate() {
-        if members.contains(crate::model::NodeId::new(position)) {
-            hash.text(&node.name);
+    for position in 0..input.nodes().len() {
+        if input.may_use(set, NodeId::new(position)) {
+            hash.number(position as u64);
         }
     }
     hash.finish()

@@ -19,6 +19,11 @@ use retile::plan::{Plan, from_json, load, to_json, verify};
 
 const BLESS: &str = "RETILE_BLESS";
 
+#[allow(clippy::disallowed_methods, reason = "the one who runs the tests asks for it, not the program")]
+fn blessed() -> bool {
+    std::env::var_os(BLESS).is_some()
+}
+
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/plans").join(name)
 }
@@ -26,7 +31,7 @@ fn folder(name: &str) -> PathBuf {
 /// The committed text of a case, after writing it when asked to.
 fn committed(folder: &Path, name: &str, plan: &Plan) -> String {
     let path = folder.join(format!("{name}.json"));
-    if std::env::var_os(BLESS).is_some() {
+    if blessed() {
         fs::create_dir_all(folder).expect("the tree can be written to");
         fs::write(&path, to_json(plan).expect("plans are plain data")).expect("the tree can be written to");
     }
