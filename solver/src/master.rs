@@ -141,6 +141,9 @@ pub(crate) fn relax(
     best
 }
 
+/// Most pivots of one optimisation of the master.
+const MOST_PIVOTS: u64 = 5_000;
+
 /// Most rounds of pricing for one level.
 const ROUNDS: u32 = 2_000;
 
@@ -210,6 +213,8 @@ struct Master<'a> {
     row_of: Vec<Option<usize>>,
     first_block: usize,
     rows: usize,
+    /// What the entries of each row are divided by, so that rows are of like size.
+    scale: Vec<f64>,
     columns: Vec<Column>,
     /// Columns that stand for choices: position in `columns`, position in the pool.
     choices: Vec<(usize, usize)>,
@@ -238,6 +243,12 @@ impl<'a> Master<'a> {
         }
         let first_block = rows;
         rows += blocks;
+        let mut scale = vec![1.0f64; rows];
+        for &(dim, amount) in problem.effects.iter().flat_map(|terms| terms.iter()) {
+            if let Some(row) = row_of[dim.index()] {
+                scale[row] = scale[row].max(amount.unsigned_abs() as f64);
+            }
+        }
         let mut master = Self {
             problem,
             level,
@@ -245,6 +256,7 @@ impl<'a> Master<'a> {
             row_of,
             first_block,
             rows,
+            scale,
             columns: Vec::new(),
             choices: Vec::new(),
             basis: Vec::new(),
@@ -267,7 +279,7 @@ impl<'a> Master<'a> {
                 if dim.index() == level {
                     cost = amount as f64;
                 } else if let Some(row) = master.row_of[dim.index()] {
-                    entries[row] = amount as f64;
+                    entries[row] = amount as f64 / master.scale[row];
                 }
             }
             master.push(Column { entries, cost, lower: least as f64, upper: most as f64 });
@@ -287,8 +299,8 @@ impl<'a> Master<'a> {
             self.push(Column {
                 entries,
                 cost: 0.0,
-                lower: lower.map_or(f64::NEG_INFINITY, |bound| bound as f64 - loose),
-                upper: upper.map_or(f64::INFINITY, |bound| bound as f64 + loose),
+                lower: lower.map_or(f64::NEG_INFINITY, |bound| bound as f64 / self.scale[row] - loose),
+                upper: upper.map_or(f64::INFINITY, |bound| bound as f64 / self.scale[row] + loose),
             });
         }
         let first = self.columns.len();
@@ -314,7 +326,7 @@ impl<'a> Master<'a> {
         let mut entries = vec![0.0; self.rows];
         for (dim, &total) in totals.iter().enumerate() {
             if let Some(row) = self.row_of[dim] {
-                entries[row] = total as f64;
+                entries[row] = total as f64 / self.scale[row];
             }
         }
         entries[self.first_block + block] = 1.0;
@@ -471,13 +483,20 @@ impl<'a> Master<'a> {
         }
         let mut degenerate = 0;
         let mut pivots = 0u64;
-        while let Some((entering, reduced)) = self.entering(degenerate > 60) {
-            let step = self.pivot(entering, reduced);
-            degenerate = if step > 1e-9 { 0 } else { degenerate + 1 };
-            pivots += 1;
-            if pivots > 20_000 {
+        loop {
+            while let Some((entering, reduced)) = self.entering(degenerate > 60) {
+                let step = self.pivot(entering, reduced);
+                degenerate = if step > 1e-9 { 0 } else { degenerate + 1 };
+                pivots += 1;
+                if pivots > MOST_PIVOTS {
+                    break;
+                }
+            }
+            // What looks optimal after many updates is looked at again with a fresh inverse.
+            if self.since_refactor == 0 || pivots > MOST_PIVOTS {
                 break;
             }
+            self.refactor();
         }
         self.pivots += pivots;
         self.spent += pivots * (self.columns.len() as u64 + self.rows as u64) * self.rows as u64;
@@ -513,21 +532,7 @@ impl<'a> Master<'a> {
             })
             .collect();
         let span = self.columns[entering].upper - self.columns[entering].lower;
-        let (mut step, mut leaving, mut strength) = (span, None, 0.0f64);
-        for (row, &rate) in image.iter().enumerate() {
-            let change = -direction * rate;
-            if change.abs() < 1e-9 {
-                continue;
-            }
-            let of = &self.columns[self.basis[row]];
-            let room = if change < 0.0 { self.values[row] - of.lower } else { of.upper - self.values[row] };
-            let limit = (room / change.abs()).max(0.0);
-            if limit < step - 1e-10 || (limit <= step + 1e-10 && leaving.is_some() && rate.abs() > strength) {
-                step = limit.min(step);
-                leaving = Some((row, change > 0.0));
-                strength = rate.abs();
-            }
-        }
+        let (step, leaving) = self.ratio(&image, direction, span);
         if step == f64::INFINITY {
             return 0.0;
         }
@@ -549,6 +554,29 @@ impl<'a> Master<'a> {
         step
     }
 
+    /// How far the entering column can go, and the row that stops it (with whether its column leaves at its upper bound).
+    ///
+    /// Two passes after Harris: the first allows every row a small violation, the second takes the largest pivot among the rows
+    /// that stop within that.
+    fn ratio(&self, image: &[f64], direction: f64, span: f64) -> (f64, Option<(usize, bool)>) {
+        let rates = || {
+            image.iter().enumerate().filter(|(_, rate)| rate.abs() > 1e-9).map(|(row, rate)| {
+                let change = -direction * rate;
+                let of = &self.columns[self.basis[row]];
+                let room = if change < 0.0 { self.values[row] - of.lower } else { of.upper - self.values[row] };
+                (row, change, room.max(0.0))
+            })
+        };
+        let reach = rates().map(|(_, change, room)| (room + 1e-8) / change.abs()).fold(span, f64::min);
+        let stops = rates()
+            .filter(|(_, change, room)| room / change.abs() <= reach)
+            .max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()).then(b.0.cmp(&a.0)));
+        match stops {
+            Some((row, change, room)) if room / change.abs() < span => (room / change.abs(), Some((row, change > 0.0))),
+            Some(_) | None => (span, None),
+        }
+    }
+
     fn update_inverse(&mut self, row: usize, image: &[f64]) {
         let n = self.rows;
         let scale = 1.0 / image[row];
@@ -562,7 +590,7 @@ impl<'a> Master<'a> {
         }
         self.inverse[row * n..(row + 1) * n].copy_from_slice(&pivot_row);
         self.since_refactor += 1;
-        if self.since_refactor > 80 {
+        if self.since_refactor > 50 {
             self.refactor();
         }
     }
@@ -573,7 +601,7 @@ impl<'a> Master<'a> {
         let mut prices = vec![0; self.row_of.len()];
         for (dim, price) in prices.iter_mut().enumerate() {
             if let Some(row) = self.row_of[dim] {
-                let exact = (-duals[row]).clamp(-PRICE_LIMIT, PRICE_LIMIT);
+                let exact = (-duals[row]).clamp(-PRICE_LIMIT, PRICE_LIMIT) / self.scale[row];
                 let rounded = (exact * SCALE as f64).round() as i64;
                 let (lower, upper) = limits(self.problem, dim, self.fixed);
                 let least = if upper.is_some() { i64::MIN } else { 0 };
