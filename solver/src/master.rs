@@ -304,7 +304,7 @@ impl<'a> Master<'a> {
             });
         }
         let first = self.columns.len();
-        for row in 0..self.rows {
+        for row in 0..self.first_block {
             for sign in [1.0, -1.0] {
                 let mut entries = vec![0.0; self.rows];
                 entries[row] = sign;
@@ -348,28 +348,47 @@ impl<'a> Master<'a> {
         if self.at_upper[column] { of.upper } else { of.lower }
     }
 
-    /// Starts from penalties on every row.
+    /// Starts with everything idle, and penalties on the rows that this violates.
+    ///
+    /// Every block weighs exactly 1 from the start and for ever: its first choice is the idle one.
     fn start(&mut self) {
-        let mut residual = vec![0.0; self.rows];
-        residual[self.first_block..].fill(1.0);
+        let n = self.rows;
+        let idle: Vec<usize> = (self.first_block..n)
+            .filter_map(|row| {
+                let of_block = |&&(column, _): &&(usize, usize)| self.columns[column].entries[row] != 0.0;
+                self.choices.iter().find(of_block).map(|&(column, _)| column)
+            })
+            .collect();
+        let mut residual = vec![0.0; n];
         for (position, column) in self.columns.iter().enumerate() {
-            let at = self.bound_value(position);
+            let at = if idle.contains(&position) { 1.0 } else { self.bound_value(position) };
             if at != 0.0 {
                 for (sum, entry) in residual.iter_mut().zip(&column.entries) {
                     *sum -= at * entry;
                 }
             }
         }
-        self.inverse = vec![0.0; self.rows * self.rows];
+        self.inverse = vec![0.0; n * n];
         self.basis.clear();
         self.values.clear();
-        for (row, &value) in residual.iter().enumerate() {
+        for (row, &value) in residual[..self.first_block].iter().enumerate() {
             let negative = value < 0.0;
-            let column = self.penalties.start + 2 * row + usize::from(negative);
-            self.basis.push(column);
-            self.basic[column] = true;
+            let sign = if negative { -1.0 } else { 1.0 };
+            self.basis.push(self.penalties.start + 2 * row + usize::from(negative));
             self.values.push(value.abs());
-            self.inverse[row * self.rows + row] = if negative { -1.0 } else { 1.0 };
+            self.inverse[row * n + row] = sign;
+            for (block, &column) in idle.iter().enumerate() {
+                self.inverse[row * n + self.first_block + block] = -sign * self.columns[column].entries[row];
+            }
+        }
+        for (block, &column) in idle.iter().enumerate() {
+            let row = self.first_block + block;
+            self.basis.push(column);
+            self.values.push(1.0);
+            self.inverse[row * n + row] = 1.0;
+        }
+        for &column in &self.basis {
+            self.basic[column] = true;
         }
     }
 
