@@ -19,6 +19,9 @@ const EXCHANGES: usize = 150;
 /// Most paths looked at for one machine's exchanges.
 const PATHS: u32 = 96;
 
+/// How many different uses of classes are looked at for exchanges, in successive attempts.
+const SAMPLES: [usize; 2] = [160, 4_000];
+
 /// Most times that one kind of exchange is used.
 const TIMES: i64 = 40;
 
@@ -45,9 +48,11 @@ pub(crate) fn reach(
     let slack = i64::try_from(relaxation.scaled - i128::from(relaxation.bound) * i128::from(SCALE)).ok()?;
     let pricing = Pricing::new(problem, &relaxation.prices);
     let values = pricing.classes();
-    let mut diffusion = Diffusion { problem, level, fixed, bounds, relaxation, pricing, values, slack, book };
-    let mut units = diffusion.spread();
-    diffusion.repair(&mut units)
+    let mut diffusion =
+        Diffusion { problem, level, fixed, bounds, relaxation, pricing, values, slack, book, complete: false };
+    let units = diffusion.spread();
+    // A sample of the machines usually offers all exchanges that are needed; where it does not, all are looked at.
+    SAMPLES.into_iter().find_map(|sample| diffusion.repair(&mut units.clone(), sample))
 }
 
 struct Diffusion<'a, 'b> {
@@ -60,6 +65,8 @@ struct Diffusion<'a, 'b> {
     values: Vec<ClassValue>,
     slack: i64,
     book: &'b mut Book,
+    /// Whether the last attempt looked at all machines.
+    complete: bool,
 }
 
 /// One way a machine is used in the mix, with its share.
@@ -224,8 +231,11 @@ impl Diffusion<'_, '_> {
     }
 
     /// Makes the sums exact by exchanging choices of single machines and of whole groups.
-    fn repair(&mut self, units: &mut [Unit]) -> Option<Solution> {
-        let exchanges = self.exchanges(units);
+    fn repair(&mut self, units: &mut [Unit], sample: usize) -> Option<Solution> {
+        if self.complete {
+            return None;
+        }
+        let exchanges = self.exchanges(units, sample);
         let mut base = self.totals(units);
         let mut kinds: Vec<(&Vector, &Vec<Exchange>)> = exchanges.iter().collect();
         kinds.sort_by_key(|(vector, sources)| {
@@ -367,12 +377,14 @@ impl Diffusion<'_, '_> {
         vector
     }
 
-    /// All exchanges between choices close to the bound, by what they change.
-    fn exchanges(&mut self, units: &[Unit]) -> BTreeMap<Vector, Vec<Exchange>> {
+    /// Exchanges between choices close to the bound, by what they change, of at most `sample` different uses.
+    fn exchanges(&mut self, units: &[Unit], sample: usize) -> BTreeMap<Vector, Vec<Exchange>> {
         let mut exchanges = BTreeMap::<Vector, Vec<Exchange>>::new();
         let mut known: BTreeMap<(ClassId, Option<u16>), Vec<(Vector, Option<u16>)>> = BTreeMap::new();
-        for (position, unit) in units.iter().enumerate() {
-            if self.open(unit.group) {
+        let mut left_out = false;
+        for position in strided(units.len()) {
+            let unit = &units[position];
+            if self.open(unit.group) && exchanges.len() < sample {
                 let mut other = unit.clone();
                 self.flip(&mut other);
                 let vector = subtract(&self.unit_vector(&other), &self.unit_vector(unit));
@@ -384,6 +396,10 @@ impl Diffusion<'_, '_> {
             for (machine, &(member, path)) in unit.machines.iter().enumerate() {
                 let class = self.problem.groups[unit.group].members[member].0;
                 if !known.contains_key(&(class, path)) {
+                    if known.len() >= sample {
+                        left_out = true;
+                        continue;
+                    }
                     let others = self.others(class, path);
                     known.insert((class, path), others);
                 }
@@ -399,6 +415,7 @@ impl Diffusion<'_, '_> {
                 }
             }
         }
+        self.complete = !left_out;
         exchanges
     }
 
@@ -442,4 +459,10 @@ impl Diffusion<'_, '_> {
 struct Exchange {
     unit: usize,
     machine: Option<(usize, Option<u16>)>,
+}
+
+/// All positions below `count`, far from each other first, in an order that is the same every time.
+fn strided(count: usize) -> impl Iterator<Item = usize> {
+    let stride = (count / 16).max(1);
+    (0..stride).flat_map(move |first| (first..count).step_by(stride))
 }
