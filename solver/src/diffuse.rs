@@ -69,6 +69,9 @@ struct Diffusion<'a, 'b> {
     complete: bool,
 }
 
+/// What a machine could do instead: what that changes, and the path.
+type Alternatives = Vec<(Vector, Option<u16>)>;
+
 /// One way a machine is used in the mix, with its share.
 type Shares = Vec<(f64, Option<u16>)>;
 
@@ -90,7 +93,7 @@ impl Diffusion<'_, '_> {
     fn scales(&self) -> Vec<f64> {
         let mut scales = vec![1.0f64; self.problem.dims()];
         for terms in &self.problem.effects {
-            for &(dim, amount) in terms.iter() {
+            for &(dim, amount) in terms {
                 let scale = &mut scales[dim.index()];
                 *scale = scale.max(amount.unsigned_abs() as f64);
             }
@@ -247,7 +250,7 @@ impl Diffusion<'_, '_> {
         let mut sums: Vec<Vec<(usize, f64)>> = vec![Vec::new(); self.problem.dims()];
         for (vector, sources) in &kinds {
             let column = program.var((sources.len() as i64).min(TIMES), -1.0);
-            for &(dim, amount) in vector.iter() {
+            for &(dim, amount) in *vector {
                 sums[dim.index()].push((column, amount as f64));
             }
         }
@@ -255,11 +258,7 @@ impl Diffusion<'_, '_> {
         for (position, (var, &(least, most))) in self.problem.vars.iter().zip(self.bounds).enumerate() {
             let value = self.pricing.effect(var.effect);
             let open = value.abs() <= self.slack && most > least;
-            let settled = match (open, value > 0) {
-                (true, _) => least,
-                (false, true) => most,
-                (false, false) => least,
-            };
+            let settled = if !open && value > 0 { most } else { least };
             let column = open.then(|| {
                 let column = program.var(most - least, 0.0);
                 for &(dim, amount) in self.problem.terms(var.effect).iter().filter(|&&(dim, _)| self.counts(dim)) {
@@ -380,7 +379,7 @@ impl Diffusion<'_, '_> {
     /// Exchanges between choices close to the bound, by what they change, of at most `sample` different uses.
     fn exchanges(&mut self, units: &[Unit], sample: usize) -> BTreeMap<Vector, Vec<Exchange>> {
         let mut exchanges = BTreeMap::<Vector, Vec<Exchange>>::new();
-        let mut known: BTreeMap<(ClassId, Option<u16>), Vec<(Vector, Option<u16>)>> = BTreeMap::new();
+        let mut known = BTreeMap::<(ClassId, Option<u16>), Alternatives>::new();
         let mut left_out = false;
         for position in strided(units.len()) {
             let unit = &units[position];
@@ -420,7 +419,7 @@ impl Diffusion<'_, '_> {
     }
 
     /// What a machine on a path could do instead, and what that changes.
-    fn others(&mut self, class: ClassId, path: Option<u16>) -> Vec<(Vector, Option<u16>)> {
+    fn others(&mut self, class: ClassId, path: Option<u16>) -> Alternatives {
         let now = self.vector(class, path);
         let near = Near { pricing: &self.pricing, level: self.level, slack: self.slack, most: PATHS };
         let (choices, _) = near.choices(self.problem, class, self.values[class.index()]);

@@ -3,6 +3,8 @@
 //! The master keeps a basis of at most rows + blocks columns. Its arithmetic is floating point and proves nothing; the
 //! bound is taken from [`crate::price`] at the prices rounded to integers, which is exact.
 
+#![allow(clippy::float_cmp, reason = "columns and bounds that are meant to be equal were computed alike")]
+
 use std::ops::Range;
 use std::rc::Rc;
 

@@ -15,8 +15,11 @@ pub(crate) struct Program {
     /// Upper bounds; the lower ones are 0.
     upper: Vec<i64>,
     objective: Vec<f64>,
-    rows: Vec<(Vec<(usize, f64)>, Option<f64>, Option<f64>)>,
+    rows: Vec<Row>,
 }
+
+/// Terms (column, factor), lower and upper bound.
+type Row = (Vec<(usize, f64)>, Option<i64>, Option<i64>);
 
 /// What a back end says of a program.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,7 +40,7 @@ impl Program {
     }
 
     pub(crate) fn row(&mut self, terms: Vec<(usize, f64)>, lower: Option<i64>, upper: Option<i64>) {
-        self.rows.push((terms, lower.map(|bound| bound as f64), upper.map(|bound| bound as f64)));
+        self.rows.push((terms, lower, upper));
     }
 
     /// Number of variables.
@@ -75,9 +78,8 @@ impl Program {
                 let values = solution.iter().map(|(_, value)| value.round() as i64).collect();
                 Answer::Values(values, solution.status() == microlp::SolutionStatus::Optimal)
             }
-            Ok(microlp::SolveOutcome::Interrupted(_)) => Answer::Unknown,
             Err(microlp::Error::Infeasible) => Answer::Infeasible,
-            Err(_) => Answer::Unknown,
+            Ok(microlp::SolveOutcome::Interrupted(_)) | Err(_) => Answer::Unknown,
         }
     }
 
@@ -91,11 +93,11 @@ impl Program {
                 sum
             };
             match (lower, upper) {
-                (Some(lower), Some(upper)) if lower == upper => vec![sum().eq(*lower)],
+                (Some(lower), Some(upper)) if lower == upper => vec![sum().eq(*lower as f64)],
                 (lower, upper) => lower
-                    .map(|lower| sum().geq(lower))
+                    .map(|lower| sum().geq(lower as f64))
                     .into_iter()
-                    .chain(upper.map(|upper| sum().leq(upper)))
+                    .chain(upper.map(|upper| sum().leq(upper as f64)))
                     .collect::<Vec<_>>(),
             }
         })

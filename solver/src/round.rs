@@ -176,7 +176,7 @@ impl<'a> Rounding<'a> {
                 }
             }
         }
-        self.program(bundles, open, effort)
+        self.program(&bundles, &open, effort)
     }
 
     /// Choices of a class relative to its first; the first one's totals go to the base.
@@ -246,8 +246,8 @@ impl<'a> Rounding<'a> {
 
     fn program(
         mut self,
-        bundles: BTreeMap<Vec<Vector>, Bundle>,
-        open: BTreeMap<Vector, Vec<(GroupId, u32)>>,
+        bundles: &BTreeMap<Vec<Vector>, Bundle>,
+        open: &BTreeMap<Vector, Vec<(GroupId, u32)>>,
         effort: Effort,
     ) -> Option<Solution> {
         let mut builder = Remaining::new(&self);
@@ -272,7 +272,7 @@ impl<'a> Rounding<'a> {
             columns.insert(relative, first);
         }
         let mut open_columns = Vec::new();
-        for (vector, groups) in &open {
+        for (vector, groups) in open {
             let count = groups.iter().map(|&(_, copies)| i64::from(copies)).sum();
             open_columns.push(builder.column(count, vector));
         }
@@ -292,7 +292,7 @@ impl<'a> Rounding<'a> {
         let vars =
             vars.into_iter().map(|(settled, column)| settled + column.map_or(0, |column| values[column])).collect();
         let mut used: Vec<Vec<(usize, Vec<u16>, u32)>> = vec![Vec::new(); self.problem.groups.len()];
-        for (relative, bundle) in &bundles {
+        for (relative, bundle) in bundles {
             let counts: Vec<i64> = match columns.get(relative) {
                 Some(&first) => values[first..first + relative.len()].to_vec(),
                 None => vec![0; relative.len()],

@@ -269,7 +269,7 @@ impl<'a, 'b> Rows<'a, 'b> {
                     terms.push((row, -(amount / unit)));
                 }
             }
-            if self.scope.holds_several(of) {
+            if Scope::holds_several(of) {
                 self.evict_several(pod, home, terms);
             } else {
                 self.evict.insert(pod, terms);
@@ -323,12 +323,11 @@ impl<'a, 'b> Rows<'a, 'b> {
     /// What destroying an instance contributes by way of the pods on it.
     pub(super) fn destroy_terms(&self, part: &GpuPart, slot: usize, pods: &[PodId], terms: &mut Vec<(Dim, i64)>) {
         for &pod in pods {
-            match self.evict.get(&pod) {
-                Some(evict) => terms.extend_from_slice(evict),
-                None => {
-                    terms.extend(self.held.get(&(pod, part.gpu, slot)).map(|&row| (row, 1)));
-                    terms.extend(self.held.get(&(pod, part.gpu, usize::MAX)).map(|&row| (row, 1)));
-                }
+            if let Some(evict) = self.evict.get(&pod) {
+                terms.extend_from_slice(evict);
+            } else {
+                terms.extend(self.held.get(&(pod, part.gpu, slot)).map(|&row| (row, 1)));
+                terms.extend(self.held.get(&(pod, part.gpu, usize::MAX)).map(|&row| (row, 1)));
             }
         }
     }

@@ -108,11 +108,11 @@ impl Maker {
         members: &mut BTreeMap<ClassId, Vec<GpuPart>>,
     ) {
         let of = &rows.input().nodes()[node.index()];
-        if rows.scope.recuttable(node) {
-            if let Some((class, part)) = self.single(rows, node, atom) {
-                members.entry(class).or_default().push(part);
-                return;
-            }
+        if rows.scope.recuttable(node)
+            && let Some((class, part)) = self.single(rows, node, atom)
+        {
+            members.entry(class).or_default().push(part);
+            return;
         }
         for gpu in of.gpus.clone() {
             let id = GpuId::new(gpu);
@@ -121,13 +121,13 @@ impl Maker {
                 let (class, part) = self.gpu(rows, id, of, atom);
                 members.entry(class).or_default().push(part);
             } else {
-                self.constant(rows, of, atom);
+                Self::constant(rows, of, atom);
             }
         }
     }
 
     /// A GPU that no plan changes: its free replicas are there in any case.
-    fn constant(&mut self, rows: &mut Rows<'_, '_>, gpu: &Gpu, atom: usize) {
+    fn constant(rows: &mut Rows<'_, '_>, gpu: &Gpu, atom: usize) {
         for instance in &gpu.instances {
             if let Some(offer) = gpu.offer(instance.placement.profile()) {
                 let units = i64::from(gpu.free_replicas(instance));
@@ -297,14 +297,13 @@ impl Maker {
         own.sort_by_key(|(arc, _)| *arc);
         let key = (usize::MAX, std::ptr::null(), std::ptr::null(), Vec::new(), false);
         let states = States { axis: 1, media: false };
-        let template = match self.templates.get(&key) {
-            Some(template) => template.clone(),
-            None => {
-                let id = rows.problem.template(2, Vec::new());
-                let template = Template { id, pieces: Shared::from([]), states };
-                self.templates.insert(key, template.clone());
-                template
-            }
+        let template = if let Some(template) = self.templates.get(&key) {
+            template.clone()
+        } else {
+            let id = rows.problem.template(2, Vec::new());
+            let template = Template { id, pieces: Shared::from([]), states };
+            self.templates.insert(key, template.clone());
+            template
         };
         let gpu = GpuId::new(range.start);
         let part = GpuPart { gpu, pieces: template.pieces, own: own.iter().map(|(_, piece)| *piece).collect() };

@@ -62,7 +62,7 @@ impl<'a> Scope<'a> {
     }
 
     /// Whether a running pod is one whose instances are planned one by one because it holds several.
-    pub(super) fn holds_several(&self, pod: &RunningPod) -> bool {
+    pub(super) fn holds_several(pod: &RunningPod) -> bool {
         pod.instances.len() > 1
     }
 
