@@ -58,7 +58,7 @@ const WHOLE: usize = 6_000;
 const WHOLE: usize = 30_000;
 
 /// Search nodes of a whole program.
-const WHOLE_NODES: u64 = 20_000;
+const WHOLE_NODES: u64 = 5_000;
 
 /// Solves a problem; `start` is a legal answer to begin with, if one is known.
 ///
@@ -181,22 +181,33 @@ impl Search<'_> {
     }
 
     /// Searches a level whose bound was not reached; the earlier ones are.
+    ///
+    /// A few branches settle most levels. What they leave is solved whole where the program is small enough, and branched on for
+    /// longer where it is not.
     fn insist(&mut self, level: usize, termination: &mut dyn Termination) -> Option<LevelOutcome> {
-        let (mut bound, rounds) = self.branch(level, termination);
+        let (mut bound, mut rounds) = self.branch(level, FEW_BRANCHES, termination);
         if self.value(level).is_none_or(|value| value < bound) {
-            let whole = FlowProgram::new(self.problem, level, &self.fixed);
-            if whole.size() <= WHOLE
-                && let Some((candidate, proven)) = whole.solve(self.problem, WHOLE_NODES)
-            {
-                let value = candidate.totals(self.problem)[level];
-                self.offer(candidate);
-                if proven && self.value(level) == Some(value) {
-                    bound = value;
-                }
-            }
+            bound = bound.min(self.whole_program(level).unwrap_or(bound));
+        }
+        if self.value(level).is_none_or(|value| value < bound) {
+            let (branched, more) = self.branch(level, BRANCHES, termination);
+            bound = bound.min(branched);
+            rounds += more;
         }
         let value = self.value(level)?;
         Some(LevelOutcome { value, bound: bound.max(value), rounds })
+    }
+
+    /// Solves a level as one program; returns the value if it is proven to be the best.
+    fn whole_program(&mut self, level: usize) -> Option<i64> {
+        let whole = FlowProgram::new(self.problem, level, &self.fixed);
+        if whole.size() > WHOLE {
+            return None;
+        }
+        let (candidate, proven) = whole.solve(self.problem, WHOLE_NODES)?;
+        let value = candidate.totals(self.problem)[level];
+        self.offer(candidate);
+        (proven && self.value(level) == Some(value)).then_some(value)
     }
 
     /// Tries to reach the bound of a relaxation, by diffusion first.
@@ -215,12 +226,12 @@ impl Search<'_> {
 
     /// Relaxes and rounds; while a gap is left and some variable is torn between two integers, looks at both sides.
     /// Returns the bound that is left, and the rounds of pricing.
-    fn branch(&mut self, level: usize, termination: &mut dyn Termination) -> (i64, u32) {
+    fn branch(&mut self, level: usize, branches: usize, termination: &mut dyn Termination) -> (i64, u32) {
         // Branches by the bound of their parent; the best one is last.
         let mut open = vec![(i64::MAX, self.whole())];
         let mut left = i64::MIN;
         let mut rounds = 0;
-        for _ in 0..BRANCHES {
+        for _ in 0..branches {
             let Some((parent, bounds)) = open.pop() else { break };
             let target = self.value(level).unwrap_or(i64::MIN);
             if parent <= target {
@@ -256,6 +267,9 @@ impl Search<'_> {
 
 /// Looking at all choices of all machines takes too long where there are more classes.
 const FEW_CLASSES: usize = 150;
+
+/// Branches looked at before a level is tried as one program.
+const FEW_BRANCHES: usize = 8;
 
 /// Most branches looked at on one level.
 const BRANCHES: usize = 200;
