@@ -9,15 +9,20 @@ mod support;
 
 use std::time::Instant;
 
+use retile::model::DisruptionLevel;
 use retile::plan::Status;
 use retile::planner::{self, WorkLimit};
 use support::compare;
+use support::fleet::{self, Fleet, Mix};
 use support::per_gpu::{self, Levels};
 use support::program::Backend;
 use support::random::{Shape, cluster};
 
 /// Seeds of the full run.
 const SEEDS: u64 = 300;
+
+/// Fleets of the full run.
+const FLEETS: u64 = 200;
 
 fn check(seed: u64) -> Result<usize, String> {
     let mut spec = cluster(seed, &Shape::MEDIUM);
@@ -85,4 +90,34 @@ fn plans_reach_what_the_per_gpu_program_finds() {
     println!("{} clusters of {:?} to {:?} GPUs agree", gpus.len(), gpus.iter().min(), gpus.iter().max());
     let seeds: Vec<&str> = failures.iter().filter_map(|message| message.lines().next()).collect();
     assert!(failures.is_empty(), "{} clusters differ: {seeds:?}\n{}", failures.len(), failures[0]);
+}
+
+/// Fleets of 8 to 40 GPUs, as the benches draw them, of every mix.
+#[test]
+fn plans_of_fleets_reach_what_the_per_gpu_program_finds() {
+    let mut gpus = 0;
+    for seed in 0..FLEETS {
+        let mix = [Mix::SkewSmall, Mix::Uniform, Mix::Bimodal][seed as usize % 3];
+        let size = 8 + (seed as usize * 7) % 33;
+        let level = if seed % 5 == 0 { DisruptionLevel::IdleOnly } else { DisruptionLevel::Balanced };
+        let utilisation = 80 + (seed as usize * 3) % 16;
+        let fleet = Fleet { seed, mix, level, utilisation, ..Fleet::evict(size) };
+        let input = fleet::draw(fleet).input();
+        let started = Instant::now();
+        let expected = per_gpu::solve(&input, Backend::Highs).expect("HiGHS solves small fleets");
+        let program = started.elapsed();
+        let started = Instant::now();
+        let planned = planner::plan(&input, &mut WorkLimit::default()).expect("fleets have plans");
+        let plan = planned.plan();
+        println!("fleet {seed}: {size} GPUs, HiGHS {program:.1?}, planner {:.1?}", started.elapsed());
+        let level = |index: usize| plan.optimality.levels[index].value;
+        assert_eq!(plan.optimality.status, Status::Optimal, "fleet {seed}");
+        assert_eq!(level(0), expected.served(), "fleet {seed}");
+        let others = (level(1), level(2), level(3), level(4));
+        let wanted = (expected.disruption, expected.nodes_touched, expected.gpus_touched, expected.instance_changes);
+        assert_eq!(others, wanted, "fleet {seed}");
+        retile::plan::verify(plan.clone(), &input).expect("the verifier accepts what the planner makes");
+        gpus += size;
+    }
+    println!("{FLEETS} fleets with {gpus} GPUs in all: same levels");
 }

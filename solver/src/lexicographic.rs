@@ -57,9 +57,6 @@ const WHOLE: usize = 6_000;
 #[cfg(feature = "highs")]
 const WHOLE: usize = 30_000;
 
-/// Search nodes of a whole program.
-const WHOLE_NODES: u64 = 5_000;
-
 /// Solves a problem; `start` is a legal answer to begin with, if one is known.
 ///
 /// Each level's bound is taken for its value until shown otherwise: prices of later levels leave fewer choices, so that an answer
@@ -185,26 +182,33 @@ impl Search<'_> {
     /// A few branches settle most levels. What they leave is solved whole where the program is small enough, and branched on for
     /// longer where it is not.
     fn insist(&mut self, level: usize, termination: &mut dyn Termination) -> Option<LevelOutcome> {
-        let (mut bound, mut rounds) = self.branch(level, FEW_BRANCHES, termination);
-        if self.value(level).is_none_or(|value| value < bound) {
-            bound = bound.min(self.whole_program(level).unwrap_or(bound));
-        }
-        if self.value(level).is_none_or(|value| value < bound) {
-            let (branched, more) = self.branch(level, BRANCHES, termination);
+        let (mut bound, mut rounds) = (i64::MAX, 0);
+        for (branches, nodes) in ATTEMPTS {
+            if termination.spend(0) && self.value(level).is_some() {
+                break;
+            }
+            let (branched, more) = self.branch(level, branches, termination);
             bound = bound.min(branched);
             rounds += more;
+            if self.value(level).is_some_and(|value| value >= bound) {
+                break;
+            }
+            bound = bound.min(self.whole_program(level, nodes, termination).unwrap_or(bound));
+            if self.value(level).is_some_and(|value| value >= bound) {
+                break;
+            }
         }
         let value = self.value(level)?;
         Some(LevelOutcome { value, bound: bound.max(value), rounds })
     }
 
     /// Solves a level as one program; returns the value if it is proven to be the best.
-    fn whole_program(&mut self, level: usize) -> Option<i64> {
+    fn whole_program(&mut self, level: usize, nodes: u64, termination: &mut dyn Termination) -> Option<i64> {
         let whole = FlowProgram::new(self.problem, level, &self.fixed);
-        if whole.size() > WHOLE {
+        if whole.size() > WHOLE || termination.spend(whole.size() as u64 * nodes * WORK_PER_COLUMN) {
             return None;
         }
-        let (candidate, proven) = whole.solve(self.problem, WHOLE_NODES)?;
+        let (candidate, proven) = whole.solve(self.problem, nodes)?;
         let value = candidate.totals(self.problem)[level];
         self.offer(candidate);
         (proven && self.value(level) == Some(value)).then_some(value)
@@ -237,6 +241,10 @@ impl Search<'_> {
             if parent <= target {
                 continue;
             }
+            if rounds > 0 && termination.spend(WORK_PER_ROUNDING) {
+                left = left.max(parent);
+                break;
+            }
             let relaxation =
                 master::relax(self.problem, level, &self.fixed, &bounds, target, &mut self.pool, termination);
             rounds += relaxation.rounds;
@@ -268,8 +276,11 @@ impl Search<'_> {
 /// Looking at all choices of all machines takes too long where there are more classes.
 const FEW_CLASSES: usize = 150;
 
-/// Branches looked at before a level is tried as one program.
-const FEW_BRANCHES: usize = 8;
+/// Work that one rounding stands for.
+const WORK_PER_ROUNDING: u64 = 20_000_000;
 
-/// Most branches looked at on one level.
-const BRANCHES: usize = 200;
+/// Work that a column stands for at each node of the search of a whole program.
+const WORK_PER_COLUMN: u64 = 400;
+
+/// Most branches, and most search nodes of the whole program, in successive attempts at one level.
+const ATTEMPTS: [(usize, u64); 3] = [(6, 40), (60, 400), (400, 20_000)];

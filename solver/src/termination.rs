@@ -2,7 +2,7 @@
 
 /// Decides whether a search may go on.
 pub trait Termination {
-    /// Accounts for `units` of work (about one path relaxation or one simplex entry each) and says whether to stop.
+    /// Accounts for `units` of work (about a nanosecond each) and says whether to stop.
     fn spend(&mut self, units: u64) -> bool;
 }
 
@@ -20,7 +20,7 @@ impl WorkLimit {
 }
 
 impl Default for WorkLimit {
-    /// Enough for every problem that was met; a run of this length takes on the order of ten seconds.
+    /// Enough to prove all but the most entangled problems; a run of this length takes on the order of twenty seconds.
     fn default() -> Self {
         Self::new(20_000_000_000)
     }
