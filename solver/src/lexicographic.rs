@@ -92,8 +92,9 @@ pub fn solve(
         let Some(missed) = search.first_missed() else { break };
         search.fixed.truncate(missed);
         search.relaxations[missed..].fill(None);
+        let glanced = levels[missed].bound;
         levels.truncate(missed);
-        let outcome = search.insist(missed, termination).ok_or(SolveError::NoAnswer)?;
+        let outcome = search.insist(missed, glanced, termination).ok_or(SolveError::NoAnswer)?;
         search.fixed.push(outcome.value);
         levels.push(outcome);
     }
@@ -177,12 +178,12 @@ impl Search<'_> {
         }
     }
 
-    /// Searches a level whose bound was not reached; the earlier ones are.
+    /// Searches a level whose `bound` was not reached; the earlier ones are.
     ///
     /// A few branches settle most levels. What they leave is solved whole where the program is small enough, and branched on for
     /// longer where it is not.
-    fn insist(&mut self, level: usize, termination: &mut dyn Termination) -> Option<LevelOutcome> {
-        let (mut bound, mut rounds) = (i64::MAX, 0);
+    fn insist(&mut self, level: usize, mut bound: i64, termination: &mut dyn Termination) -> Option<LevelOutcome> {
+        let mut rounds = 0;
         for (branches, nodes) in ATTEMPTS {
             if termination.spend(0) && self.value(level).is_some() {
                 break;
