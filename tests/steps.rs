@@ -58,6 +58,7 @@ fn change(geometry: &Geometry, before: &[Placement], after: &[Placement]) -> Gpu
                 size: placement.size(),
                 profile: geometry.profile(placement.profile()).name.clone(),
                 pods: Vec::new(),
+                occupancy_unknown: false,
             })
             .collect()
     };

@@ -206,6 +206,9 @@ pub struct PlannedInstance {
     /// Pods that hold it, as `namespace/name`.
     #[serde(default)]
     pub pods: Vec<String>,
+    /// Whether it is, or may be, held by something that the source cannot name. Unknown is not free.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub occupancy_unknown: bool,
 }
 
 /// A pod to evict.

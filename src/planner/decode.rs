@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use retile_solver::{Outcome, Status as Proof};
 
-use crate::model::{Gpu, GpuId, NodeId, Occupancy, Placement, PlanningInput, PodId, ResourceId};
+use crate::model::{Gpu, GpuId, NodeId, Occupancy, PendingPod, Placement, PlanningInput, PodId, ResourceId};
 use crate::plan::{
     Eviction, FORMAT_VERSION, GpuChange, LEVEL_NAMES, Level, NodePlan, Optimality, Plan, PlannedInstance, ServedBy,
     ServedPod, Status, Summary, Tier,
@@ -39,6 +39,31 @@ impl Changes {
     /// Units of each resource that are free on a node after the change.
     pub(super) fn supply(&self, scope: &Scope<'_>, node: NodeId) -> BTreeMap<ResourceId, i64> {
         let input = scope.input;
+        let mut supply = self.free_and_kept(scope, node);
+        for position in input.nodes()[node.index()].gpus.clone() {
+            let gpu = &input.gpus()[position];
+            let change = self.gpus.get(&GpuId::new(position));
+            for (slot, instance) in gpu.instances.iter().enumerate() {
+                let kept = change.is_none_or(|change| !change.destroyed.contains(&slot));
+                if let (true, Occupancy::Busy(pods), Some(offer)) =
+                    (kept, &instance.occupancy, gpu.offer(instance.placement.profile()))
+                {
+                    let left = pods.iter().filter(|pod| self.evicted.contains(pod)).count() as i64;
+                    *supply.entry(offer.resource).or_default() += left;
+                }
+            }
+            for placement in change.into_iter().flat_map(|change| &change.created) {
+                if let Some(offer) = gpu.offer(placement.profile()) {
+                    *supply.entry(offer.resource).or_default() += i64::from(offer.replicas);
+                }
+            }
+        }
+        supply
+    }
+
+    /// Units of each resource that are free on a node before the change and are kept.
+    fn free_and_kept(&self, scope: &Scope<'_>, node: NodeId) -> BTreeMap<ResourceId, i64> {
+        let input = scope.input;
         let mut supply = BTreeMap::new();
         for position in input.nodes()[node.index()].gpus.clone() {
             let gpu = &input.gpus()[position];
@@ -48,16 +73,7 @@ impl Changes {
                 if change.is_some_and(|change| change.destroyed.contains(&slot)) {
                     continue;
                 }
-                let mut units = i64::from(gpu.free_replicas(instance));
-                if let Occupancy::Busy(pods) = &instance.occupancy {
-                    units += pods.iter().filter(|pod| self.evicted.contains(pod)).count() as i64;
-                }
-                *supply.entry(offer.resource).or_default() += units;
-            }
-            for placement in change.into_iter().flat_map(|change| &change.created) {
-                if let Some(offer) = gpu.offer(placement.profile()) {
-                    *supply.entry(offer.resource).or_default() += i64::from(offer.replicas);
-                }
+                *supply.entry(offer.resource).or_default() += i64::from(gpu.free_replicas(instance));
             }
         }
         supply
@@ -158,7 +174,7 @@ impl<'a> Found<'a> {
     pub(super) fn into_plan(self, scope: &Scope<'_>) -> Plan {
         let input = self.input;
         let nodes = self.nodes();
-        let served = self.served();
+        let served = self.served(scope);
         let unserved = report::unserved(scope, &self.landings, &self.changes);
         let count =
             |of: fn(&GpuChange) -> usize| nodes.iter().flat_map(|node| &node.gpus).map(of).sum::<usize>() as u64;
@@ -222,6 +238,10 @@ impl<'a> Found<'a> {
             size: placement.size(),
             profile: gpu.geometry.profile(placement.profile()).name.clone(),
             pods,
+            occupancy_unknown: gpu
+                .instances
+                .iter()
+                .any(|instance| instance.placement == placement && instance.occupancy == Occupancy::Unknown),
         };
         let holders = |slot: usize, all: bool| match &gpu.instances[slot].occupancy {
             Occupancy::Busy(pods) => pods
@@ -255,21 +275,28 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn served(&self) -> Vec<ServedPod> {
+    fn served(&self, scope: &Scope<'_>) -> Vec<ServedPod> {
+        // Instances that are free now and stay serve first; only what they cannot take is served by the change.
+        let mut free = BTreeMap::<NodeId, BTreeMap<ResourceId, i64>>::new();
         self.landings
             .served
             .iter()
-            .map(|(&position, node)| {
-                let pod = &self.input.pending()[position].pod;
+            .map(|(&position, &node)| {
+                let PendingPod { pod, demand, .. } = &self.input.pending()[position];
+                let here = free.entry(node).or_insert_with(|| self.changes.free_and_kept(scope, node));
+                let existing = demand
+                    .iter()
+                    .all(|(resource, count)| here.get(&resource).is_some_and(|units| *units >= i64::from(count)));
+                if existing {
+                    for (resource, count) in demand.iter() {
+                        *here.entry(resource).or_default() -= i64::from(count);
+                    }
+                }
                 ServedPod {
                     pod: pod.to_string(),
                     uid: pod.uid.clone(),
                     node: self.input.nodes()[node.index()].name.clone(),
-                    by: if self.changes.touched_nodes.contains(node) || self.changes.leaving.contains_key(node) {
-                        ServedBy::Change
-                    } else {
-                        ServedBy::Existing
-                    },
+                    by: if existing { ServedBy::Existing } else { ServedBy::Change },
                 }
             })
             .collect()

@@ -1,9 +1,9 @@
 //! Why a waiting pod finds no place, and what a reader of the plan should know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Budgets, Demand, DisruptionLevel, Gpu, Limit, Movability, NodeId, NodeSetId, Occupancy, PlanningInput, Reason,
+    Budgets, Demand, Gpu, Limit, Movability, NodeId, NodeSetId, Occupancy, Placement, PlanningInput, PodId, Reason,
     ResourceId,
 };
 use crate::plan::{Summary, UnservedPod};
@@ -19,6 +19,7 @@ type Verdict = (Reason, String, String);
 pub(super) fn unserved(scope: &Scope<'_>, landings: &Landings, changes: &Changes) -> Vec<UnservedPod> {
     let input = scope.input;
     let spent = spent_budget(input, changes);
+    let used_up = used_up(input, changes);
     let mut verdicts = BTreeMap::<(NodeSetId, &Demand), Verdict>::new();
     let mut pods: Vec<UnservedPod> = input
         .unplannable()
@@ -36,7 +37,7 @@ pub(super) fn unserved(scope: &Scope<'_>, landings: &Landings, changes: &Changes
         }
         let (reason, detail, action) = verdicts
             .entry((pod.eligible, &pod.demand))
-            .or_insert_with(|| verdict(scope, pod.eligible, &pod.demand, spent.as_deref()))
+            .or_insert_with(|| verdict(scope, &used_up, pod.eligible, &pod.demand, spent.as_deref()))
             .clone();
         pods.push(UnservedPod { pod: pod.pod.to_string(), reason, detail, action });
     }
@@ -44,15 +45,44 @@ pub(super) fn unserved(scope: &Scope<'_>, landings: &Landings, changes: &Changes
     pods
 }
 
-/// Which budget of the policy the plan uses up, in words.
+/// What evictions the plan leaves.
+struct UsedUp {
+    evicted: BTreeSet<PodId>,
+    /// Per `PodDisruptionBudget`: whether it allows no further eviction.
+    budgets: Vec<bool>,
+}
+
+fn used_up(input: &PlanningInput, changes: &Changes) -> UsedUp {
+    let mut left: Vec<i64> = input.budgets().iter().map(|budget| i64::from(budget.allowed)).collect();
+    for &pod in &changes.evicted {
+        for budget in &input.running()[pod.index()].budgets {
+            left[budget.index()] -= 1;
+        }
+    }
+    UsedUp { evicted: changes.evicted.clone(), budgets: left.into_iter().map(|left| left <= 0).collect() }
+}
+
+/// Which budget of the policy the plan uses up, in words; budgets that leave nothing more to use are not to blame.
 fn spent_budget(input: &PlanningInput, changes: &Changes) -> Option<String> {
     let Budgets { nodes, gpus, evictions } = input.policy().budgets;
-    let full = |used: usize, limit: Option<u64>, what: &str| {
-        limit.filter(|&limit| used as u64 >= limit).map(|limit| format!("{what} ({limit} per cycle)"))
+    let full = |used: usize, of: usize, limit: Option<u64>, what: &str| {
+        limit.filter(|&limit| used as u64 >= limit && used < of).map(|limit| format!("{what} ({limit} per cycle)"))
     };
-    full(changes.touched_nodes.len(), nodes.map(|limit| limit.of(input.nodes().len())), "nodes")
-        .or_else(|| full(changes.gpus.len(), gpus.map(|limit| limit.of(input.gpus().len())), "GPUs"))
-        .or_else(|| full(changes.evicted.len(), evictions.map(u64::from), "evictions"))
+    let (all_nodes, all_gpus) = (input.nodes().len(), input.gpus().len());
+    full(changes.evicted.len(), usize::MAX, evictions.map(u64::from), "evictions")
+        .or_else(|| full(changes.gpus.len(), all_gpus, gpus.map(|limit| limit.of(all_gpus)), "GPUs"))
+        .or_else(|| full(changes.touched_nodes.len(), all_nodes, nodes.map(|limit| limit.of(all_nodes)), "nodes"))
+}
+
+/// Why the pods on a GPU leave no place, from never to soon.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Pin {
+    /// A budget allows no further eviction: its name, and a pod that it protects.
+    Budget(String, String),
+    /// The disruption level moves no such pod: the pod.
+    Level(String),
+    /// A pod that never moves, and why.
+    Pod(String, String),
 }
 
 /// GPUs that a pod could use, by what stands in its way.
@@ -62,14 +92,14 @@ struct Survey {
     offering: usize,
     frozen: Option<(Reason, String)>,
     frozen_count: usize,
-    /// GPUs where pods that never move leave no legal place.
+    /// GPUs on which no legal place is left by what may not go, and what that is on one of them.
     pinned: usize,
-    pinned_by: Option<(String, String)>,
+    pinned_by: Option<Pin>,
     /// Most instances of the resource that one node could hold.
     most_on_a_node: u64,
 }
 
-fn survey(scope: &Scope<'_>, eligible: NodeSetId, resource: ResourceId) -> Survey {
+fn survey(scope: &Scope<'_>, used_up: &UsedUp, eligible: NodeSetId, resource: ResourceId) -> Survey {
     let input = scope.input;
     let mut survey = Survey::default();
     for (position, node) in input.nodes().iter().enumerate() {
@@ -87,9 +117,11 @@ fn survey(scope: &Scope<'_>, eligible: NodeSetId, resource: ResourceId) -> Surve
             if let Some(frozen) = &gpu.frozen {
                 survey.frozen_count += 1;
                 survey.frozen.get_or_insert_with(|| frozen.clone());
-            } else if let Some(pod) = pinned(input, gpu, resource) {
+            } else if let Some(pin) = pinned(scope, used_up, gpu, resource) {
                 survey.pinned += 1;
-                survey.pinned_by.get_or_insert(pod);
+                // What is nearest to being lifted is the one to name.
+                let nearest = survey.pinned_by.take().map_or(pin.clone(), |known| known.min(pin));
+                survey.pinned_by = Some(nearest);
             }
         }
         survey.most_on_a_node = survey.most_on_a_node.max(on_node);
@@ -110,37 +142,60 @@ fn most_instances(gpu: &Gpu, resource: ResourceId) -> u64 {
         .unwrap_or(0)
 }
 
-/// The first pod that never moves, when such pods leave no place for an instance on a GPU.
-fn pinned(input: &PlanningInput, gpu: &Gpu, resource: ResourceId) -> Option<(String, String)> {
-    let mut first = None;
+/// What leaves no place for an instance on a GPU, if something does: pods that never move, then those that the level or an
+/// exhausted budget keeps.
+fn pinned(scope: &Scope<'_>, used_up: &UsedUp, gpu: &Gpu, resource: ResourceId) -> Option<Pin> {
     let mut blocked = Vec::new();
+    let mut pins = Vec::new();
     for instance in &gpu.instances {
         match &instance.occupancy {
             Occupancy::Free => {}
             Occupancy::Unknown => blocked.push(instance.placement),
             Occupancy::Busy(pods) => {
-                for pod in pods {
-                    let pod = &input.running()[pod.index()];
-                    if let Movability::Never(_, why) = &pod.movability {
-                        blocked.push(instance.placement);
-                        first.get_or_insert_with(|| (pod.pod.to_string(), why.clone()));
-                    }
-                }
+                let pin = pods.iter().filter_map(|&pod| pin_of(scope, used_up, pod)).max();
+                pins.extend(pin.map(|pin| (pin, instance.placement)));
             }
         }
     }
-    let open = gpu.geometry.placements().any(|placement| {
-        gpu.offer(placement.profile()).is_some_and(|offer| offer.resource == resource)
-            && blocked.iter().all(|other| !other.overlaps(placement))
-    });
-    if open { None } else { first }
+    let open = |blocked: &[Placement]| {
+        gpu.geometry.placements().any(|placement| {
+            gpu.offer(placement.profile()).is_some_and(|offer| offer.resource == resource)
+                && blocked.iter().all(|other| !other.overlaps(placement))
+        })
+    };
+    pins.sort_by(|a, b| b.cmp(a));
+    for (pin, placement) in pins {
+        blocked.push(placement);
+        if !open(&blocked) {
+            return Some(pin);
+        }
+    }
+    None
 }
 
-fn verdict(scope: &Scope<'_>, eligible: NodeSetId, demand: &Demand, spent: Option<&str>) -> Verdict {
+/// What keeps a pod where it is, if something does.
+fn pin_of(scope: &Scope<'_>, used_up: &UsedUp, pod: PodId) -> Option<Pin> {
+    let input = scope.input;
+    let of = &input.running()[pod.index()];
+    let name = || of.pod.to_string();
+    if let Movability::Never(_, why) = &of.movability {
+        return Some(Pin::Pod(name(), why.clone()));
+    }
+    if !scope.movable[pod.index()] {
+        return Some(Pin::Level(name()));
+    }
+    if used_up.evicted.contains(&pod) {
+        return None;
+    }
+    let spent = of.budgets.iter().find(|budget| used_up.budgets[budget.index()])?;
+    Some(Pin::Budget(input.budgets()[spent.index()].name.clone(), name()))
+}
+
+fn verdict(scope: &Scope<'_>, used_up: &UsedUp, eligible: NodeSetId, demand: &Demand, spent: Option<&str>) -> Verdict {
     let input = scope.input;
     for (resource, count) in demand.iter() {
         let name = &input.resources()[resource.index()];
-        let survey = survey(scope, eligible, resource);
+        let survey = survey(scope, used_up, eligible, resource);
         if survey.offering == 0 {
             return (
                 Reason::Unsatisfiable,
@@ -165,15 +220,35 @@ fn verdict(scope: &Scope<'_>, eligible: NodeSetId, demand: &Demand, spent: Optio
                 "see the reason given for the GPUs with `retile explain gpu NODE/INDEX`".to_owned(),
             );
         }
-        if let Some((pod, why)) = survey.pinned_by.filter(|_| survey.pinned + survey.frozen_count == survey.offering) {
-            return (
-                Reason::BlockedByPod,
-                format!("pods that may not be moved leave no place for {name}, such as {pod}: {why}"),
-                format!("wait for {pod} to end, or allow it to be moved"),
-            );
+        if let Some(pin) = survey.pinned_by.filter(|_| survey.pinned + survey.frozen_count == survey.offering) {
+            return blocked(scope, name, pin);
         }
     }
     crowded(scope, spent)
+}
+
+/// Every GPU is blocked by pods that may not go.
+fn blocked(scope: &Scope<'_>, resource: &str, pin: Pin) -> Verdict {
+    match pin {
+        Pin::Pod(pod, why) => (
+            Reason::BlockedByPod,
+            format!("pods that may not be moved leave no place for {resource}, such as {pod}: {why}"),
+            format!("wait for {pod} to end, or allow it to be moved"),
+        ),
+        Pin::Level(pod) => (
+            Reason::PolicyForbids,
+            format!("pods that {} does not move leave no place for {resource}, such as {pod}", scope.level.as_flag()),
+            format!("wait for {pod} to end, or plan at a higher disruption level"),
+        ),
+        Pin::Budget(budget, pod) => (
+            Reason::BudgetExhausted,
+            format!(
+                "pods whose PodDisruptionBudget allows no further eviction leave no place for {resource}, such as {pod} \
+                 under {budget}"
+            ),
+            format!("wait until {budget} allows evictions again, or relax it"),
+        ),
+    }
 }
 
 /// Room exists in principle; say what keeps it from the pod now.
@@ -182,30 +257,28 @@ fn crowded(scope: &Scope<'_>, spent: Option<&str>) -> Verdict {
         return (
             Reason::BudgetExhausted,
             format!("the plan uses up the budget for {budget}"),
-            "wait for the next cycle, or raise the budget of the policy".to_owned(),
+            "wait for the next cycle, or raise that budget of the policy".to_owned(),
         );
     }
-    let held = |level: DisruptionLevel| scope.input.running().iter().any(|pod| pod.movable_at(level));
-    match scope.level {
-        DisruptionLevel::IdleOnly if held(DisruptionLevel::Balanced) => (
-            Reason::WaitingForCapacity,
-            "no layout of the free slots has room for it, and idle-only moves no running pod".to_owned(),
-            "wait for running pods to end, or plan with --disruption balanced".to_owned(),
+    let budgets = scope.input.policy().budgets;
+    let limited = budgets.nodes.is_some() || budgets.gpus.is_some() || budgets.evictions.is_some();
+    match (scope.baseline.is_some(), limited) {
+        (_, true) => (
+            Reason::BudgetExhausted,
+            "no plan within the policy's budgets and gainFactor has room for it".to_owned(),
+            "wait for running pods to end, or raise the budgets of the policy".to_owned(),
         ),
-        DisruptionLevel::Balanced if held(DisruptionLevel::Aggressive) && scope.baseline.is_none() => (
-            Reason::WaitingForCapacity,
-            "no legal layout has room for it, also when every pod that balanced may move is moved".to_owned(),
-            "wait for running pods to end, add a GPU, or look at --disruption aggressive".to_owned(),
-        ),
-        DisruptionLevel::Balanced | DisruptionLevel::Aggressive if scope.baseline.is_some() => (
+        (true, false) => (
             Reason::NotWorthDisruption,
             "room could only come from moves whose gain does not reach the policy's gainFactor".to_owned(),
             "wait for running pods to end, or lower disruption.gainFactor".to_owned(),
         ),
-        DisruptionLevel::IdleOnly | DisruptionLevel::Balanced | DisruptionLevel::Aggressive => (
+        (false, false) => (
             Reason::WaitingForCapacity,
-            "the GPUs that it may use are full: no legal layout has room for it".to_owned(),
-            "wait for running pods to end, or add a GPU".to_owned(),
+            "no plan has room for it as well: what there is goes to demand that comes first, or the nodes lack another \
+             resource that it asks for, such as CPU"
+                .to_owned(),
+            "wait for running pods to end or add a GPU; `retile explain pod` tells what would make room".to_owned(),
         ),
     }
 }

@@ -236,7 +236,7 @@ fn changes() -> Vec<Invalid> {
 }
 
 fn free(profile: &str, start: u8, size: u8) -> PlannedInstance {
-    PlannedInstance { start, size, profile: profile.to_owned(), pods: Vec::new() }
+    PlannedInstance { start, size, profile: profile.to_owned(), pods: Vec::new(), occupancy_unknown: false }
 }
 
 fn layouts() -> Vec<Invalid> {

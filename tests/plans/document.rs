@@ -150,6 +150,7 @@ fn gpu_change(input: &PlanningInput, deeds: &Deeds<'_>, &(node, index, destroy, 
             size: instance.placement.size(),
             profile: gpu.geometry.profile(instance.placement.profile()).name.clone(),
             pods: holders(&instance.occupancy),
+            occupancy_unknown: false,
         })
         .collect();
     let (destroy, mut after): (Vec<PlannedInstance>, Vec<PlannedInstance>) =
@@ -159,7 +160,13 @@ fn gpu_change(input: &PlanningInput, deeds: &Deeds<'_>, &(node, index, destroy, 
     }
     let mut create: Vec<PlannedInstance> = create
         .iter()
-        .map(|&(profile, start, size)| PlannedInstance { start, size, profile: profile.to_owned(), pods: Vec::new() })
+        .map(|&(profile, start, size)| PlannedInstance {
+            start,
+            size,
+            profile: profile.to_owned(),
+            pods: Vec::new(),
+            occupancy_unknown: false,
+        })
         .collect();
     create.sort();
     after.extend(create.iter().cloned());

@@ -224,7 +224,7 @@ fn eviction_line(from: Option<&str>, eviction: &Eviction) -> String {
 fn operations(instances: &[PlannedInstance], with_pods: bool) -> Vec<String> {
     instances
         .iter()
-        .map(|PlannedInstance { start, size, profile, pods }| {
+        .map(|PlannedInstance { start, size, profile, pods, occupancy_unknown: _ }| {
             let held =
                 if with_pods && !pods.is_empty() { format!(" ({})", some_of(pods, MOST_NAMES)) } else { String::new() };
             format!("{} {start}:{size}{held}", clean(profile))
@@ -240,10 +240,11 @@ fn shape(gpu: &GpuChange, axes: &Axes) -> Shape {
         instances
             .iter()
             .map(|instance| {
-                let held = !instance.pods.is_empty();
+                let held = !instance.pods.is_empty() || instance.occupancy_unknown;
                 let fate = if changed.iter().any(|other| same(other, instance)) { fate } else { Fate::Kept };
                 let word = match (fate, held) {
                     (Fate::Created, _) => "new",
+                    (Fate::Kept | Fate::Destroyed, true) if instance.occupancy_unknown => "unknown",
                     (Fate::Kept | Fate::Destroyed, true) => "busy",
                     (Fate::Kept | Fate::Destroyed, false) => "free",
                 };

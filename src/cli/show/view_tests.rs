@@ -6,7 +6,13 @@ use crate::model::Reason;
 use crate::plan::{FORMAT_VERSION, LEVEL_NAMES, Optimality as PlanOptimality, ServedPod, Summary, UnservedPod};
 
 fn instance(profile: &str, start: u8, size: u8, pods: &[&str]) -> PlannedInstance {
-    PlannedInstance { start, size, profile: profile.into(), pods: pods.iter().map(ToString::to_string).collect() }
+    PlannedInstance {
+        start,
+        size,
+        profile: profile.into(),
+        pods: pods.iter().map(ToString::to_string).collect(),
+        occupancy_unknown: false,
+    }
 }
 
 fn gpu(index: u32, before: Vec<PlannedInstance>, create: Vec<PlannedInstance>, destroy: usize) -> GpuChange {

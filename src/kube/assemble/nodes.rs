@@ -98,11 +98,8 @@ pub(super) fn candidate<'a>(draft: &NodeDraft, named: &[Vec<Option<NamedOffer>>]
         let mut of_gpu: BTreeMap<&str, u64> = BTreeMap::new();
         for (id, offer) in gpu.geometry.profile_ids().zip(offers) {
             let Some((resource, replicas)) = offer else { continue };
-            let count = if gpu.frozen.is_some() {
-                gpu.instances.iter().filter(|instance| instance.placement.profile() == id).count() as u64
-            } else {
-                u64::from(gpu.geometry.profile(id).max_count)
-            };
+            // A board that must be left as it is counts too: the planner then names the reason why it must.
+            let count = u64::from(gpu.geometry.profile(id).max_count);
             *of_gpu.entry(resource).or_default() += count * u64::from(*replicas);
         }
         for (resource, count) in of_gpu {
