@@ -10,7 +10,7 @@
 //! value reached and a bound that was proven in integer arithmetic; [`Status::Optimal`] is said only when they meet.
 //!
 //! * [`problem`] describes problems, [`solution`] answers, [`mod@check`] re-checks an answer with logic of its own.
-//! * `price` finds the best paths for given prices, `master` the prices: together they give the bound.
+//! * `price` finds the best paths for given prices, `master` (by `simplex`) the prices: together they give the bound.
 //! * `program` states (restricted) problems as integer programs for good_lp; `round` and `diffuse` look for answers that
 //!   reach the bound, among the choices that `near` finds close to it.
 //! * [`minimum`] answers how few empty machines hold a demand, by a closed form where one is exact.
@@ -30,6 +30,7 @@ mod price;
 pub mod problem;
 mod program;
 mod round;
+mod simplex;
 pub mod solution;
 mod termination;
 

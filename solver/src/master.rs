@@ -1,22 +1,15 @@
 //! Finds prices: a linear program over complete choices of the machines, grown by pricing until no choice is missing.
 //!
-//! The master keeps a basis of at most rows + blocks columns. Its arithmetic is floating point and proves nothing; the
-//! bound is taken from [`crate::price`] at the prices rounded to integers, which is exact.
-
-#![allow(clippy::float_cmp, reason = "columns and bounds that are meant to be equal were computed alike")]
+//! The linear program is solved by [`crate::simplex`], in floating point, and proves nothing; the bound is taken from
+//! [`crate::price`] at the prices rounded to integers, which is exact.
 
 use std::ops::Range;
 use std::rc::Rc;
 
 use crate::price::{Book, Choice, Pricing, SCALE};
 use crate::problem::Problem;
+use crate::simplex::Master;
 use crate::termination::Termination;
-
-/// Largest price of a row, in units of the objective; keeps the integers of pricing far from overflow.
-const PRICE_LIMIT: f64 = 1e5;
-
-/// By how much the bounds of rows are loosened in the master; the exact bound does not see it.
-const LOOSE: f64 = 1e-6;
 
 /// Most blocks that the groups are divided into; more blocks need fewer rounds of pricing, each of them dearer.
 const BLOCKS: usize = 8;
@@ -53,8 +46,6 @@ pub(crate) struct Relaxation {
     pub(crate) rounds: u32,
     /// Choices that the relaxation mixes; the weights of a block add up to 1.
     pub(crate) mix: Vec<Share>,
-    /// Values that the relaxation gives the variables.
-    pub(crate) vars: Vec<f64>,
     /// A variable that the relaxation wants between two integers, with the lower of the two.
     pub(crate) fractional: Option<(usize, i64)>,
 }
@@ -104,15 +95,7 @@ pub(crate) fn relax(
         let scaled = priced.value + rest(problem, fixed, bounds, &prices, &pricing);
         let bound = i64::try_from(scaled.div_euclid(i128::from(SCALE))).unwrap_or(i64::MAX);
         if best.as_ref().is_none_or(|best| scaled < best.scaled) {
-            best = Some(Relaxation {
-                bound,
-                scaled,
-                prices,
-                rounds: round,
-                mix: Vec::new(),
-                vars: Vec::new(),
-                fractional: None,
-            });
+            best = Some(Relaxation { bound, scaled, prices, rounds: round, mix: Vec::new(), fractional: None });
         }
         let mut improved = false;
         let choice = Rc::new(priced.choice);
@@ -133,18 +116,17 @@ pub(crate) fn relax(
             break;
         }
     }
-    let mix = master.mix(pool);
-    let vars = master.var_values();
+    let mix = master
+        .mix()
+        .into_iter()
+        .map(|(position, weight)| (pool.columns[position].block, weight, pool.columns[position].choice.clone()))
+        .collect();
     pool.trim(&master.useful(pool.columns.len()));
     let mut best = best.expect("at least one round of pricing takes place");
     best.fractional = master.fractional();
     best.mix = mix;
-    best.vars = vars;
     best
 }
-
-/// Most pivots of one optimisation of the master.
-const MOST_PIVOTS: u64 = 5_000;
 
 /// Most rounds of pricing for one level.
 const ROUNDS: u32 = 2_000;
@@ -169,7 +151,7 @@ impl Pool {
 }
 
 /// Bounds of a dimension when earlier levels are fixed; `None` for dimensions that do not bind.
-fn limits(problem: &Problem, dim: usize, fixed: &[i64]) -> (Option<i64>, Option<i64>) {
+pub(crate) fn limits(problem: &Problem, dim: usize, fixed: &[i64]) -> (Option<i64>, Option<i64>) {
     if dim < problem.levels {
         (fixed.get(dim).copied(), None)
     } else {
@@ -195,492 +177,4 @@ fn rest(problem: &Problem, fixed: &[i64], bounds: &VarBounds, prices: &[i64], pr
         }
     }
     sum
-}
-
-/// A column of the linear program.
-struct Column {
-    /// Dense entries, one per row of the master.
-    entries: Vec<f64>,
-    cost: f64,
-    lower: f64,
-    upper: f64,
-}
-
-/// A bounded primal simplex with an explicit inverse of the basis.
-struct Master<'a> {
-    problem: &'a Problem,
-    level: usize,
-    fixed: &'a [i64],
-    /// Master row of each dimension.
-    row_of: Vec<Option<usize>>,
-    first_block: usize,
-    rows: usize,
-    /// What the entries of each row are divided by, so that rows are of like size.
-    scale: Vec<f64>,
-    columns: Vec<Column>,
-    /// Columns that stand for choices: position in `columns`, position in the pool.
-    choices: Vec<(usize, usize)>,
-    basis: Vec<usize>,
-    inverse: Vec<f64>,
-    values: Vec<f64>,
-    at_upper: Vec<bool>,
-    basic: Vec<bool>,
-    penalties: Range<usize>,
-    first_var: usize,
-    pivots: u64,
-    since_refactor: u32,
-    spent: u64,
-}
-
-impl<'a> Master<'a> {
-    fn new(problem: &'a Problem, level: usize, fixed: &'a [i64], bounds: &VarBounds, blocks: usize) -> Self {
-        let mut row_of = vec![None; problem.dims()];
-        let mut rows = 0;
-        for (dim, row) in row_of.iter_mut().enumerate() {
-            let (lower, upper) = limits(problem, dim, fixed);
-            if lower.is_some() || upper.is_some() {
-                *row = Some(rows);
-                rows += 1;
-            }
-        }
-        let first_block = rows;
-        rows += blocks;
-        let mut scale = vec![1.0f64; rows];
-        for &(dim, amount) in problem.effects.iter().flat_map(|terms| terms.iter()) {
-            if let Some(row) = row_of[dim.index()] {
-                scale[row] = scale[row].max(amount.unsigned_abs() as f64);
-            }
-        }
-        let mut master = Self {
-            problem,
-            level,
-            fixed,
-            row_of,
-            first_block,
-            rows,
-            scale,
-            columns: Vec::new(),
-            choices: Vec::new(),
-            basis: Vec::new(),
-            inverse: Vec::new(),
-            values: Vec::new(),
-            at_upper: Vec::new(),
-            basic: Vec::new(),
-            penalties: 0..0,
-            first_var: 0,
-            pivots: 0,
-            since_refactor: 0,
-            spent: 0,
-        };
-        master.add_slacks();
-        master.first_var = master.columns.len();
-        for (var, &(least, most)) in problem.vars.iter().zip(bounds) {
-            let mut entries = vec![0.0; rows];
-            let mut cost = 0.0;
-            for &(dim, amount) in problem.terms(var.effect) {
-                if dim.index() == level {
-                    cost = amount as f64;
-                } else if let Some(row) = master.row_of[dim.index()] {
-                    entries[row] = amount as f64 / master.scale[row];
-                }
-            }
-            master.push(Column { entries, cost, lower: least as f64, upper: most as f64 });
-        }
-        master
-    }
-
-    /// Slack of each row (sum - slack = 0) and penalties that make any start feasible.
-    fn add_slacks(&mut self) {
-        for dim in 0..self.row_of.len() {
-            let Some(row) = self.row_of[dim] else { continue };
-            let (lower, upper) = limits(self.problem, dim, self.fixed);
-            let mut entries = vec![0.0; self.rows];
-            entries[row] = -1.0;
-            // Bounds are loosened by different tiny amounts, or ties would make the simplex go in circles.
-            let loose = LOOSE * (1.0 + (row * 37 % 101) as f64 / 101.0);
-            self.push(Column {
-                entries,
-                cost: 0.0,
-                lower: lower.map_or(f64::NEG_INFINITY, |bound| bound as f64 / self.scale[row] - loose),
-                upper: upper.map_or(f64::INFINITY, |bound| bound as f64 / self.scale[row] + loose),
-            });
-        }
-        let first = self.columns.len();
-        for row in 0..self.first_block {
-            for sign in [1.0, -1.0] {
-                let mut entries = vec![0.0; self.rows];
-                entries[row] = sign;
-                self.push(Column { entries, cost: -PRICE_LIMIT, lower: 0.0, upper: f64::INFINITY });
-            }
-        }
-        self.penalties = first..self.columns.len();
-    }
-
-    fn push(&mut self, column: Column) -> usize {
-        self.at_upper.push(column.lower == f64::NEG_INFINITY);
-        self.basic.push(false);
-        self.columns.push(column);
-        self.columns.len() - 1
-    }
-
-    /// Adds a choice of one block; says whether it differs from all others.
-    fn add_column(&mut self, block: usize, totals: &[i64], in_pool: usize) -> bool {
-        let mut entries = vec![0.0; self.rows];
-        for (dim, &total) in totals.iter().enumerate() {
-            if let Some(row) = self.row_of[dim] {
-                entries[row] = total as f64 / self.scale[row];
-            }
-        }
-        entries[self.first_block + block] = 1.0;
-        let cost = totals[self.level] as f64;
-        let known = self.choices.iter().any(|&(choice, _)| {
-            let column = &self.columns[choice];
-            column.cost == cost && column.entries == entries
-        });
-        if known {
-            return false;
-        }
-        let position = self.push(Column { entries, cost, lower: 0.0, upper: f64::INFINITY });
-        self.choices.push((position, in_pool));
-        true
-    }
-
-    fn bound_value(&self, column: usize) -> f64 {
-        let of = &self.columns[column];
-        if self.at_upper[column] { of.upper } else { of.lower }
-    }
-
-    /// Starts with everything idle, and penalties on the rows that this violates.
-    ///
-    /// Every block weighs exactly 1 from the start and for ever: its first choice is the idle one.
-    fn start(&mut self) {
-        let n = self.rows;
-        let idle: Vec<usize> = (self.first_block..n)
-            .filter_map(|row| {
-                let of_block = |&&(column, _): &&(usize, usize)| self.columns[column].entries[row] != 0.0;
-                self.choices.iter().find(of_block).map(|&(column, _)| column)
-            })
-            .collect();
-        let mut residual = vec![0.0; n];
-        for (position, column) in self.columns.iter().enumerate() {
-            let at = if idle.contains(&position) { 1.0 } else { self.bound_value(position) };
-            if at != 0.0 {
-                for (sum, entry) in residual.iter_mut().zip(&column.entries) {
-                    *sum -= at * entry;
-                }
-            }
-        }
-        self.inverse = vec![0.0; n * n];
-        self.basis.clear();
-        self.values.clear();
-        for (row, &value) in residual[..self.first_block].iter().enumerate() {
-            let negative = value < 0.0;
-            let sign = if negative { -1.0 } else { 1.0 };
-            self.basis.push(self.penalties.start + 2 * row + usize::from(negative));
-            self.values.push(value.abs());
-            self.inverse[row * n + row] = sign;
-            for (block, &column) in idle.iter().enumerate() {
-                self.inverse[row * n + self.first_block + block] = -sign * self.columns[column].entries[row];
-            }
-        }
-        for (block, &column) in idle.iter().enumerate() {
-            let row = self.first_block + block;
-            self.basis.push(column);
-            self.values.push(1.0);
-            self.inverse[row * n + row] = 1.0;
-        }
-        for &column in &self.basis {
-            self.basic[column] = true;
-        }
-    }
-
-    /// Right-hand side: 1 on convexity rows, 0 elsewhere.
-    fn recompute_values(&mut self) {
-        let mut residual = vec![0.0; self.rows];
-        residual[self.first_block..].fill(1.0);
-        for (position, column) in self.columns.iter().enumerate() {
-            if !self.basic[position] {
-                let at = self.bound_value(position);
-                if at != 0.0 {
-                    for (sum, entry) in residual.iter_mut().zip(&column.entries) {
-                        *sum -= at * entry;
-                    }
-                }
-            }
-        }
-        for row in 0..self.rows {
-            self.values[row] =
-                self.inverse[row * self.rows..(row + 1) * self.rows].iter().zip(&residual).map(|(a, b)| a * b).sum();
-        }
-    }
-
-    /// Builds the inverse of the basis afresh by Gauss-Jordan elimination with pivoting; keeps the old one if singular.
-    fn refactor(&mut self) {
-        let n = self.rows;
-        let mut matrix = vec![0.0; n * 2 * n];
-        for (position, &column) in self.basis.iter().enumerate() {
-            for row in 0..n {
-                matrix[row * 2 * n + position] = self.columns[column].entries[row];
-            }
-        }
-        for row in 0..n {
-            matrix[row * 2 * n + n + row] = 1.0;
-        }
-        for column in 0..n {
-            let pivot = (column..n)
-                .max_by(|&a, &b| matrix[a * 2 * n + column].abs().total_cmp(&matrix[b * 2 * n + column].abs()))
-                .unwrap_or(column);
-            if matrix[pivot * 2 * n + column].abs() < 1e-11 {
-                return;
-            }
-            if pivot != column {
-                for k in 0..2 * n {
-                    matrix.swap(pivot * 2 * n + k, column * 2 * n + k);
-                }
-            }
-            let scale = 1.0 / matrix[column * 2 * n + column];
-            for k in 0..2 * n {
-                matrix[column * 2 * n + k] *= scale;
-            }
-            for row in 0..n {
-                let factor = matrix[row * 2 * n + column];
-                if row != column && factor != 0.0 {
-                    for k in 0..2 * n {
-                        matrix[row * 2 * n + k] -= factor * matrix[column * 2 * n + k];
-                    }
-                }
-            }
-        }
-        for row in 0..n {
-            for k in 0..n {
-                self.inverse[row * n + k] = matrix[row * 2 * n + n + k];
-            }
-        }
-        self.recompute_values();
-        self.since_refactor = 0;
-    }
-
-    fn duals(&self) -> Vec<f64> {
-        let mut duals = vec![0.0; self.rows];
-        for (position, &column) in self.basis.iter().enumerate() {
-            let cost = self.columns[column].cost;
-            if cost != 0.0 {
-                for (dual, entry) in
-                    duals.iter_mut().zip(&self.inverse[position * self.rows..(position + 1) * self.rows])
-                {
-                    *dual += cost * entry;
-                }
-            }
-        }
-        duals
-    }
-
-    /// Column that improves the objective most, with its reduced cost; the first one at all when `bland`.
-    fn entering(&self, bland: bool) -> Option<(usize, f64)> {
-        let duals = self.duals();
-        let mut best: Option<(usize, f64)> = None;
-        for (position, column) in self.columns.iter().enumerate() {
-            if self.basic[position] || column.lower == column.upper {
-                continue;
-            }
-            let priced: f64 = column.entries.iter().zip(&duals).map(|(a, b)| a * b).sum();
-            let reduced = column.cost - priced;
-            let gain = if self.at_upper[position] { -reduced } else { reduced };
-            let tolerance = 1e-9 * (1.0 + column.cost.abs() + priced.abs());
-            if gain > tolerance.max(1e-9) && best.is_none_or(|(_, known)| gain > known.abs()) {
-                best = Some((position, reduced));
-                if bland {
-                    break;
-                }
-            }
-        }
-        best
-    }
-
-    /// Optimises and returns the objective's value, penalties included.
-    fn optimise(&mut self) -> f64 {
-        if self.basis.is_empty() {
-            self.start();
-        }
-        let mut degenerate = 0;
-        let mut pivots = 0u64;
-        loop {
-            while let Some((entering, reduced)) = self.entering(degenerate > 60) {
-                let step = self.pivot(entering, reduced);
-                degenerate = if step > 1e-9 { 0 } else { degenerate + 1 };
-                pivots += 1;
-                if pivots > MOST_PIVOTS {
-                    break;
-                }
-            }
-            // What looks optimal after many updates is looked at again with a fresh inverse.
-            if self.since_refactor == 0 || pivots > MOST_PIVOTS {
-                break;
-            }
-            self.refactor();
-        }
-        self.pivots += pivots;
-        self.spent += pivots * (self.columns.len() as u64 + self.rows as u64) * self.rows as u64;
-        self.value()
-    }
-
-    fn value(&self) -> f64 {
-        let basic: f64 =
-            self.basis.iter().zip(&self.values).map(|(&column, value)| self.columns[column].cost * value).sum();
-        let fixed: f64 = (0..self.columns.len())
-            .filter(|&column| !self.basic[column] && self.columns[column].cost != 0.0)
-            .map(|column| self.columns[column].cost * self.bound_value(column))
-            .sum();
-        basic + fixed
-    }
-
-    /// Whether no penalty is in use.
-    fn feasible(&self) -> bool {
-        self.basis.iter().zip(&self.values).all(|(column, &value)| !self.penalties.contains(column) || value < 1e-7)
-    }
-
-    /// Brings a column into the basis; returns the length of the step.
-    fn pivot(&mut self, entering: usize, reduced: f64) -> f64 {
-        let n = self.rows;
-        let direction = if reduced > 0.0 { 1.0 } else { -1.0 };
-        let image: Vec<f64> = (0..n)
-            .map(|row| {
-                self.inverse[row * n..(row + 1) * n]
-                    .iter()
-                    .zip(&self.columns[entering].entries)
-                    .map(|(a, b)| a * b)
-                    .sum()
-            })
-            .collect();
-        let span = self.columns[entering].upper - self.columns[entering].lower;
-        let (step, leaving) = self.ratio(&image, direction, span);
-        if step == f64::INFINITY {
-            return 0.0;
-        }
-        for (value, rate) in self.values.iter_mut().zip(&image) {
-            *value -= direction * step * rate;
-        }
-        let Some((row, at_upper)) = leaving else {
-            self.at_upper[entering] = !self.at_upper[entering];
-            return step;
-        };
-        let entered = self.bound_value(entering) + direction * step;
-        let left = self.basis[row];
-        self.basic[left] = false;
-        self.at_upper[left] = at_upper;
-        self.basic[entering] = true;
-        self.basis[row] = entering;
-        self.values[row] = entered;
-        self.update_inverse(row, &image);
-        step
-    }
-
-    /// How far the entering column can go, and the row that stops it (with whether its column leaves at its upper bound).
-    ///
-    /// Two passes after Harris: the first allows every row a small violation, the second takes the largest pivot among the rows
-    /// that stop within that.
-    fn ratio(&self, image: &[f64], direction: f64, span: f64) -> (f64, Option<(usize, bool)>) {
-        let rates = || {
-            image.iter().enumerate().filter(|(_, rate)| rate.abs() > 1e-9).map(|(row, rate)| {
-                let change = -direction * rate;
-                let of = &self.columns[self.basis[row]];
-                let room = if change < 0.0 { self.values[row] - of.lower } else { of.upper - self.values[row] };
-                (row, change, room.max(0.0))
-            })
-        };
-        let reach = rates().map(|(_, change, room)| (room + 1e-8) / change.abs()).fold(span, f64::min);
-        let stops = rates()
-            .filter(|(_, change, room)| room / change.abs() <= reach)
-            .max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()).then(b.0.cmp(&a.0)));
-        match stops {
-            Some((row, change, room)) if room / change.abs() < span => (room / change.abs(), Some((row, change > 0.0))),
-            Some(_) | None => (span, None),
-        }
-    }
-
-    fn update_inverse(&mut self, row: usize, image: &[f64]) {
-        let n = self.rows;
-        let scale = 1.0 / image[row];
-        let pivot_row: Vec<f64> = self.inverse[row * n..(row + 1) * n].iter().map(|entry| entry * scale).collect();
-        for (other, &factor) in image.iter().enumerate() {
-            if other != row && factor != 0.0 {
-                for (entry, pivot) in self.inverse[other * n..(other + 1) * n].iter_mut().zip(&pivot_row) {
-                    *entry -= factor * pivot;
-                }
-            }
-        }
-        self.inverse[row * n..(row + 1) * n].copy_from_slice(&pivot_row);
-        self.since_refactor += 1;
-        if self.since_refactor > 50 {
-            self.refactor();
-        }
-    }
-
-    /// Prices per dimension in units of 1/[`SCALE`], with the signs that the bounds allow.
-    fn prices(&self) -> Vec<i64> {
-        let duals = self.duals();
-        let mut prices = vec![0; self.row_of.len()];
-        for (dim, price) in prices.iter_mut().enumerate() {
-            if let Some(row) = self.row_of[dim] {
-                let exact = (-duals[row]).clamp(-PRICE_LIMIT, PRICE_LIMIT) / self.scale[row];
-                let rounded = (exact * SCALE as f64).round() as i64;
-                let (lower, upper) = limits(self.problem, dim, self.fixed);
-                let least = if upper.is_some() { i64::MIN } else { 0 };
-                let most = if lower.is_some() { i64::MAX } else { 0 };
-                *price = rounded.clamp(least, most);
-            }
-        }
-        prices[self.level] = SCALE;
-        prices
-    }
-
-    /// Choices of the basis with their weights.
-    fn mix(&self, pool: &Pool) -> Vec<Share> {
-        let mut mix = Vec::new();
-        for (column, value) in self.basis.iter().zip(&self.values).filter(|(_, value)| **value > 1e-9) {
-            if let Some((_, in_pool)) = self.choices.iter().find(|(choice, _)| choice == column) {
-                let of = &pool.columns[*in_pool];
-                mix.push((of.block, *value, of.choice.clone()));
-            }
-        }
-        mix
-    }
-
-    /// Values of the variables.
-    fn var_values(&self) -> Vec<f64> {
-        let vars = self.first_var..self.first_var + self.problem.vars.len();
-        let mut values: Vec<f64> = vars.clone().map(|column| self.bound_value(column)).collect();
-        for (&column, &value) in self.basis.iter().zip(&self.values) {
-            if vars.contains(&column) {
-                values[column - self.first_var] = value;
-            }
-        }
-        values
-    }
-
-    /// The variable that is furthest from an integer.
-    fn fractional(&self) -> Option<(usize, i64)> {
-        let vars = self.first_var..self.first_var + self.problem.vars.len();
-        self.basis
-            .iter()
-            .zip(&self.values)
-            .filter(|(column, _)| vars.contains(column))
-            .map(|(&column, &value)| (column - self.first_var, value, (value - value.round()).abs()))
-            .filter(|(_, _, distance)| *distance > 1e-5)
-            .max_by(|a, b| a.2.total_cmp(&b.2).then(b.0.cmp(&a.0)))
-            .map(|(var, value, _)| (var, value.floor() as i64))
-    }
-
-    /// Which columns of the pool are in the basis.
-    fn useful(&self, pool: usize) -> Vec<bool> {
-        let mut useful = vec![false; pool];
-        for &(choice, in_pool) in &self.choices {
-            useful[in_pool] = self.basic[choice];
-        }
-        useful
-    }
-
-    fn work(&mut self) -> u64 {
-        std::mem::take(&mut self.spent)
-    }
 }
