@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::master::{Relaxation, VarBounds};
 use crate::near::{Near, Vector, subtract};
-use crate::price::{Book, ClassValue, Pricing, SCALE};
+use crate::price::{Book, ClassValue, Pricing};
 use crate::problem::{ClassId, Dim, GroupId, Problem};
 use crate::program::{Answer, Program};
 use crate::solution::{ActiveGroup, Solution};
@@ -45,7 +45,7 @@ pub(crate) fn reach(
     relaxation: &Relaxation,
     book: &mut Book,
 ) -> Option<Solution> {
-    let slack = i64::try_from(relaxation.scaled - i128::from(relaxation.bound) * i128::from(SCALE)).ok()?;
+    let slack = relaxation.slack()?;
     let pricing = Pricing::new(problem, &relaxation.prices);
     let values = pricing.classes();
     let mut diffusion =
@@ -255,7 +255,7 @@ impl Diffusion<'_, '_> {
             }
         }
         let mut vars = Vec::new();
-        for (position, (var, &(least, most))) in self.problem.vars.iter().zip(self.bounds).enumerate() {
+        for (var, &(least, most)) in self.problem.vars.iter().zip(self.bounds) {
             let value = self.pricing.effect(var.effect);
             let open = value.abs() <= self.slack && most > least;
             let settled = if !open && value > 0 { most } else { least };
@@ -269,17 +269,10 @@ impl Diffusion<'_, '_> {
             for &(dim, amount) in self.problem.terms(var.effect) {
                 base[dim.index()] += amount * settled;
             }
-            vars.push((position, settled, column));
+            vars.push((settled, column));
         }
         for (dim, terms) in sums.into_iter().enumerate() {
-            let (lower, upper) = if dim == self.level {
-                (Some(self.relaxation.bound), None)
-            } else if dim < self.problem.levels {
-                (self.fixed.get(dim).copied(), None)
-            } else {
-                let row = self.problem.bounds(dim);
-                (row.lower, row.upper)
-            };
+            let (lower, upper) = self.relaxation.limits(self.problem, self.level, dim, self.fixed);
             let met = lower.is_none_or(|bound| base[dim] >= bound) && upper.is_none_or(|bound| base[dim] <= bound);
             if terms.is_empty() {
                 if !met {
@@ -296,7 +289,7 @@ impl Diffusion<'_, '_> {
         }
         let vars = vars
             .into_iter()
-            .map(|(_, settled, column)| settled + column.map_or(0, |column: usize| values[column]))
+            .map(|(settled, column)| settled + column.map_or(0, |column: usize| values[column]))
             .collect();
         Some(self.solution(units, vars))
     }

@@ -50,6 +50,25 @@ pub(crate) struct Relaxation {
     pub(crate) fractional: Option<(usize, i64)>,
 }
 
+impl Relaxation {
+    /// Largest sum of reduced costs that an answer which reaches the bound can have, in the units of prices: the fraction
+    /// that rounding the bound down cut off. `None` when it is beyond all numbers, far from any answer.
+    pub(crate) fn slack(&self) -> Option<i64> {
+        i64::try_from(self.scaled - i128::from(self.bound) * i128::from(SCALE)).ok()
+    }
+
+    /// Bounds of a dimension for an answer that reaches the bound on `level`.
+    pub(crate) fn limits(
+        &self,
+        problem: &Problem,
+        level: usize,
+        dim: usize,
+        fixed: &[i64],
+    ) -> (Option<i64>, Option<i64>) {
+        if dim == level { (Some(self.bound), None) } else { limits(problem, dim, fixed) }
+    }
+}
+
 /// Bounds of the variables in one branch of the search.
 pub(crate) type VarBounds = [(i64, i64)];
 

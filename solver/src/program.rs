@@ -6,6 +6,7 @@
 
 use good_lp::{Expression, ProblemVariables, SolverModel, Variable, variable};
 
+use crate::master::limits;
 use crate::problem::{ClassId, Dim, EffectId, GroupId, Problem};
 use crate::solution::{ActiveGroup, Solution};
 
@@ -377,12 +378,7 @@ impl<'a> Builder<'a> {
         for dim in 0..self.problem.dims() {
             let terms = std::mem::take(&mut self.sums[dim]);
             let constant = self.constants[dim];
-            let (lower, upper) = if dim < self.problem.levels {
-                (fixed.get(dim).copied(), None)
-            } else {
-                let row = self.problem.bounds(dim);
-                (row.lower, row.upper)
-            };
+            let (lower, upper) = limits(self.problem, dim, fixed);
             if lower.is_some() || upper.is_some() {
                 self.program.row(terms, lower.map(|bound| bound - constant), upper.map(|bound| bound - constant));
             }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::master::{Relaxation, VarBounds};
 use crate::near::{Choice, Near, Vector, subtract};
-use crate::price::{ClassValue, Pricing, SCALE, Scratch};
+use crate::price::{ClassValue, Pricing, Scratch};
 use crate::problem::{ClassId, Dim, EffectId, GroupId, Problem};
 use crate::program::{Answer, Program, spread};
 use crate::solution::Solution;
@@ -66,7 +66,7 @@ pub(crate) fn reach(
     relaxation: &Relaxation,
     effort: Effort,
 ) -> Option<Solution> {
-    let slack = i64::try_from(relaxation.scaled - i128::from(relaxation.bound) * i128::from(SCALE)).ok()?;
+    let slack = relaxation.slack()?;
     Rounding::new(problem, level, fixed, bounds, relaxation, slack).solve(effort)
 }
 
@@ -75,7 +75,7 @@ struct Rounding<'a> {
     level: usize,
     fixed: &'a [i64],
     vars: &'a VarBounds,
-    bound: i64,
+    relaxation: &'a Relaxation,
     slack: i64,
     pricing: Pricing<'a>,
     values: Vec<ClassValue>,
@@ -108,7 +108,7 @@ impl<'a> Rounding<'a> {
             level,
             fixed,
             vars,
-            bound: relaxation.bound,
+            relaxation,
             slack,
             values,
             pricing,
@@ -381,14 +381,7 @@ impl Remaining {
             self.program.row(columns.into_iter().map(|column| (column, 1.0)).collect(), None, Some(most));
         }
         for (dim, terms) in self.sums.into_iter().enumerate() {
-            let (lower, upper) = if dim == rounding.level {
-                (Some(rounding.bound), None)
-            } else if dim < rounding.problem.levels {
-                (rounding.fixed.get(dim).copied(), None)
-            } else {
-                let row = rounding.problem.bounds(dim);
-                (row.lower, row.upper)
-            };
+            let (lower, upper) = rounding.relaxation.limits(rounding.problem, rounding.level, dim, rounding.fixed);
             if lower.is_some() || upper.is_some() {
                 let base = rounding.base[dim];
                 self.program.row(terms, lower.map(|bound| bound - base), upper.map(|bound| bound - base));

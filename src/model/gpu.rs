@@ -89,8 +89,6 @@ impl Gpu {
     }
 
     /// Replicas of an instance that no pod holds: all when free, the rest when shared, none when unknown.
-    ///
-    /// `held` counts the replicas taken on the instance.
     pub fn free_replicas(&self, instance: &Instance) -> u32 {
         let offered = self.offer(instance.placement.profile()).map_or(0, |offer| offer.replicas);
         match &instance.occupancy {
