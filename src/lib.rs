@@ -8,11 +8,19 @@
 //! | [`model`] | board geometry, layouts, inventory, demand, policy: the input of planning |
 //! | [`plan`] | the plan document, its steps, its independent verification |
 //! | [`planner`] | turns a [`model::PlanningInput`] into a plan, through the crate `retile-solver` |
+//! | [`savings`] | GPUs and money deferred, from one history for simulator and metrics alike |
+//! | [`exec`] | the operation protocol: two machines without input or output, and what they ask of the world |
+//! | [`controller`] | the loop: observe, plan, verify, operate |
+//! | [`sim`] | a cluster in virtual time, in which the real loop and the real protocol run |
 //! | [`kube`] | reads cluster exports into a [`model::PlanningInput`] |
 //! | [`cli`] | the verbs of the command line; the only module that prints |
 
 pub mod cli;
+pub mod controller;
+pub mod exec;
 pub mod kube;
 pub mod model;
 pub mod plan;
 pub mod planner;
+pub mod savings;
+pub mod sim;

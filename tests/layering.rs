@@ -7,14 +7,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Per module of the library: modules of the library, and external crates, that it may use.
-const LAYERS: [(&str, &[&str], &[&str]); 5] = [
+const LAYERS: [(&str, &[&str], &[&str]); 9] = [
     ("model", &[], &["serde", "serde_json", "schemars", "thiserror"]),
     ("plan", &["model"], &["serde", "serde_json", "schemars", "thiserror", "petgraph", "sha2"]),
     ("planner", &["model", "plan"], &["retile_solver", "thiserror", "petgraph"]),
+    ("savings", &["model", "plan", "planner"], &["serde", "serde_json", "thiserror"]),
+    ("exec", &["model", "plan"], &["serde", "serde_json", "thiserror"]),
+    ("controller", &["model", "plan", "planner", "exec", "savings"], &["serde", "thiserror"]),
+    (
+        "sim",
+        &["model", "plan", "exec", "controller", "savings"],
+        &["csv", "rand", "rand_distr", "rand_pcg", "serde", "serde_json", "thiserror"],
+    ),
     ("kube", &["model", "plan"], &["serde", "serde_json", "serde_path_to_error", "serde_saphyr", "jiff", "thiserror"]),
     (
         "cli",
-        &["model", "plan", "planner", "kube"],
+        &["model", "plan", "planner", "savings", "exec", "controller", "sim", "kube"],
         &[
             "anstream",
             "anstyle",
@@ -33,7 +41,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 5] = [
 /// What the solver, which knows neither GPUs nor Kubernetes, may use.
 const SOLVER: &[&str] = &["good_lp", "microlp", "petgraph", "thiserror"];
 /// Modules whose result depends on their arguments alone.
-const CORE: [&str; 4] = ["model", "plan", "planner", "solver"];
+const CORE: [&str; 7] = ["model", "plan", "planner", "solver", "savings", "exec", "controller"];
 /// What such modules may not name.
 const UNSTEADY: [&str; 9] = [
     "HashMap",

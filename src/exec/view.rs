@@ -1,0 +1,86 @@
+//! Nodes and pods as the protocol sees them: what adapters make of API objects.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Movability, PodRef};
+
+use super::record::Version;
+
+/// Key of the taint that keeps new pods off a node under operation; its value is the operation's id, its effect `NoSchedule`.
+pub const TAINT_KEY: &str = "retile.dev/repartitioning";
+
+/// A taint of a node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Taint {
+    /// Its key.
+    pub key: String,
+    /// Its value; often empty.
+    pub value: String,
+    /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    pub effect: String,
+}
+
+/// A node object.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeView {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Its version.
+    pub version: Version,
+    /// Whether the condition `Ready` is true.
+    pub ready: bool,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Grows whenever the kubelet has written the status, changed or not.
+    pub heartbeat: u64,
+    /// All its taints.
+    pub taints: Vec<Taint>,
+    /// All its labels.
+    pub labels: BTreeMap<String, String>,
+    /// All its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Allocatable amounts of `nvidia.com/mig-…` resources; a resource that was removed stays with 0.
+    pub allocatable: BTreeMap<String, u64>,
+}
+
+impl NodeView {
+    /// The value of our own taint, which names an operation.
+    pub fn our_taint(&self) -> Option<&str> {
+        self.taints.iter().find(|taint| taint.key == TAINT_KEY).map(|taint| taint.value.as_str())
+    }
+}
+
+/// A pod that is bound to a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts about a pod, not states")]
+pub struct PodView {
+    /// Which pod.
+    pub pod: PodRef,
+    /// Instances that it asks for, by resource name, counted as the scheduler does.
+    pub requests: BTreeMap<String, u32>,
+    /// Whether it is being deleted; it still holds what it has.
+    pub deleting: bool,
+    /// Whether all its containers have ended for good: it holds nothing any more.
+    pub finished: bool,
+    /// Whether it is Ready.
+    pub ready: bool,
+    /// Whether it is the device plugin's.
+    pub device_plugin: bool,
+    /// Whether it tolerates our taint, so that it could come back while we work.
+    pub tolerates_taint: bool,
+    /// Grace period for its end, in seconds.
+    pub grace_seconds: u64,
+    /// Whether and from which level on it may be moved.
+    pub movability: Movability,
+    /// Evictions that each `PodDisruptionBudget` over it allows now; with more than one the API refuses to evict it at all.
+    pub budgets: Vec<u32>,
+}
+
+impl PodView {
+    /// Whether it holds, or may come to hold, instances.
+    pub fn holds_instances(&self) -> bool {
+        !self.finished && self.requests.values().any(|&count| count > 0)
+    }
+}

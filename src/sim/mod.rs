@@ -1,0 +1,12 @@
+//! A simulated cluster in virtual time: one seed, one thread, the real loop and the real protocol inside.
+//!
+//! Inputs: a fleet, a [`Workload`], a [`Proposer`](crate::controller::Proposer), faults, a seed. Output: a [`History`]. Invariants: the same
+//! inputs give the same history, byte for byte; after every event the safety invariants of the protocol are checked.
+//!
+//! Must not depend on adapters, clocks or the environment.
+
+mod history;
+mod workload;
+
+pub use history::{BurstReason, History, Record, Stamped};
+pub use workload::{Arrival, Kind, Workload};
