@@ -14,6 +14,14 @@ pub(crate) enum CliError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// An export could not be opened.
+    #[error("cannot read {}: {}", source_name(.path), plain(.source))]
+    ReadExport {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A file was read and makes no sense.
     #[error("{message}")]
     Input {
@@ -76,6 +84,11 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
+    /// The same error, where what could not be read should have been an export.
+    pub(crate) fn of_an_export(self) -> Self {
+        if let Self::Read { path, source } = self { Self::ReadExport { path, source } } else { self }
+    }
+
     /// Where: file, object, field.
     pub(crate) fn place(&self) -> Option<String> {
         match self {
@@ -85,7 +98,12 @@ impl CliError {
             }),
             Self::NotFound { path, .. } | Self::Rejected { path, .. } => Some(source_name(path)),
             Self::Argument { argument, .. } => Some(format!("argument `{argument}`")),
-            Self::Read { .. } | Self::Write { .. } | Self::Stdout(_) | Self::Planning(_) | Self::Internal(_) => None,
+            Self::Read { .. }
+            | Self::ReadExport { .. }
+            | Self::Write { .. }
+            | Self::Stdout(_)
+            | Self::Planning(_)
+            | Self::Internal(_) => None,
         }
     }
 
@@ -93,7 +111,8 @@ impl CliError {
     pub(crate) fn help(&self) -> String {
         match self {
             Self::Input { help, .. } | Self::Argument { help, .. } | Self::NotFound { help, .. } => help.clone(),
-            Self::Read { path, source } => help_for_reading(path, source),
+            Self::Read { path, source } => help_for_reading(path, source, ""),
+            Self::ReadExport { path, source } => help_for_reading(path, source, MAKE_EXPORT),
             Self::Rejected { other_world: true, .. } => {
                 "plan again on this export; a plan holds only for the state and the policy that it was made for".into()
             }
@@ -125,11 +144,14 @@ impl CliError {
     }
 }
 
-fn help_for_reading(path: &Path, source: &std::io::Error) -> String {
+/// What makes the file that is missing most often.
+const MAKE_EXPORT: &str = "; `kubectl get nodes,pods,pdb,priorityclasses -A -o json > export.json` makes an export";
+
+fn help_for_reading(path: &Path, source: &std::io::Error, makes_one: &str) -> String {
     // The kinds belong to the standard library and grow; only these three have advice of their own.
     let kind = source.kind();
     if kind == std::io::ErrorKind::NotFound {
-        "check the path; `kubectl get nodes,pods,pdb,priorityclasses -A -o json > export.json` makes an export".into()
+        format!("check the path{makes_one}")
     } else if kind == std::io::ErrorKind::IsADirectory {
         format!("give a file inside {}", path.display())
     } else if kind == std::io::ErrorKind::PermissionDenied {

@@ -38,7 +38,8 @@ pub(crate) fn read(
         disruption: disruption.map(DisruptionLevel::from).or(level),
     };
     let name = source_name(file);
-    let read = with_reader(file, streams, |reader| export::read(Source::Reader(&name, reader), &options))?;
+    let read = with_reader(file, streams, |reader| export::read(Source::Reader(&name, reader), &options))
+        .map_err(CliError::of_an_export)?;
     read.map_err(|error| refused(file, policy.as_deref(), error))
 }
 
@@ -47,8 +48,8 @@ fn refused(file: &Path, policy: Option<&Path>, error: ReadError) -> CliError {
     let path = file.to_owned();
     let at = |place: Option<(usize, usize)>| place.map(|(line, column)| format!("line {line}, column {column}"));
     match error {
-        ReadError::Open { path, source } => CliError::Read { path, source },
-        ReadError::Directory(path) => CliError::Read { path, source: std::io::ErrorKind::IsADirectory.into() },
+        ReadError::Open { path, source } => CliError::ReadExport { path, source },
+        ReadError::Directory(path) => CliError::ReadExport { path, source: std::io::ErrorKind::IsADirectory.into() },
         ReadError::Malformed { origin: _, place, message } => {
             // The reader says what is wrong and, behind a semicolon, what to do.
             let (message, help) = message.rsplit_once("; ").unwrap_or((&message, MAKE_AN_EXPORT));

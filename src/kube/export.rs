@@ -145,7 +145,7 @@ fn plan_input(
     }
     let policy = match given {
         Some(policy) => Some(policy),
-        None => exported_policy(origin, &objects)?,
+        None => exported_policy(origin, &objects, &mut findings)?,
     };
     let now = options.now.or(objects.newest).unwrap_or(0);
     let policy_given = policy.is_some();
@@ -159,8 +159,8 @@ fn plan_input(
     Ok(input.with_policy(policy))
 }
 
-/// The policy of the export: the only one, or the one named `default`.
-fn exported_policy(origin: &str, objects: &Objects) -> Result<Option<Policy>, ReadError> {
+/// The policy of the export: the only one, or the one named `default`, which is then said.
+fn exported_policy(origin: &str, objects: &Objects, findings: &mut Findings) -> Result<Option<Policy>, ReadError> {
     let chosen = match objects.policies.as_slice() {
         [] => return Ok(None),
         [only] => only,
@@ -170,6 +170,10 @@ fn exported_policy(origin: &str, objects: &Objects) -> Result<Option<Policy>, Re
             .ok_or_else(|| ReadError::Policies { origin: origin.to_owned(), count: several.len() })?,
     };
     let (name, text) = chosen;
+    if objects.policies.len() > 1 {
+        let others = objects.policies.len() - 1;
+        findings.object(format!("MigPolicy {name}"), format!("is used; the other {others} in the export are not"));
+    }
     // The text was written anew from one line of values: its lines would mislead.
     let policy = parse_policy(text).map_err(|error| ReadError::Policy {
         origin: format!("{origin}, MigPolicy {name}"),

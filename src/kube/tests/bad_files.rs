@@ -164,7 +164,9 @@ fn policies_of_the_export_count_unless_one_is_given() {
     let given = under_policy([node("n", 1), policy("only", "Aggressive")], "{disruption: {level: Balanced}}");
     assert_eq!(given.policy().disruption, crate::model::DisruptionLevel::Balanced);
     let two = [node("n", 1), policy("default", "Balanced"), policy("other", "Aggressive")];
-    assert_eq!(input(two).policy().disruption, crate::model::DisruptionLevel::Balanced);
+    let two = input(two);
+    assert_eq!(two.policy().disruption, crate::model::DisruptionLevel::Balanced);
+    assert!(finding(&two, "MigPolicy default").contains("the other 1"));
     let unclear = list([node("n", 1), policy("a", "Balanced"), policy("b", "Aggressive")]).to_string();
     assert!(error(unclear.as_bytes()).contains("--policy"));
     let level = ReadOptions { disruption: Some(crate::model::DisruptionLevel::IdleOnly), ..ReadOptions::default() };
