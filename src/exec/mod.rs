@@ -24,6 +24,8 @@ mod ownership;
 pub mod port;
 mod proof;
 mod record;
+#[cfg(test)]
+mod tests;
 mod timing;
 mod view;
 

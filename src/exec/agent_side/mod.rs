@@ -16,8 +16,6 @@ mod report;
 mod serve;
 mod situation;
 pub mod startup;
-#[cfg(test)]
-mod tests;
 
 use std::time::Duration;
 

@@ -14,8 +14,6 @@ mod handover;
 mod release;
 mod restart;
 mod settle;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
