@@ -24,6 +24,7 @@ mod ownership;
 pub mod port;
 mod proof;
 mod record;
+mod seen;
 #[cfg(test)]
 mod tests;
 mod timing;

@@ -179,6 +179,7 @@ fn a_short_hindrance_and_lost_answers_are_got_over() {
             Refusal::Cluster(ClusterError::Expired),
         ] {
             let mut drive = drive(World::with_victim(), &["victim"]);
+            drive.run_until(|drive| drive.world.record.is_some());
             drive.world.refuse.insert(what, (2, refusal.clone()));
             assert_eq!(ended(&mut drive).0, Outcome::Done, "{what} {refusal:?} {:#?}", drive.world.log);
             settled(&drive, Outcome::Done);
