@@ -43,7 +43,7 @@ impl AgentMachine {
         let Some((step, board, place)) = next else {
             return Ok(self.restored(facts, situation));
         };
-        if facts.store.intent.is_none() {
+        if !situation.row.intent {
             return Ok(self.write_intent(facts, &hand, &situation.gpus));
         }
         match step {
@@ -72,7 +72,7 @@ impl AgentMachine {
 
     /// R4: everything is as it was.
     fn restored(&mut self, facts: &Facts<'_>, situation: &Situation) -> Todo {
-        if facts.store.intent.is_some() && (situation.row.rebooted || situation.operation.is_none()) {
+        if situation.row.intent && (situation.row.rebooted || situation.operation.is_none()) {
             return self.clear(facts);
         }
         self.rebooted = false;
@@ -121,7 +121,7 @@ pub(super) fn settled(phase: AgentPhase) -> bool {
 fn wanted(facts: &Facts<'_>, situation: &Situation) -> BTreeMap<String, Vec<Place>> {
     let rebooted = super::startup::decide(situation.row) == Action::Restore;
     let mut wanted = facts.store.applied.clone().filter(|_| rebooted).unwrap_or_default();
-    let over = situation.operation.is_some() && settled(situation.row.phase) && facts.store.intent.is_none();
+    let over = situation.operation.is_some() && settled(situation.row.phase) && !situation.row.intent;
     if !(rebooted && over) {
         wanted.extend(situation.gpus.iter().map(|gpu| (gpu.uuid.clone(), gpu.base.clone())));
     }

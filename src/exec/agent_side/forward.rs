@@ -1,5 +1,6 @@
 //! A2 to A7: puts the intent on disk, takes the steps in their order, and verifies the whole.
 
+use super::backward::settled;
 use super::situation::{Situation, find};
 use super::{AgentMachine, Asked, Attempt, Facts, Read, Todo, first};
 use crate::exec::mutant::{self, Mutant};
@@ -16,7 +17,7 @@ impl AgentMachine {
         let Some(operation) = wanted.filter(|operation| operation.phase == Phase::Drained) else {
             return Ok(self.wait(facts, self.timing.poll, "the controller"));
         };
-        if facts.store.intent.is_none() {
+        if !situation.row.intent {
             return Ok(self.write_intent(facts, &operation.id, &operation.gpus));
         }
         if situation.row.phase == AgentPhase::Accepted {
@@ -147,6 +148,11 @@ impl AgentMachine {
         match self.attempt(what, held.is_some()) {
             Attempt::Go => None,
             Attempt::Rest(wait) => Some(self.wait(facts, wait, &format!("another try {what}: {why}"))),
+            Attempt::Enough if settled(situation.row.phase) => {
+                // Nobody waits for it any more: it is tried again now and then.
+                self.trying.clear();
+                Some(self.wait(facts, self.timing.retry_most, &format!("another try {what}: {why}")))
+            }
             Attempt::Enough => {
                 let forward = matches!(situation.row.phase, AgentPhase::Accepted | AgentPhase::Executing);
                 let phase = match forward {

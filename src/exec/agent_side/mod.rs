@@ -198,7 +198,9 @@ impl AgentMachine {
         }
         let wait = self.errors.fail(self.timing.poll, self.timing.retry_most);
         let wait = match error {
-            ClusterError::Throttled { retry_after } => retry_after.unwrap_or(wait),
+            ClusterError::Throttled { retry_after } => {
+                retry_after.map_or(wait, |asked| asked.clamp(self.timing.poll, self.timing.retry_most))
+            }
             ClusterError::Conflict
             | ClusterError::NotFound
             | ClusterError::BlockedByBudget

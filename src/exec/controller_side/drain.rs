@@ -32,7 +32,7 @@ impl OperationMachine {
         let by_uid: BTreeMap<&str, &PodView> = pods.iter().map(|pod| (pod.pod.uid.as_str(), pod)).collect();
         let there = operation.victims.iter().filter_map(|victim| by_uid.get(victim.pod.uid.as_str()).copied());
         let remaining: Vec<&PodView> =
-            there.filter(|pod| !pod.finished && !(pod.deleting && mutant::on(Mutant(20)))).collect();
+            there.filter(|pod| !(pod.finished || pod.deleting && mutant::on(Mutant(20)))).collect();
         if late && !remaining.is_empty() && !mutant::on(Mutant(6)) {
             if mutant::on(Mutant(5)) {
                 return Ok(self.advance(record, Phase::Drained));

@@ -245,7 +245,10 @@ impl OperationMachine {
                 self.eviction_refused(error)
             }
             ClusterError::Conflict | ClusterError::NotFound => self.lose_race(error),
-            ClusterError::Throttled { retry_after: Some(wait) } => Some(self.hush(*wait, error)),
+            ClusterError::Throttled { retry_after: Some(wait) } => {
+                let wait = (*wait).clamp(self.timing.poll, self.timing.retry_most);
+                Some(self.hush(wait, error))
+            }
             ClusterError::Expired | ClusterError::Unknown(_) if self.errors.failures() == 0 => {
                 _ = self.back_off();
                 None
@@ -300,9 +303,8 @@ impl OperationMachine {
     }
 
     fn decide(&mut self, look: &Look, now: Moment) -> Read<Todo> {
-        let record = match &look.record {
-            Some(record) => record,
-            None => return Ok(self.ask(Asked::Record, ClusterRequest::GetMigNode { node: self.node.clone() })),
+        let Some(record) = &look.record else {
+            return Ok(self.ask(Asked::Record, ClusterRequest::GetMigNode { node: self.node.clone() }));
         };
         let operation = self.find(record)?;
         if self.phase() != Some(operation.phase) {

@@ -131,3 +131,16 @@ fn mig_mode_that_goes_off_in_the_middle_is_for_people() {
     assert_eq!(outcome(&mut drive), Outcome::Degraded);
     assert!(drive.world.tainted());
 }
+
+#[test]
+fn a_clean_up_that_fails_is_tried_now_and_then() {
+    let mut drive = drive(World::new(), &[]);
+    drive.run_until(|drive| drive.world.layout(0).len() == 2);
+    drive.world.record = None;
+    drive.world.refuse.insert("create gi", (20, world::Refusal::Node(NodeError::InsufficientResources)));
+    drive.run_for(Duration::from_mins(2));
+    assert!(drive.world.log.len() < 60, "it does not run in circles: {}", drive.world.log.len());
+    drive.run_for(Duration::from_mins(30));
+    assert_eq!(drive.world.layout(0), places(&BASE), "{:#?}", drive.world.log);
+    assert_eq!(drive.world.store.intent, None);
+}
