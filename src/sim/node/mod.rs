@@ -8,8 +8,12 @@
 
 mod answer;
 mod board;
+#[cfg(test)]
+mod board_tests;
 mod holder;
 mod kubelet;
+#[cfg(test)]
+mod kubelet_tests;
 mod latency;
 mod plugin;
 mod store;
