@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Checker, Invariant};
 use crate::exec::port::{Intent, Store};
 use crate::exec::{GpuTarget, MigNode, NodeView, Operation, Phase};
-use crate::model::Layout;
+use crate::model::{Layout, Placement};
 use crate::plan::Place;
 use crate::sim::node::{Action, Board, Effect, Holder};
 
@@ -120,9 +120,12 @@ impl Checker {
         self.check_authority(at, seen);
         self.check_process(at, seen);
         self.check_looks(at, seen);
-        let layout = Layout::try_new(seen.board.geometry(), seen.board.placements().collect());
-        if let Err(error) = layout {
-            self.violated(at, Invariant::S18, seen.board.uuid(), error.to_string());
+        self.check_layout(at, seen.board, seen.board.placements().collect());
+    }
+
+    pub(super) fn check_layout(&mut self, at: u64, board: &Board, placements: Vec<Placement>) {
+        if let Err(error) = Layout::try_new(board.geometry(), placements) {
+            self.violated(at, Invariant::S18, board.uuid(), error.to_string());
         }
     }
 
