@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Checker, Invariant};
-use crate::exec::port::{Intent, Store};
+use crate::exec::port::{ClusterRequest, Intent, NodeRequest, Store};
 use crate::exec::{GpuTarget, MigNode, NodeView, Operation, Phase};
 use crate::model::{Layout, Placement};
 use crate::plan::Place;
@@ -22,6 +22,42 @@ pub enum Look {
     Boards,
     /// Who holds instances.
     Occupants,
+}
+
+impl Look {
+    /// What the answer to a request to the API server shows, of one node.
+    pub fn of_cluster(request: &ClusterRequest) -> Option<Self> {
+        match request {
+            ClusterRequest::GetMigNode { .. }
+            | ClusterRequest::WriteSpec { .. }
+            | ClusterRequest::WriteStatus { .. } => Some(Self::Record),
+            ClusterRequest::GetNode { .. } | ClusterRequest::AddTaint { .. } | ClusterRequest::RemoveTaint { .. } => {
+                Some(Self::Node)
+            }
+            ClusterRequest::ListPods { .. } => Some(Self::Pods),
+            ClusterRequest::Observe { .. }
+            | ClusterRequest::Evict { .. }
+            | ClusterRequest::DeletePluginPod { .. }
+            | ClusterRequest::GetLease
+            | ClusterRequest::WriteLease { .. } => None,
+        }
+    }
+
+    /// What the answer to a request to the agent's own node shows.
+    pub fn of_node(request: &NodeRequest) -> Option<Self> {
+        match request {
+            NodeRequest::Enumerate => Some(Self::Boards),
+            NodeRequest::Occupants => Some(Self::Occupants),
+            NodeRequest::ReadStore
+            | NodeRequest::WriteIntent(_)
+            | NodeRequest::ClearIntent { .. }
+            | NodeRequest::Allocatable
+            | NodeRequest::DestroyComputeInstance(_)
+            | NodeRequest::DestroyGpuInstance(_)
+            | NodeRequest::CreateGpuInstance { .. }
+            | NodeRequest::CreateComputeInstance { .. } => None,
+        }
+    }
 }
 
 /// A change of a board by an agent, with the truth.
@@ -102,9 +138,9 @@ impl Checker {
         self.looks.remove(actor);
     }
 
-    /// An agent starts: it knows nothing.
-    pub fn on_agent_start(&mut self, node: &str) {
-        self.forget_looks(&format!("agent/{node}"));
+    /// An agent (`agent/NODE`) or a controller (`controller/`, for all nodes) starts: it knows nothing.
+    pub fn on_start(&mut self, who: &str) {
+        self.looks.retain(|actor, _| actor != who && !(who.ends_with('/') && actor.starts_with(who)));
     }
 
     /// MIG mode of a GPU has changed; `ours` if not by people, nor by a reboot.
@@ -177,7 +213,7 @@ impl Checker {
         if report.is_some_and(|report| report.epoch > operation.epoch) {
             wrong.push("the agent has seen a higher epoch");
         }
-        if !seen.store.intent.as_ref().is_some_and(|intent| intent.id == operation.id) {
+        if seen.store.intent.as_ref().is_none_or(|intent| intent.id != operation.id) {
             wrong.push("its intent is not on disk");
         }
         if destroys(seen) && accepted.is_some_and(|report| report.boot_id != seen.store.boot_id) {
