@@ -6,6 +6,8 @@
 //! Must not depend on adapters, clocks or the environment.
 
 mod history;
+pub mod invariants;
+pub mod node;
 mod workload;
 
 pub use history::{BurstReason, History, Record, Stamped};
