@@ -5,6 +5,7 @@
 //!
 //! Must not depend on adapters, clocks or the environment.
 
+pub mod api;
 mod history;
 mod workload;
 
