@@ -6,8 +6,12 @@
 //! Must not depend on adapters, clocks or the environment.
 
 pub mod api;
+pub mod engine;
 mod history;
+pub mod process;
+pub mod scheduler;
 mod workload;
+pub mod workloads;
 
 pub use history::{BurstReason, History, Record, Stamped};
 pub use workload::{Arrival, Kind, Workload};
