@@ -8,10 +8,12 @@
 pub mod api;
 pub mod engine;
 mod history;
+pub mod node;
 pub mod process;
 pub mod scheduler;
 mod workload;
 pub mod workloads;
+pub mod world;
 
 pub use history::{BurstReason, History, Record, Stamped};
 pub use workload::{Arrival, Kind, Workload};

@@ -1,7 +1,7 @@
 //! What becomes of work when its pods start, stop and end.
 
 use super::{State, Works, stopped};
-use crate::sim::api::{ApiServer, Deletion, Disruption, Pod};
+use crate::sim::api::{ApiServer, Deletion, Disruption, Meta, Pod, WORK};
 use crate::sim::history::{BurstReason, Record};
 use crate::sim::workload::Kind;
 
@@ -76,5 +76,22 @@ impl Works {
             self.reconcile(&name, api, now);
         }
         records
+    }
+
+    /// The containers of a pod whose object is gone have ended before their time.
+    pub fn cut_off(&mut self, work: &str, uid: &str, api: &mut ApiServer, now: u64) -> Vec<Record> {
+        let runs = self.works.get(work).is_some_and(|work| match &work.state {
+            State::Running { uid: running, .. } => running == uid,
+            State::Ahead | State::Waiting { .. } | State::Finished | State::Burst => false,
+        });
+        if !runs {
+            return Vec::new();
+        }
+        let meta = Meta {
+            uid: uid.to_owned(),
+            labels: std::collections::BTreeMap::from([(WORK.to_owned(), work.to_owned())]),
+            ..Meta::default()
+        };
+        self.stopped(&Pod { meta, ..Pod::default() }, Stop::Early(None), api, now)
     }
 }

@@ -58,6 +58,8 @@ pub struct Work {
     pub waits: u64,
     /// Pods made so far.
     pods: u64,
+    /// Before this moment no pod is made again, in milliseconds.
+    not_before: u64,
 }
 
 /// All work, by name.
@@ -139,7 +141,7 @@ impl Works {
         let rest = arrival.runs;
         let name = arrival.name.clone();
         let state = State::Ahead;
-        self.works.insert(name, Work { arrival, requests, state, rest, waited: 0, waits: 0, pods: 0 });
+        self.works.insert(name, Work { arrival, requests, state, rest, waited: 0, waits: 0, pods: 0, not_before: 0 });
     }
 
     /// Work arrives: it waits, and its owner makes the first pod.
@@ -152,8 +154,9 @@ impl Works {
     }
 
     /// The owner looks at its pods and makes one again, if there is none that counts.
-    pub fn reconcile(&mut self, name: &str, api: &mut ApiServer, now: u64) -> Again {
-        let Some(work) = self.works.get(name) else { return Again::Never };
+    pub fn reconcile(&mut self, name: &str, api: &mut ApiServer, now: u64) -> (Vec<Record>, Again) {
+        let nothing = (Vec::new(), Again::Never);
+        let Some(work) = self.works.get(name) else { return nothing };
         let done = matches!(work.state, State::Finished | State::Burst);
         let ahead = work.state == State::Ahead;
         let pods: Vec<std::rc::Rc<Pod>> = self.pods_of(name, api);
@@ -162,18 +165,28 @@ impl Works {
             let _ = api.delete_pod(now, &pod.meta.name, &Deletion::default());
         }
         if done || ahead || pods.iter().any(|pod| !pod.finished() && !pod.deleting()) {
-            return Again::Never;
+            return nothing;
         }
         let failed = pods.iter().any(|pod| pod.finished() && pod.disruption.is_none());
+        if failed
+            && work.arrival.kind == Kind::Job
+            && let Some(work) = self.works.get_mut(name)
+        {
+            work.not_before = now.saturating_add(JOB_BACK_OFF);
+        }
+        let Some(work) = self.works.get(name) else { return nothing };
         match work.arrival.kind {
-            Kind::Job if failed => Again::After(JOB_BACK_OFF),
+            Kind::Job if now < work.not_before => (Vec::new(), Again::After(work.not_before - now)),
             // The name must be free first; its removal is a change that brings the owner back here.
-            Kind::Stateful if !self.pods_of(name, api).is_empty() => Again::Never,
+            Kind::Stateful if !self.pods_of(name, api).is_empty() => nothing,
             Kind::Service | Kind::Stateful | Kind::Job => {
                 self.make_pod(name, api, now);
-                Again::Never
+                nothing
             }
-            Kind::Bare => Again::Never,
+            Kind::Bare if pods.is_empty() && matches!(work.state, State::Waiting { .. }) => {
+                (self.burst(name, BurstReason::Lost), Again::Never)
+            }
+            Kind::Bare => nothing,
         }
     }
 
