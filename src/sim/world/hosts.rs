@@ -54,9 +54,9 @@ pub(super) fn model_of(geometry: &Geometry) -> String {
 }
 
 impl Host {
-    pub(super) fn new(spec: &NodeSpec) -> Result<Self, FleetError> {
+    pub(super) fn new(spec: &NodeSpec, uid: &str) -> Result<Self, FleetError> {
         let tables: Vec<_> = spec.boards.iter().map(|board| board.geometry.clone()).collect();
-        let mut sim = SimNode::new(&spec.name, &tables, spec.config);
+        let mut sim = SimNode::new(&spec.name, uid, &tables, spec.config);
         for (index, board) in spec.boards.iter().enumerate() {
             sim.lay_out(index as u32, &board.layout).map_err(|_| FleetError::Layout {
                 node: spec.name.clone(),

@@ -266,25 +266,44 @@ impl World {
             // Gone already is as good.
             let _ = self.api.delete_pod(now, &pod.meta.name, &Deletion::default());
         }
-        if pods.iter().any(|pod| !pod.finished()) || !self.api.objects().nodes.contains_key(node) {
-            return;
+        if !pods.iter().any(|pod| !pod.finished()) && self.api.objects().nodes.contains_key(node) {
+            self.make_plugin(node);
         }
-        let Some(host) = self.hosts.get_mut(node) else { return };
+    }
+
+    fn make_plugin(&mut self, node: &str) -> Option<std::rc::Rc<Pod>> {
+        let host = self.hosts.get_mut(node)?;
         host.plugins += 1;
         let name = Name::of(PLUGIN_NAMESPACE, &format!("nvidia-device-plugin-{node}-{}", host.plugins));
         let everything = Toleration { exists: true, ..Toleration::default() };
-        self.api.create_pod(
-            now,
-            Pod {
-                meta: Meta { name, ..Meta::default() },
-                owner: Owner::DaemonSet,
-                node: Some(node.to_owned()),
-                priority: 2_000_001_000,
-                tolerations: vec![everything],
-                grace_seconds: 30,
-                ..Pod::default()
-            },
-        );
+        let pod = Pod {
+            meta: Meta { name, ..Meta::default() },
+            owner: Owner::DaemonSet,
+            node: Some(node.to_owned()),
+            priority: 2_000_001_000,
+            tolerations: vec![everything],
+            grace_seconds: 30,
+            ..Pod::default()
+        };
+        self.api.create_pod(self.queue.now(), pod)
+    }
+
+    /// The plugin serves from the beginning.
+    pub(super) fn begin_plugin(&mut self, node: &str) {
+        let Some(pod) = self.make_plugin(node) else { return };
+        let Some(host) = self.hosts.get_mut(node) else { return };
+        let guest = Guest { pod: pod.pod_ref(), step: Step::Running, plugin: true, work: None, tries: 1 };
+        host.guests.insert(pod.meta.uid.clone(), guest);
+        if host.sim.plugin_starts().is_ok() {
+            host.sim.plugin_registers();
+        }
+        let allocatable = host.sim.allocatable();
+        let now = self.queue.now();
+        self.api.modify_node(now, node, |node| node.allocatable = allocatable);
+        self.api.modify_pod(now, &pod.meta.name, |pod| {
+            pod.phase = PodPhase::Running;
+            pod.ready = true;
+        });
     }
 
     /// A kubelet starts anew; containers go on.

@@ -126,9 +126,11 @@ impl World {
             if self.hosts.contains_key(&spec.name) {
                 return Err(FleetError::Duplicate(spec.name));
             }
-            let host = Host::new(&spec)?;
-            self.hosts.insert(spec.name.clone(), host);
             self.register_node(&spec.name);
+            let uid = self.api.objects().nodes.get(&spec.name).map(|node| node.meta.uid.clone()).unwrap_or_default();
+            let host = Host::new(&spec, &uid)?;
+            self.hosts.insert(spec.name.clone(), host);
+            self.begin_plugin(&spec.name);
             self.note_gpus(&spec.name);
             self.begin_heartbeats(&spec.name);
             self.launch_soon(ProcessId::Agent(spec.name));
