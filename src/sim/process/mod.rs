@@ -5,8 +5,10 @@
 //! remembers.
 
 mod agent;
+mod operator;
 
 pub use agent::Agent;
+pub use operator::Operator;
 
 use std::fmt;
 use std::time::Duration;

@@ -10,6 +10,8 @@ mod happening;
 mod hosts;
 mod kubelets;
 mod notes;
+#[cfg(test)]
+mod operation_tests;
 mod processes;
 mod settings;
 mod snapshot;

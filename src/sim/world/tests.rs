@@ -25,7 +25,7 @@ impl Programs for AgentsOnly {
     }
 }
 
-fn place(profile: &str, start: u8, size: u8) -> Place {
+pub(super) fn place(profile: &str, start: u8, size: u8) -> Place {
     Place { start, size, profile: profile.to_owned() }
 }
 
