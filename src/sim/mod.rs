@@ -8,6 +8,7 @@
 pub mod api;
 pub mod engine;
 mod history;
+pub mod invariants;
 pub mod node;
 pub mod process;
 pub mod scheduler;

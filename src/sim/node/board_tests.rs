@@ -10,15 +10,15 @@ use crate::model::Catalogue;
 use crate::plan::Place;
 
 fn board(key: &str) -> Board {
-    let geometry = Catalogue::embedded().find_by_key(key).unwrap();
+    let geometry = Catalogue::embedded().find_by_key(key).expect("as set up");
     Board::new(Arc::clone(geometry), 0, "GPU-a", "a board")
 }
 
 fn with(key: &str, places: &[Place]) -> Board {
     let mut board = board(key);
     for place in places {
-        board.create_gpu_instance(place).unwrap();
-        board.create_compute_instance(place).unwrap();
+        board.create_gpu_instance(place).expect("as set up");
+        board.create_compute_instance(place).expect("as set up");
     }
     board
 }
@@ -42,8 +42,8 @@ fn gpu_instances_are_created_where_the_board_has_room() {
 
 #[test]
 fn no_more_instances_of_a_profile_than_the_board_allows() {
-    let geometry = Catalogue::embedded().find_by_key("A100-80GB").unwrap();
-    let small = geometry.find("1g.10gb").unwrap();
+    let geometry = Catalogue::embedded().find_by_key("A100-80GB").expect("as set up");
+    let small = geometry.find("1g.10gb").expect("as set up");
     let mut board = board("A100-80GB");
     let created = geometry
         .profile(small)
@@ -56,8 +56,8 @@ fn no_more_instances_of_a_profile_than_the_board_allows() {
 #[test]
 fn a_gpu_instance_without_a_compute_instance_is_shown() {
     let mut board = board("A100-80GB");
-    board.create_gpu_instance(&place("3g.40gb", 4, 4)).unwrap();
-    let state = board.enumerate().unwrap();
+    board.create_gpu_instance(&place("3g.40gb", 4, 4)).expect("as set up");
+    let state = board.enumerate().expect("as set up");
     assert_eq!(state.instances.len(), 1);
     assert_eq!((state.instances[0].place.start, state.instances[0].compute.as_deref()), (4, None));
 }
@@ -69,9 +69,9 @@ fn every_compute_instance_has_a_uuid_of_its_own() {
     assert_eq!(board.create_compute_instance(&spot), Err(NodeError::InsufficientResources));
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..3 {
-        let uuid = board.destroy_compute_instance(&spot, None).unwrap();
+        let uuid = board.destroy_compute_instance(&spot, None).expect("as set up");
         assert!(seen.insert(uuid));
-        board.create_compute_instance(&spot).unwrap();
+        board.create_compute_instance(&spot).expect("as set up");
     }
     assert_eq!(board.create_compute_instance(&place("1g.10gb", 1, 1)), Err(NodeError::NotFound));
 }
@@ -80,7 +80,7 @@ fn every_compute_instance_has_a_uuid_of_its_own() {
 fn destruction_goes_from_the_inside_out_and_only_what_was_meant() {
     let spot = place("2g.20gb", 0, 2);
     let mut board = with("A100-80GB", std::slice::from_ref(&spot));
-    let uuid = board.state().instances[0].compute.clone().unwrap();
+    let uuid = board.state().instances[0].compute.clone().expect("as set up");
     assert_eq!(board.destroy_gpu_instance(&spot), Err(NodeError::InUse));
     assert_eq!(board.destroy_compute_instance(&spot, Some("MIG-other")), Err(NodeError::NotFound));
     assert_eq!(board.destroy_compute_instance(&place("1g.10gb", 0, 1), None), Err(NodeError::NotFound));
@@ -95,7 +95,7 @@ fn release_takes_as_many_tries_as_configured() {
     let spot = place("2g.20gb", 0, 2);
     let mut board = with("A100-80GB", std::slice::from_ref(&spot));
     board.set_release_tries(2);
-    board.destroy_compute_instance(&spot, None).unwrap();
+    board.destroy_compute_instance(&spot, None).expect("as set up");
     assert_eq!(board.destroy_gpu_instance(&spot), Err(NodeError::InUse));
     assert_eq!(board.destroy_gpu_instance(&spot), Err(NodeError::InUse));
     assert_eq!(board.destroy_gpu_instance(&spot), Ok(()));
@@ -113,8 +113,8 @@ fn whoever_has_opened_an_instance_keeps_it_and_whoever_merely_may_does_not() {
     for (holder, blocks) in cases {
         let spot = place("1g.10gb", 0, 1);
         let mut board = with("A100-80GB", std::slice::from_ref(&spot));
-        let uuid = board.state().instances[0].compute.clone().unwrap();
-        board.hold(&uuid, holder.clone()).unwrap();
+        let uuid = board.state().instances[0].compute.clone().expect("as set up");
+        board.hold(&uuid, holder.clone()).expect("as set up");
         let destroyed = board.destroy_compute_instance(&spot, None);
         assert_eq!(destroyed == Err(NodeError::InUse), blocks, "{holder:?}");
         board.release(|other| *other == holder);
@@ -127,11 +127,11 @@ fn whoever_has_opened_an_instance_keeps_it_and_whoever_merely_may_does_not() {
 fn a_container_that_did_not_notice_stays_on_the_units() {
     let spot = place("3g.40gb", 4, 4);
     let mut board = with("A100-80GB", std::slice::from_ref(&spot));
-    let uuid = board.state().instances[0].compute.clone().unwrap();
+    let uuid = board.state().instances[0].compute.clone().expect("as set up");
     let holder = Holder::Container { pod: pod("a"), container: "main".into(), opened: false };
-    board.hold(&uuid, holder.clone()).unwrap();
-    board.destroy_compute_instance(&spot, None).unwrap();
-    board.destroy_gpu_instance(&spot).unwrap();
+    board.hold(&uuid, holder.clone()).expect("as set up");
+    board.destroy_compute_instance(&spot, None).expect("as set up");
+    board.destroy_gpu_instance(&spot).expect("as set up");
     assert_eq!(board.stale_holders(&place("1g.10gb", 6, 1)), vec![holder]);
     assert_eq!(board.stale_holders(&place("1g.10gb", 0, 1)), Vec::new());
     board.release(|holder| holder.pod() == Some(&pod("a")));

@@ -126,9 +126,14 @@ impl Kubelet {
     /// The socket cannot be used.
     pub fn allocatable_devices(&self) -> Result<Vec<String>, NodeError> {
         self.speaks()?;
+        Ok(self.offered())
+    }
+
+    /// UUIDs of all healthy devices, ordered, whether or not anybody can be told.
+    pub fn offered(&self) -> Vec<String> {
         let mut uuids: Vec<String> = self.devices.iter().map(|device| device.uuid.clone()).collect();
         uuids.sort_unstable();
-        Ok(uuids)
+        uuids
     }
 
     /// Admits a pod and gives it devices, counted per resource of [`PodView::requests`](crate::exec::PodView::requests). `plain_init`: only

@@ -42,7 +42,7 @@ fn packed_fills_the_fuller_gpu_and_distributed_spreads() {
     {
         let mut kubelet = kubelet(choice);
         for (name, expected) in ["a", "b", "c"].into_iter().zip(expected) {
-            let given = kubelet.admit(&pod(name), &asks(SMALL, 1), false).unwrap();
+            let given = kubelet.admit(&pod(name), &asks(SMALL, 1), false).expect("as set up");
             assert_eq!(uuids(&given), [expected], "{choice:?} {name}");
         }
     }
@@ -52,17 +52,17 @@ fn packed_fills_the_fuller_gpu_and_distributed_spreads() {
 fn a_pod_with_several_resources_gets_all_or_nothing() {
     let mut kubelet = kubelet(Choice::Packed);
     let both = BTreeMap::from([(SMALL.to_owned(), 2), (LARGE.to_owned(), 1)]);
-    assert_eq!(kubelet.admit(&pod("a"), &both, false).unwrap().len(), 3);
-    let error = kubelet.admit(&pod("b"), &both, false).unwrap_err();
+    assert_eq!(kubelet.admit(&pod("a"), &both, false).expect("as set up").len(), 3);
+    let error = kubelet.admit(&pod("b"), &both, false).expect_err("as set up");
     assert_eq!(error, AdmissionError::Unavailable { resource: LARGE.into(), requested: 1, available: 0 });
     assert!(kubelet.devices_of("uid-b").is_empty());
-    assert_eq!(kubelet.admit(&pod("c"), &asks(SMALL, 3), false).unwrap().len(), 3);
+    assert_eq!(kubelet.admit(&pod("c"), &asks(SMALL, 3), false).expect("as set up").len(), 3);
 }
 
 #[test]
 fn devices_are_free_again_when_the_pod_has_ended() {
     let mut kubelet = kubelet(Choice::Packed);
-    kubelet.admit(&pod("a"), &asks(LARGE, 1), false).unwrap();
+    kubelet.admit(&pod("a"), &asks(LARGE, 1), false).expect("as set up");
     assert!(kubelet.admit(&pod("b"), &asks(LARGE, 1), false).is_err());
     kubelet.finish("uid-a");
     assert!(kubelet.admit(&pod("b"), &asks(LARGE, 1), false).is_ok());
@@ -71,35 +71,35 @@ fn devices_are_free_again_when_the_pod_has_ended() {
 #[test]
 fn a_pod_keeps_its_old_ids_when_the_plugin_offers_others() {
     let mut kubelet = kubelet(Choice::Packed);
-    kubelet.admit(&pod("a"), &asks(LARGE, 1), false).unwrap();
+    kubelet.admit(&pod("a"), &asks(LARGE, 1), false).expect("as set up");
     kubelet.register(&[device(1, 0, LARGE)]);
-    assert_eq!(kubelet.pod_resources().unwrap()[0].instance, "MIG-1-4");
+    assert_eq!(kubelet.pod_resources().expect("as set up")[0].instance, "MIG-1-4");
     assert_eq!(kubelet.readmit("uid-a"), Err(AdmissionError::Unhealthy { resource: LARGE.into() }));
-    assert_eq!(uuids(&kubelet.admit(&pod("b"), &asks(LARGE, 1), false).unwrap()), ["MIG-1-0"]);
-    assert_eq!(uuids(&kubelet.readmit("uid-b").unwrap()), ["MIG-1-0"]);
+    assert_eq!(uuids(&kubelet.admit(&pod("b"), &asks(LARGE, 1), false).expect("as set up")), ["MIG-1-0"]);
+    assert_eq!(uuids(&kubelet.readmit("uid-b").expect("as set up")), ["MIG-1-0"]);
 }
 
 #[test]
 fn what_was_once_advertised_stays_with_none() {
     let mut kubelet = kubelet(Choice::Packed);
-    kubelet.admit(&pod("a"), &asks(SMALL, 2), false).unwrap();
+    kubelet.admit(&pod("a"), &asks(SMALL, 2), false).expect("as set up");
     assert_eq!(kubelet.allocatable(), BTreeMap::from([(SMALL.into(), 5), (LARGE.into(), 1)]));
     kubelet.register(&[device(0, 0, LARGE)]);
     assert_eq!(kubelet.allocatable(), BTreeMap::from([(SMALL.into(), 0), (LARGE.into(), 1)]));
     kubelet.disconnect();
     assert_eq!(kubelet.allocatable(), BTreeMap::from([(SMALL.into(), 0), (LARGE.into(), 0)]));
     assert_eq!(kubelet.allocatable_devices(), Ok(Vec::new()));
-    assert_eq!(kubelet.pod_resources().unwrap().len(), 2);
+    assert_eq!(kubelet.pod_resources().expect("as set up").len(), 2);
 }
 
 #[test]
 fn after_a_restart_nothing_is_advertised_and_the_checkpoint_decides_what_is_known() {
     for (lost, known) in [(false, 1), (true, 0)] {
         let mut kubelet = kubelet(Choice::Packed);
-        kubelet.admit(&pod("a"), &asks(LARGE, 1), false).unwrap();
+        kubelet.admit(&pod("a"), &asks(LARGE, 1), false).expect("as set up");
         kubelet.restart(lost);
         assert!(kubelet.allocatable().values().all(|&count| count == 0));
-        assert_eq!(kubelet.pod_resources().unwrap().len(), known);
+        assert_eq!(kubelet.pod_resources().expect("as set up").len(), known);
         kubelet.register(&[device(1, 4, LARGE)]);
         assert_eq!(kubelet.admit(&pod("b"), &asks(LARGE, 1), false).is_ok(), lost, "given away twice: {lost}");
     }
@@ -115,12 +115,13 @@ fn the_list_leaves_out_what_it_is_told_to() {
     for (telling, expected) in cases {
         let mut kubelet = kubelet(Choice::Packed);
         kubelet.telling = telling;
-        kubelet.admit(&pod("a"), &asks(SMALL, 1), false).unwrap();
-        kubelet.admit(&pod("b"), &asks(SMALL, 1), true).unwrap();
-        kubelet.admit(&pod("c"), &asks(SMALL, 1), false).unwrap();
+        kubelet.admit(&pod("a"), &asks(SMALL, 1), false).expect("as set up");
+        kubelet.admit(&pod("b"), &asks(SMALL, 1), true).expect("as set up");
+        kubelet.admit(&pod("c"), &asks(SMALL, 1), false).expect("as set up");
         kubelet.finish("uid-c");
-        let listed = kubelet.pod_resources().unwrap();
-        let uids: Vec<&str> = listed.iter().map(|occupant| occupant.pod.as_ref().unwrap().uid.as_str()).collect();
+        let listed = kubelet.pod_resources().expect("as set up");
+        let uids: Vec<&str> =
+            listed.iter().map(|occupant| occupant.pod.as_ref().expect("as set up").uid.as_str()).collect();
         assert_eq!(uids, expected, "{telling:?}");
         assert_eq!(kubelet.given().count(), 2);
     }

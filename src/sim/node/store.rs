@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_after_a_reboot() {
         let mut store = NodeStore::new("boot-1");
-        store.write_intent(&intent()).unwrap();
+        store.write_intent(&intent()).expect("as set up");
         store.reboot("boot-2");
         let read = store.read();
         assert_eq!(read.intent, Some(intent()));
@@ -132,11 +132,11 @@ mod tests {
     #[test]
     fn clearing_records_the_layout_or_leaves_it() {
         let mut store = NodeStore::new("boot-1");
-        store.write_intent(&intent()).unwrap();
+        store.write_intent(&intent()).expect("as set up");
         let applied = BTreeMap::from([("GPU-a".to_owned(), Vec::new())]);
-        store.clear_intent(Some(&applied)).unwrap();
+        store.clear_intent(Some(&applied)).expect("as set up");
         assert_eq!((store.read().intent, store.read().applied), (None, Some(applied.clone())));
-        store.clear_intent(None).unwrap();
+        store.clear_intent(None).expect("as set up");
         assert_eq!(store.read().applied, Some(applied));
     }
 
@@ -157,11 +157,11 @@ mod tests {
         let mut store = NodeStore::new("boot-1");
         store.truncate_intent();
         assert!(!store.read().intent_unreadable);
-        store.write_intent(&intent()).unwrap();
+        store.write_intent(&intent()).expect("as set up");
         store.truncate_intent();
         assert_eq!((store.read().intent, store.read().intent_unreadable), (None, true));
         let foreign = Intent { node_uid: "node-2".into(), ..intent() };
-        store.plant(serde_json::to_vec(&foreign).unwrap());
+        store.plant(serde_json::to_vec(&foreign).expect("as set up"));
         assert_eq!(store.read().intent, Some(foreign));
     }
 }

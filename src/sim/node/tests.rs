@@ -23,21 +23,21 @@ pub(super) fn pod(name: &str) -> PodRef {
 
 /// Two A100s: `3g.40gb` and `1g.10gb` on the first, nothing on the second.
 fn node(config: NodeConfig) -> SimNode {
-    let geometry = Catalogue::embedded().find_by_key("A100-80GB").unwrap();
+    let geometry = Catalogue::embedded().find_by_key("A100-80GB").expect("as set up");
     let mut node = SimNode::new("n", "uid-n", &[Arc::clone(geometry), Arc::clone(geometry)], config);
-    node.lay_out(0, &[place("3g.40gb", 0, 4), place("1g.10gb", 4, 1)]).unwrap();
+    node.lay_out(0, &[place("3g.40gb", 0, 4), place("1g.10gb", 4, 1)]).expect("as set up");
     node
 }
 
 fn serving() -> SimNode {
     let mut node = node(NodeConfig::default());
-    node.plugin_starts().unwrap();
+    node.plugin_starts().expect("as set up");
     assert!(node.plugin_registers());
     node
 }
 
 fn proof(node: &SimNode, place: &Place) -> IdleProof {
-    IdleProof::establish(&node.states()[0], place, "none", &[], &[]).unwrap()
+    IdleProof::establish(&node.states()[0], place, "none", &[], &[]).expect("as set up")
 }
 
 fn ask(node: &mut SimNode, request: &NodeRequest) -> Result<NodeAnswer, NodeError> {
@@ -66,7 +66,7 @@ fn a_change_of_layout_is_advertised_only_when_the_plugin_has_started_anew() {
     );
     assert_eq!(node.allocatable(), BTreeMap::from([(SMALL.into(), 1), (LARGE.into(), 1)]));
 
-    let given = node.admit(&pod("late"), &asks(SMALL), false).unwrap();
+    let given = node.admit(&pod("late"), &asks(SMALL), false).expect("as set up");
     assert_eq!(node.start_container(&pod("late"), "main", true), Err(DeadDevice(given[0].uuid.clone())));
     node.pod_ends("uid-late");
 
@@ -76,15 +76,17 @@ fn a_change_of_layout_is_advertised_only_when_the_plugin_has_started_anew() {
     assert_eq!(node.allocatable()[LARGE], 0);
     assert!(node.plugin_registers());
     assert_eq!(node.allocatable(), BTreeMap::from([(SMALL.into(), 0), (LARGE.into(), 2)]));
-    let NodeAnswer::Allocatable(uuids) = ask(&mut node, &NodeRequest::Allocatable).unwrap() else { panic!() };
+    let NodeAnswer::Allocatable(uuids) = ask(&mut node, &NodeRequest::Allocatable).expect("as set up") else {
+        panic!()
+    };
     assert_eq!(uuids, ["MIG-n-00-1", "MIG-n-00-3"]);
 }
 
 #[test]
 fn the_plugin_looks_when_it_starts_and_not_when_it_registers() {
     let mut node = node(NodeConfig::default());
-    node.plugin_starts().unwrap();
-    node.lay_out(1, &[place("7g.80gb", 0, 8)]).unwrap();
+    node.plugin_starts().expect("as set up");
+    node.lay_out(1, &[place("7g.80gb", 0, 8)]).expect("as set up");
     assert!(node.plugin_registers());
     assert_eq!(node.allocatable(), BTreeMap::from([(SMALL.into(), 1), (LARGE.into(), 1)]));
 }
@@ -93,16 +95,16 @@ fn the_plugin_looks_when_it_starts_and_not_when_it_registers() {
 fn the_strategy_single_fails_for_boards_that_are_empty_or_not_alike() {
     let single = NodeConfig { strategy: Strategy::Single, ..NodeConfig::default() };
     let mut mixed = node(single);
-    mixed.lay_out(1, &[place("3g.40gb", 0, 4)]).unwrap();
+    mixed.lay_out(1, &[place("3g.40gb", 0, 4)]).expect("as set up");
     assert_eq!(mixed.plugin_starts(), Err(PluginError::NotUniform));
     assert!(!mixed.plugin_registers());
 
-    let geometry = Catalogue::embedded().find_by_key("A100-80GB").unwrap();
+    let geometry = Catalogue::embedded().find_by_key("A100-80GB").expect("as set up");
     let mut node = SimNode::new("n", "uid-n", &[Arc::clone(geometry), Arc::clone(geometry)], single);
-    node.lay_out(0, &[place("3g.40gb", 0, 4), place("3g.40gb", 4, 4)]).unwrap();
+    node.lay_out(0, &[place("3g.40gb", 0, 4), place("3g.40gb", 4, 4)]).expect("as set up");
     assert_eq!(node.plugin_starts(), Err(PluginError::NotUniform), "the second board is empty");
-    node.lay_out(1, &[place("3g.40gb", 0, 4)]).unwrap();
-    node.plugin_starts().unwrap();
+    node.lay_out(1, &[place("3g.40gb", 0, 4)]).expect("as set up");
+    node.plugin_starts().expect("as set up");
     assert!(node.plugin_registers());
     assert_eq!(node.allocatable(), BTreeMap::from([("nvidia.com/gpu".into(), 3)]));
 }
@@ -124,14 +126,14 @@ fn a_plugin_that_crashes_or_finds_a_board_away_offers_nothing() {
 #[test]
 fn every_holder_counts_in_truth_and_the_sources_tell_their_part() {
     let mut node = serving();
-    let large = node.admit(&pod("a"), &asks(LARGE), false).unwrap()[0].uuid.clone();
-    let small = node.admit(&pod("init"), &asks(SMALL), true).unwrap()[0].uuid.clone();
+    let large = node.admit(&pod("a"), &asks(LARGE), false).expect("as set up")[0].uuid.clone();
+    let small = node.admit(&pod("init"), &asks(SMALL), true).expect("as set up")[0].uuid.clone();
     assert_eq!(node.holders(&large).len(), 1, "admitted, not yet started");
-    node.start_container(&pod("a"), "main", true).unwrap();
-    node.start_container(&pod("init"), "setup", false).unwrap();
+    node.start_container(&pod("a"), "main", true).expect("as set up");
+    node.start_container(&pod("init"), "setup", false).expect("as set up");
     assert_eq!((node.holders(&large).len(), node.holders(&small).len()), (1, 1));
 
-    let NodeAnswer::Occupants(told) = ask(&mut node, &NodeRequest::Occupants).unwrap() else { panic!() };
+    let NodeAnswer::Occupants(told) = ask(&mut node, &NodeRequest::Occupants).expect("as set up") else { panic!() };
     let told: Vec<_> = told.iter().map(|occupant| (occupant.instance.as_str(), occupant.pod.is_some())).collect();
     assert_eq!(told, [(large.as_str(), false), (large.as_str(), true)], "no plain init container");
 
@@ -145,7 +147,7 @@ fn every_holder_counts_in_truth_and_the_sources_tell_their_part() {
 fn a_leaked_handle_is_seen_by_nobody_and_blocks() {
     let mut node = serving();
     let monitor = Holder::Monitor { name: "dcgm".into() };
-    node.hold("MIG-n-00-2", &monitor).unwrap();
+    node.hold("MIG-n-00-2", &monitor).expect("as set up");
     assert_eq!(node.hold("MIG-none", &monitor), Err(NodeError::NotFound));
     assert_eq!(ask(&mut node, &NodeRequest::Occupants), Ok(NodeAnswer::Occupants(Vec::new())));
     let proof = proof(&node, &place("1g.10gb", 4, 1));
@@ -158,8 +160,8 @@ fn a_leaked_handle_is_seen_by_nobody_and_blocks() {
 fn an_effect_tells_who_was_hurt() {
     let mut node = serving();
     let spot = place("1g.10gb", 4, 1);
-    let given = node.admit(&pod("a"), &asks(SMALL), false).unwrap()[0].uuid.clone();
-    node.start_container(&pod("a"), "main", false).unwrap();
+    let given = node.admit(&pod("a"), &asks(SMALL), false).expect("as set up")[0].uuid.clone();
+    node.start_container(&pod("a"), "main", false).expect("as set up");
     let proof = proof(&node, &spot);
     let answered = node.answer(&NodeRequest::DestroyComputeInstance(proof.clone()), None);
     let Some(Effect { action: Action::DestroyComputeInstance { uuid, holders }, .. }) = answered.effect else {
@@ -179,13 +181,13 @@ fn an_old_proof_does_not_destroy_a_new_instance() {
     let mut node = serving();
     let spot = place("1g.10gb", 4, 1);
     let old = proof(&node, &spot);
-    node.by_hand(&ByHand::Destroy { gpu: GPU.into(), place: spot.clone(), whole: true }).unwrap();
+    node.by_hand(&ByHand::Destroy { gpu: GPU.into(), place: spot.clone(), whole: true }).expect("as set up");
     let without = {
-        node.by_hand(&ByHand::Create { gpu: GPU.into(), place: spot.clone(), compute: false }).unwrap();
+        node.by_hand(&ByHand::Create { gpu: GPU.into(), place: spot.clone(), compute: false }).expect("as set up");
         proof(&node, &spot)
     };
-    node.by_hand(&ByHand::Destroy { gpu: GPU.into(), place: spot.clone(), whole: true }).unwrap_err();
-    ask(&mut node, &NodeRequest::CreateComputeInstance { gpu: GPU.into(), place: spot.clone() }).unwrap();
+    node.by_hand(&ByHand::Destroy { gpu: GPU.into(), place: spot.clone(), whole: true }).expect_err("as set up");
+    ask(&mut node, &NodeRequest::CreateComputeInstance { gpu: GPU.into(), place: spot.clone() }).expect("as set up");
     for stale in [old, without] {
         assert_eq!(ask(&mut node, &NodeRequest::DestroyComputeInstance(stale)), Err(NodeError::NotFound));
     }
@@ -219,7 +221,7 @@ fn calls_take_as_long_as_measured() {
     let mut node = serving();
     let mut sum = Duration::ZERO;
     let spot = place("3g.40gb", 4, 4);
-    node.by_hand(&ByHand::Destroy { gpu: GPU.into(), place: place("1g.10gb", 4, 1), whole: true }).unwrap();
+    node.by_hand(&ByHand::Destroy { gpu: GPU.into(), place: place("1g.10gb", 4, 1), whole: true }).expect("as set up");
     sum += node.answer(&NodeRequest::CreateGpuInstance { gpu: GPU.into(), place: spot.clone() }, None).latency;
     sum += node.answer(&NodeRequest::CreateComputeInstance { gpu: GPU.into(), place: spot.clone() }, None).latency;
     assert_eq!(sum, Duration::from_millis(200));
@@ -232,10 +234,10 @@ fn calls_take_as_long_as_measured() {
 #[test]
 fn a_reboot_takes_the_instances_and_leaves_the_disk() {
     let mut node = serving();
-    node.admit(&pod("a"), &asks(LARGE), false).unwrap();
-    node.start_container(&pod("a"), "main", true).unwrap();
+    node.admit(&pod("a"), &asks(LARGE), false).expect("as set up");
+    node.start_container(&pod("a"), "main", true).expect("as set up");
     let applied = BTreeMap::from([(GPU.to_owned(), vec![place("3g.40gb", 0, 4)])]);
-    ask(&mut node, &NodeRequest::ClearIntent { applied: Some(applied.clone()) }).unwrap();
+    ask(&mut node, &NodeRequest::ClearIntent { applied: Some(applied.clone()) }).expect("as set up");
     let before = node.store.read();
     node.reboot();
     let after = node.store.read();
@@ -243,7 +245,7 @@ fn a_reboot_takes_the_instances_and_leaves_the_disk() {
     assert_eq!(after.applied, Some(applied));
     assert!(node.states().iter().all(|board| board.instances.is_empty() && board.mig_mode));
     assert!(node.allocatable().values().all(|&count| count == 0));
-    node.plugin_starts().unwrap();
+    node.plugin_starts().expect("as set up");
     node.plugin_registers();
     assert!(matches!(node.kubelet.readmit("uid-a"), Err(AdmissionError::Unhealthy { .. })));
 }
@@ -251,7 +253,7 @@ fn a_reboot_takes_the_instances_and_leaves_the_disk() {
 #[test]
 fn a_kubelet_that_restarts_makes_the_plugin_look_again() {
     let mut node = serving();
-    node.by_hand(&ByHand::Create { gpu: GPU.into(), place: place("1g.10gb", 5, 1), compute: true }).unwrap();
+    node.by_hand(&ByHand::Create { gpu: GPU.into(), place: place("1g.10gb", 5, 1), compute: true }).expect("as set up");
     assert_eq!(node.allocatable()[SMALL], 1);
     assert!(node.kubelet_restarts(false).is_some());
     assert_eq!(node.allocatable()[SMALL], 0);
@@ -264,7 +266,7 @@ fn a_kubelet_that_restarts_makes_the_plugin_look_again() {
 #[test]
 fn an_operator_switches_mig_mode() {
     let mut node = serving();
-    node.by_hand(&ByHand::MigMode { gpu: GPU.into(), on: false }).unwrap();
+    node.by_hand(&ByHand::MigMode { gpu: GPU.into(), on: false }).expect("as set up");
     assert!(!node.states()[0].mig_mode);
     assert_eq!(node.by_hand(&ByHand::MigMode { gpu: "GPU-none".into(), on: false }), Err(NodeError::NotFound));
 }
