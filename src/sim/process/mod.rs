@@ -5,10 +5,12 @@
 //! remembers.
 
 mod agent;
+mod leader;
 mod operator;
 
 pub use agent::Agent;
-pub use operator::Operator;
+pub use leader::Leader;
+pub use operator::{Draft, Operator};
 
 use std::fmt;
 use std::time::Duration;

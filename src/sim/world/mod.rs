@@ -9,10 +9,13 @@ mod hands;
 mod happening;
 mod hosts;
 mod kubelets;
+#[cfg(test)]
+mod loop_tests;
 mod notes;
 #[cfg(test)]
 mod operation_tests;
 mod processes;
+mod retile;
 mod settings;
 mod snapshot;
 #[cfg(test)]
@@ -29,6 +32,7 @@ pub use fleet::{BoardSpec, Fleet, FleetError, NodeSpec};
 pub use hands::{Hand, When, max_unavailable, min_available};
 pub use notes::Noted;
 pub use processes::Programs;
+pub use retile::{Deployed, Proposers};
 pub use settings::{Settings, Span};
 pub use snapshot::{OnGpu, Snapshot, UnderWay, Waiting};
 

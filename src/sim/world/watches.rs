@@ -81,6 +81,9 @@ impl World {
                 host.sim.pod_deleted(&pod.meta.uid);
             }
         }
+        if after.is_some_and(|pod| pod.unschedulable) && !before.is_some_and(|pod| pod.unschedulable) {
+            self.wake_loop();
+        }
         if essential {
             self.schedule_soon();
             if let Some(work) = pod.work().map(str::to_owned) {
@@ -97,6 +100,7 @@ impl World {
         if before.map(fact) != Some(fact(after)) {
             self.schedule_soon();
             self.wake_operation(name);
+            self.wake_loop();
         }
         if before.is_none() {
             self.daemon_set_soon(name);
@@ -113,6 +117,7 @@ impl World {
         }
         if before.is_none_or(|before| before.status.operation != after.status.operation) {
             self.wake_operation(&node);
+            self.wake_loop();
         }
         let now = self.queue.now();
         if let Some(operation) = is.filter(|is| was.is_none_or(|was| was.id != is.id)) {
@@ -140,6 +145,13 @@ impl World {
 
     fn wake_operation(&mut self, node: &str) {
         let slots = self.slots(|_, slot| matches!(slot, Slot::Operation(of) if of == node));
+        for (process, slot) in slots {
+            self.wake_later(process, slot);
+        }
+    }
+
+    fn wake_loop(&mut self) {
+        let slots = self.slots(|_, slot| *slot == Slot::Loop);
         for (process, slot) in slots {
             self.wake_later(process, slot);
         }
