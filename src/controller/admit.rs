@@ -89,3 +89,78 @@ impl Room {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::testing::{Cluster, place, pod};
+    use crate::exec::{GpuTarget, OperationId, Origin, Victim, repair};
+
+    fn input(nodes: Option<Limit>, gpus: Option<Limit>, evictions: Option<u32>) -> PlanningInput {
+        let mut cluster = Cluster::new();
+        cluster.policy.budgets = Budgets { nodes, gpus, evictions };
+        for name in ["a", "b", "c", "d"] {
+            cluster = cluster.node(name, &[&[], &[]]);
+        }
+        cluster.observe().input
+    }
+
+    fn set(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn operation(gpus: usize, victims: &[(&str, &str)]) -> Operation {
+        let origin = Origin { id: OperationId("op".into()), epoch: 1, node_uid: String::new(), residents: Vec::new() };
+        let target = |index| GpuTarget {
+            uuid: format!("GPU-{index}"),
+            index: index as u32,
+            base: Vec::new(),
+            target: vec![place("1g.5gb", 0)],
+        };
+        let victim = |&(name, on): &(&str, &str)| Victim { pod: pod(name), placed_on: Some(on.to_owned()) };
+        Operation {
+            gpus: (0..gpus).map(target).collect(),
+            victims: victims.iter().map(victim).collect(),
+            ..repair(origin)
+        }
+    }
+
+    #[test]
+    fn what_is_under_way_or_out_of_service_is_consumed() {
+        let input = input(Some(Limit::Percent(50)), Some(Limit::Count(5)), Some(3));
+        let room = |operations: &[&str], out: &[&str]| {
+            let taken =
+                Taken { operations: set(operations), gpus: operations.len(), out_of_service: set(out), evictions: 1 };
+            Room::of(&input, &taken, 16)
+        };
+        assert_eq!(room(&[], &[]), Room { nodes: 2, gpus: Some(5), evictions: Some(2) });
+        assert_eq!(room(&["a"], &[]), Room { nodes: 1, gpus: Some(4), evictions: Some(2) });
+        assert_eq!(room(&["a"], &["b"]), Room { nodes: 0, gpus: Some(2), evictions: Some(2) });
+        assert_eq!(room(&["a"], &["a"]), room(&["a"], &[]), "a node is counted once");
+        assert_eq!(room(&["a", "b", "c"], &[]).nodes, 0);
+        assert_eq!(Room::of(&input, &Taken::default(), 1).nodes, 1, "concurrency is a limit of its own");
+        assert_eq!(room(&["a"], &[]).narrow(&input).budgets.nodes, Some(Limit::Count(1)));
+    }
+
+    #[test]
+    fn no_budget_means_no_limit_for_the_search() {
+        let input = input(None, None, None);
+        let room = Room::of(&input, &Taken::default(), 16);
+        assert_eq!(room.narrow(&input).budgets, Budgets::default());
+    }
+
+    #[test]
+    fn what_hangs_together_is_put_off_together() {
+        let room = Room { nodes: 3, gpus: Some(4), evictions: Some(1) };
+        let operations = BTreeMap::from([
+            ("a".to_owned(), operation(2, &[("v", "b")])),
+            ("b".to_owned(), operation(3, &[])),
+            ("c".to_owned(), operation(1, &[])),
+        ]);
+        let (admitted, put_off) = room.admit(operations);
+        assert_eq!(admitted.keys().collect::<Vec<_>>(), ["c"]);
+        assert_eq!(put_off, ["a", "b"]);
+        let (none, _) = room.admit([("x".to_owned(), operation(1, &[("v", "y"), ("w", "y")]))].into());
+        assert!(none.is_empty(), "two evictions, one allowed");
+    }
+}

@@ -184,3 +184,112 @@ fn shape(pod: &PendingPod, input: &PlanningInput) -> Shape {
         demand: pod.demand.iter().map(|(resource, count)| (name(resource), count)).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::testing::{Cluster, pod, settings};
+
+    const LEAST: Duration = Duration::from_secs(30);
+
+    struct Desk {
+        book: DemandBook,
+        cluster: Cluster,
+        now: Moment,
+    }
+
+    impl Desk {
+        fn new() -> Self {
+            let mut cluster = Cluster::new().node("a", &[&[]]);
+            cluster.policy.stability.min_pending_age_seconds = 30;
+            Self { book: DemandBook::default(), cluster, now: Moment(0) }
+        }
+
+        /// Looks at who waits, `seconds` later; `bound` are pods that run now.
+        fn look(&mut self, seconds: u64, waiting: &[&str], bound: &[&str]) {
+            self.now = self.now + Duration::from_secs(seconds);
+            self.cluster.pending = waiting.iter().map(|name| ((*name).to_owned(), ("1g.5gb", 0))).collect();
+            let bound: Vec<String> = bound.iter().map(|name| pod(name).uid).collect();
+            let bound = bound.iter().map(String::as_str).collect();
+            self.book.note(&self.cluster.observe().input, &bound, &settings("a"), self.now);
+        }
+
+        fn counts(&self, name: &str) -> bool {
+            self.book.hold_back(&pod(name), LEAST, self.now).is_none()
+        }
+
+        /// An operation for a pod that does not get it scheduled.
+        fn in_vain(&mut self, name: &str) {
+            self.book.expect(&[pod(name)], Duration::from_secs(60), self.now);
+            self.look(60, &[name], &[]);
+        }
+    }
+
+    #[test]
+    fn a_pod_counts_when_it_has_waited_by_our_own_clock() {
+        let mut desk = Desk::new();
+        desk.look(0, &["p"], &[]);
+        assert!(!desk.counts("p"), "whatever age the input says");
+        assert_eq!(desk.book.next(LEAST), Some(Moment(30_000)));
+        desk.look(29, &["p"], &[]);
+        assert!(!desk.counts("p"));
+        desk.look(1, &["p"], &[]);
+        assert!(desk.counts("p"));
+        desk.book.planned(LEAST, desk.now);
+        assert_eq!(desk.book.next(LEAST), None, "a plan has counted it");
+    }
+
+    #[test]
+    fn demand_that_keeps_vanishing_waits_longer_for_a_while() {
+        let mut desk = Desk::new();
+        for name in ["p1", "p2"] {
+            desk.look(1, &[name], &[]);
+        }
+        desk.look(1, &["p3"], &[]);
+        desk.look(60, &["p3"], &[]);
+        assert!(!desk.counts("p3"), "two have vanished: three times the age");
+        desk.look(30, &["p3"], &[]);
+        assert!(desk.counts("p3"));
+        for _ in 0..3 {
+            desk.look(600, &["p3"], &[]);
+        }
+        desk.look(1, &["p4"], &["p3"]);
+        desk.look(30, &["p4"], &[]);
+        assert!(desk.counts("p4"), "it is forgiven");
+    }
+
+    #[test]
+    fn demand_that_ran_or_waited_long_may_go() {
+        let mut desk = Desk::new();
+        desk.look(0, &["served", "patient"], &[]);
+        desk.look(10, &["patient"], &["served"]);
+        desk.look(60, &["next"], &[]);
+        desk.look(30, &["next"], &[]);
+        assert!(desk.counts("next"));
+    }
+
+    #[test]
+    fn a_shape_whose_operations_are_in_vain_is_held_back_longer_each_time_and_forgiven_after_a_success() {
+        let mut desk = Desk::new();
+        desk.look(0, &["p"], &[]);
+        desk.look(30, &["p"], &[]);
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            desk.in_vain("p");
+            let from = desk.now;
+            let (reason, _, _) = desk.book.hold_back(&pod("p"), LEAST, desk.now).expect("held back");
+            assert_eq!(reason, Reason::CoolingDown);
+            while !desk.counts("p") {
+                desk.look(60, &["p"], &[]);
+            }
+            waits.push(desk.now.since(from).as_secs() / 60);
+        }
+        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 360, 360, 360, 360, 360], "in minutes, saturating");
+        desk.book.expect(&[pod("p")], Duration::from_secs(60), desk.now);
+        desk.look(30, &["q"], &["p"]);
+        desk.look(30, &["q"], &[]);
+        desk.in_vain("q");
+        desk.look(300, &["q"], &[]);
+        assert!(desk.counts("q"), "after a success it starts over");
+    }
+}

@@ -63,3 +63,56 @@ impl Forecast {
         &self.weights
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::testing::{Cluster, resource};
+
+    fn with(names: impl IntoIterator<Item = (String, &'static str)>) -> PlanningInput {
+        let mut cluster = Cluster::new().node("a", &[&[]]);
+        for (name, profile) in names {
+            cluster = cluster.waiting(&name, profile);
+        }
+        cluster.observe().input
+    }
+
+    fn weight(forecast: &Forecast, profile: &str) -> u64 {
+        forecast.mix().get(&resource(profile)).copied().unwrap_or(0)
+    }
+
+    #[test]
+    fn what_came_a_half_life_ago_counts_half() {
+        let mut forecast = Forecast::new(50);
+        forecast.note(&with([("first".to_owned(), "7g.40gb")]));
+        let fresh = weight(&forecast, "7g.40gb");
+        assert_eq!(fresh, UNIT);
+        for arrival in 0..50 {
+            forecast.note(&with([(format!("later-{arrival}"), "1g.5gb")]));
+        }
+        let share = weight(&forecast, "7g.40gb") * 1000 / fresh;
+        assert!((480..=520).contains(&share), "{share} thousandths");
+    }
+
+    #[test]
+    fn a_pod_counts_once_and_pods_that_come_together_count_alike() {
+        let mut forecast = Forecast::new(10);
+        let input = with([("a".to_owned(), "1g.5gb"), ("b".to_owned(), "2g.10gb")]);
+        forecast.note(&input);
+        let before = forecast.mix().clone();
+        forecast.note(&input);
+        assert_eq!(forecast.mix(), &before, "nobody new has come");
+        assert_eq!(weight(&forecast, "1g.5gb"), weight(&forecast, "2g.10gb"));
+    }
+
+    #[test]
+    fn what_never_comes_again_is_forgotten_and_nothing_overflows() {
+        let mut forecast = Forecast::new(1);
+        forecast.note(&with([("rare".to_owned(), "7g.40gb")]));
+        for arrival in 0..200 {
+            forecast.note(&with([(format!("{arrival}"), "1g.5gb")]));
+        }
+        assert_eq!(forecast.mix().keys().collect::<Vec<_>>(), [&resource("1g.5gb")]);
+        assert!(weight(&forecast, "1g.5gb") <= 4 * UNIT);
+    }
+}

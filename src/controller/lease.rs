@@ -128,3 +128,106 @@ impl LeaseMachine {
         Next::Ask(ClusterRequest::WriteLease { version, lease })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(identity: &str) -> LeaseMachine {
+        LeaseMachine::new(identity.to_owned(), LeaseTimes::default())
+    }
+
+    fn lease(holder: &str, renewals: u64, transitions: u64) -> Lease {
+        Lease { holder: holder.to_owned(), renewals, transitions }
+    }
+
+    fn reply(version: u64, lease: Lease) -> Event<ClusterReply> {
+        Event::Reply(Ok(ClusterAnswer::Lease(Version(version), lease)))
+    }
+
+    fn written(next: Next<ClusterRequest, Lost>) -> (Option<Version>, Lease) {
+        match next {
+            Next::Ask(ClusterRequest::WriteLease { version, lease }) => (version, lease),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const READ: Next<ClusterRequest, Lost> = Next::Ask(ClusterRequest::GetLease);
+    const REST: Next<ClusterRequest, Lost> = Next::Rest(std::time::Duration::from_secs(2));
+
+    /// A machine that has taken a lease that was not there, with what it wrote.
+    fn leader() -> (LeaseMachine, Lease) {
+        let mut machine = machine("a");
+        assert_eq!(machine.step(Event::Wake, Moment(0)), READ);
+        let (version, mine) = written(machine.step(Event::Reply(Err(ClusterError::NotFound)), Moment(0)));
+        assert_eq!((version, &mine), (None, &lease("a", 1, 1)));
+        assert_eq!(machine.step(reply(1, mine.clone()), Moment(100)), REST);
+        (machine, mine)
+    }
+
+    #[test]
+    fn a_lease_of_another_is_taken_after_it_has_stood_still_by_our_own_clock() {
+        let mut machine = machine("b");
+        machine.step(Event::Wake, Moment(0));
+        assert_eq!(machine.step(reply(7, lease("a", 40, 3)), Moment(0)), REST);
+        assert_eq!(machine.step(reply(8, lease("a", 41, 3)), Moment(14_000)), REST, "it was renewed");
+        assert_eq!(machine.step(reply(8, lease("a", 41, 3)), Moment(28_900)), REST);
+        let (version, mine) = written(machine.step(reply(8, lease("a", 41, 3)), Moment(29_000)));
+        assert_eq!((version, &mine), (Some(Version(8)), &lease("b", 42, 4)), "the epoch grows with the holder");
+        assert!(!machine.leads(Moment(29_000)), "not before the write is answered");
+        machine.step(reply(9, mine), Moment(29_500));
+        assert!(machine.leads(Moment(29_500)));
+        assert_eq!(machine.epoch(), Some(4));
+    }
+
+    #[test]
+    fn a_lease_that_was_handed_back_is_taken_at_once() {
+        let mut machine = machine("b");
+        assert_eq!(written(machine.step(reply(8, lease("", 41, 3)), Moment(0))).1, lease("b", 42, 4));
+    }
+
+    #[test]
+    fn leadership_counts_from_when_the_renewal_was_sent_and_is_not_resumed() {
+        let (mut machine, mine) = leader();
+        let (version, renewed) = written(machine.step(Event::Wake, Moment(2_000)));
+        assert_eq!((version, &renewed), (Some(Version(1)), &lease("a", 2, 1)));
+        machine.step(reply(2, renewed), Moment(9_000));
+        assert!(machine.leads(Moment(11_900)) && !machine.leads(Moment(12_000)));
+        assert!(machine.expired(Moment(12_000)));
+        assert_eq!(machine.step(reply(2, mine), Moment(12_000)), Next::End(Lost));
+    }
+
+    #[test]
+    fn a_write_whose_answer_is_lost_is_known_by_what_it_said() {
+        let (mut machine, _) = leader();
+        let (_, renewed) = written(machine.step(Event::Wake, Moment(2_000)));
+        let lost = || Event::Reply(Err(ClusterError::Unknown("timeout".into())));
+        assert_eq!(machine.step(lost(), Moment(3_000)), REST);
+        assert_eq!(machine.step(Event::Wake, Moment(5_000)), READ);
+        assert_eq!(machine.step(reply(2, renewed), Moment(5_100)), REST, "it had been applied");
+        assert!(!machine.leads(Moment(12_000)), "as of its sending");
+        let (_, next) = written(machine.step(Event::Wake, Moment(7_000)));
+        assert_eq!(machine.step(lost(), Moment(7_000)), REST);
+        assert_eq!(machine.step(Event::Wake, Moment(9_000)), READ);
+        let (_, again) = written(machine.step(reply(2, lease("a", 2, 1)), Moment(9_000)));
+        assert!(next != again, "each write can be told from the others");
+    }
+
+    #[test]
+    fn another_holder_ends_it() {
+        let (mut machine, _) = leader();
+        machine.step(Event::Wake, Moment(2_000));
+        assert_eq!(machine.step(Event::Reply(Err(ClusterError::Conflict)), Moment(2_000)), READ);
+        assert_eq!(machine.step(reply(5, lease("b", 2, 2)), Moment(2_100)), Next::End(Lost));
+    }
+
+    #[test]
+    fn a_lease_object_that_is_lost_does_not_lower_the_epoch() {
+        let (mut machine, _) = leader();
+        machine.exceed(6);
+        assert_eq!(machine.epoch(), Some(7));
+        machine.step(Event::Wake, Moment(2_000));
+        let (version, mine) = written(machine.step(Event::Reply(Err(ClusterError::NotFound)), Moment(2_000)));
+        assert_eq!((version, mine.transitions), (None, 7));
+    }
+}

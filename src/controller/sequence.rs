@@ -65,3 +65,50 @@ fn reachable(landings: &Landings, from: &str) -> BTreeSet<String> {
     }
     reached
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph(edges: &[(&str, &str)], alone: &[&str]) -> Landings {
+        let mut graph = Landings::new();
+        for node in alone {
+            graph.entry((*node).to_owned()).or_default();
+        }
+        for (from, to) in edges {
+            graph.entry((*from).to_owned()).or_default().insert((*to).to_owned());
+            graph.entry((*to).to_owned()).or_default();
+        }
+        graph
+    }
+
+    fn needs_of(graph: &Landings, node: &str) -> Vec<String> {
+        needs(graph)[node].iter().cloned().collect()
+    }
+
+    #[test]
+    fn who_needs_room_waits_for_who_makes_it() {
+        let chain = graph(&[("a", "b"), ("b", "c")], &["d"]);
+        assert_eq!(needs_of(&chain, "a"), ["b"]);
+        assert_eq!(needs_of(&chain, "b"), ["c"]);
+        assert!(needs_of(&chain, "c").is_empty() && needs_of(&chain, "d").is_empty());
+    }
+
+    #[test]
+    fn a_ring_starts_together_when_all_that_it_needs_is_done() {
+        let ring = graph(&[("a", "b"), ("b", "c"), ("c", "a"), ("b", "d"), ("e", "a")], &[]);
+        for member in ["a", "b", "c"] {
+            assert_eq!(needs_of(&ring, member), ["d"], "{member}");
+        }
+        assert_eq!(needs_of(&ring, "e"), ["a"]);
+        assert!(needs_of(&ring, "d").is_empty());
+    }
+
+    #[test]
+    fn what_hangs_together_is_found_whoever_waits() {
+        let two = graph(&[("a", "b"), ("c", "b"), ("x", "y")], &["z"]);
+        let found: Vec<Vec<String>> =
+            components(&two).into_iter().map(|component| component.into_iter().collect()).collect();
+        assert_eq!(found, [vec!["a", "b", "c"], vec!["x", "y"], vec!["z"]]);
+    }
+}

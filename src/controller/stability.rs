@@ -112,3 +112,70 @@ fn owner(pod: &PodView) -> String {
     let name = pod.owner.clone().unwrap_or_else(|| format!("Pod/{}", pod.pod.name));
     format!("{}/{name}", pod.pod.namespace)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::testing::{Cluster, settings};
+
+    fn cluster(outcome: Outcome) -> Cluster {
+        let mut cluster = Cluster::new().node("a", &[&[("1g.5gb", 0, Some("p"))], &[("1g.5gb", 0, Some("q"))]]);
+        cluster.policy.stability.gpu_cool_down_seconds = 600;
+        cluster.owners = [("p", "ReplicaSet/web"), ("q", "ReplicaSet/web")].into();
+        let ended = Ended {
+            id: OperationId("op-1".into()),
+            epoch: 1,
+            gpus: vec!["GPU-a-0".into()],
+            outcome,
+            detail: String::new(),
+        };
+        cluster.records.get_mut("a").expect("there").spec.history = vec![ended];
+        cluster
+    }
+
+    #[test]
+    fn a_gpu_rests_from_when_the_end_is_seen() {
+        let mut memory = Stability::default();
+        let observation = cluster(Outcome::Done).observe();
+        memory.note(&observation, &settings("x"), Moment(5_000));
+        assert_eq!(memory.rests("GPU-a-0", Moment(5_000)), Some(Moment(605_000)));
+        assert_eq!(memory.rests("GPU-a-1", Moment(5_000)), None);
+        memory.note(&observation, &settings("x"), Moment(400_000));
+        assert_eq!(memory.rests("GPU-a-0", Moment(604_999)), Some(Moment(605_000)), "the same end counts once");
+        memory.note(&observation, &settings("x"), Moment(605_000));
+        assert_eq!(memory.rests("GPU-a-0", Moment(605_000)), None);
+        let mut aborted = Stability::default();
+        aborted.note(&cluster(Outcome::Aborted).observe(), &settings("x"), Moment(0));
+        assert_eq!(aborted.rests("GPU-a-0", Moment(0)), None, "nothing was changed");
+    }
+
+    #[test]
+    fn moves_count_against_the_owner_for_a_while() {
+        let mut memory = Stability::default();
+        let observation = cluster(Outcome::Done).observe();
+        memory.note(&observation, &settings("x"), Moment(0));
+        memory.moved("uid-p", Moment(0));
+        let owner = memory.owner("uid-q").expect("known").to_owned();
+        assert_eq!((owner.as_str(), memory.moves(&owner)), ("ml/ReplicaSet/web", 1));
+        let later = Moment(0) + settings("x").move_window;
+        memory.note(&observation, &settings("x"), later);
+        assert_eq!(memory.moves(&owner), 0);
+    }
+
+    #[test]
+    fn a_node_rests_longer_after_each_failure_and_not_after_a_success() {
+        let mut memory = Stability::default();
+        let settings = settings("x");
+        let mut now = Moment(0);
+        let mut rests = Vec::new();
+        for _ in 0..9 {
+            memory.ended("a", false, &settings, now);
+            let (_, until) = memory.backs_off("a", now).expect("it rests");
+            rests.push(until.since(now).as_secs() / 60);
+            now = until;
+        }
+        assert_eq!(rests, [5, 10, 20, 40, 80, 160, 320, 360, 360]);
+        memory.ended("a", true, &settings, now);
+        assert_eq!(memory.backs_off("a", now), None);
+    }
+}
