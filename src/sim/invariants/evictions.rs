@@ -102,6 +102,7 @@ impl Checker {
     fn check_pod(&mut self, at: u64, pod: &PodView, place: &str) {
         let PodView {
             pod: name,
+            owner: _,
             requests: _,
             deleting: _,
             finished: _,

@@ -105,6 +105,7 @@ fn broken(checker: &Checker) -> Vec<Invariant> {
 
 fn view_of(name: &str) -> PodView {
     PodView {
+        owner: None,
         pod: pod(name),
         requests: BTreeMap::from([("nvidia.com/mig-1g.10gb".into(), 1)]),
         deleting: false,
