@@ -126,6 +126,7 @@ impl World {
         self.holds.insert(pod.uid.clone(), vec![instance.to_owned()]);
         self.pods.push(PodView {
             pod,
+            owner: None,
             requests: [(mig_resource(profile), 1)].into(),
             deleting: false,
             finished: false,
