@@ -31,9 +31,7 @@ fn ends(name: &str, mut drive: Drive, crashes: &[Crash]) {
         Closed::Ended(outcome, _) => outcome,
         Closed::Lost(_) => panic!("{context}"),
     };
-    if outcome == Outcome::Degraded {
-        panic!("{context}");
-    }
+    assert!(outcome != Outcome::Degraded, "{context}");
     drive.run_for(std::time::Duration::from_secs(5));
     settled(&drive, outcome);
 }

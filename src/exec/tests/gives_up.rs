@@ -47,7 +47,8 @@ fn an_eviction_that_is_forbidden_ends_the_operation() {
 
 #[test]
 fn a_plan_that_no_longer_holds_is_not_begun() {
-    let spoil: [(&str, fn(&mut World)); 8] = [
+    type Spoil = (&'static str, fn(&mut World));
+    let spoil: [Spoil; 8] = [
         ("has come", |world| world.bind("stranger", "1g.10gb", "GPU-0/3")),
         ("must not be evicted", |world| {
             world.pod("victim").movability = Movability::Never(Reason::PolicyForbids, "asked for".to_owned());
