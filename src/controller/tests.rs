@@ -240,7 +240,16 @@ fn no_owner_is_moved_more_often_than_it_tolerates() {
     for (cap, acts) in [(Some(1), false), (Some(2), true), (None, true)] {
         let mut cluster = Cluster::new()
             .node("a", &[&[("1g.5gb", 0, Some("v1")), ("1g.5gb", 1, Some("v2"))]])
-            .node("b", &[&[("3g.20gb", 4, Some("w")), ("1g.5gb", 0, None), ("1g.5gb", 1, None)]])
+            .node(
+                "b",
+                &[&[
+                    ("1g.5gb", 0, None),
+                    ("1g.5gb", 1, None),
+                    ("1g.5gb", 2, Some("w1")),
+                    ("1g.5gb", 3, Some("w2")),
+                    ("3g.20gb", 4, Some("w3")),
+                ]],
+            )
             .waiting("p", "7g.40gb");
         cluster.owners = [("v1", "ReplicaSet/web"), ("v2", "ReplicaSet/web")].into();
         cluster.policy.stability.pod_move_cap = cap;
