@@ -16,7 +16,7 @@ impl Backoff {
         let before = self.failures;
         self.failures = self.failures.saturating_add(1);
         if mutant::on(Mutant(34)) {
-            return Duration::from_millis((first.as_millis() as u64).wrapping_shl(before).wrapping_mul(1 << before));
+            return Duration::from_millis((first.as_millis() as u64).wrapping_mul(1_u64.wrapping_shl(before)));
         }
         let factor = 1_u32.checked_shl(before).unwrap_or(u32::MAX);
         first.saturating_mul(factor).min(most)

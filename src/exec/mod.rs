@@ -24,6 +24,9 @@ mod ownership;
 pub mod port;
 mod proof;
 mod record;
+mod seen;
+#[cfg(test)]
+mod tests;
 mod timing;
 mod view;
 

@@ -12,14 +12,14 @@ impl AgentMachine {
     pub(super) fn consider(&mut self, facts: &Facts<'_>, situation: &Situation) -> Read<Todo> {
         let wanted = facts.record.and_then(|record| record.spec.operation.as_ref());
         let Some(operation) = wanted.filter(|operation| operation.phase == Phase::Drained) else {
-            return Ok(self.wait(facts, situation, self.timing.poll, "an operation that is drained"));
+            return Ok(self.wait(facts, self.timing.poll, "an operation that is drained"));
         };
         let node = self.node_of(facts.look)?;
         if let Err(reason) = agree(operation, facts, situation, &node.uid) {
             return Ok(self.declare(facts, &operation.id, AgentPhase::Refused, &reason));
         }
         if node.our_taint() != Some(operation.id.0.as_str()) {
-            return Ok(self.wait(facts, situation, self.timing.poll, "the operation's taint"));
+            return Ok(self.wait(facts, self.timing.poll, "the operation's taint"));
         }
         self.epoch = self.epoch.max(operation.epoch);
         Ok(self.declare(facts, &operation.id, AgentPhase::Accepted, ""))

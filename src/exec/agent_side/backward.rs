@@ -43,7 +43,7 @@ impl AgentMachine {
         let Some((step, board, place)) = next else {
             return Ok(self.restored(facts, situation));
         };
-        if facts.store.intent.is_none() {
+        if !situation.row.intent {
             return Ok(self.write_intent(facts, &hand, &situation.gpus));
         }
         match step {
@@ -51,29 +51,39 @@ impl AgentMachine {
             Move::Destroy => {
                 let node = self.node_of(facts.look)?;
                 if node.our_taint().is_none() {
-                    return Ok(self.wait(facts, situation, self.timing.poll, "a taint that keeps pods away"));
+                    return Ok(self.wait(facts, self.timing.poll, "a taint that keeps pods away"));
                 }
                 self.destroy(facts, situation, &hand, board, place)
             }
         }
     }
 
+    /// The board is the target (A7), or, on the way back or after a reboot, what it was (R4).
+    pub(super) fn finish(&mut self, facts: &Facts<'_>, situation: &Situation) -> Todo {
+        let forward = matches!(situation.row.phase, AgentPhase::Accepted | AgentPhase::Executing);
+        if !forward || situation.row.rebooted {
+            return self.restored(facts, situation);
+        }
+        match situation.operation.as_ref().filter(|operation| operation.phase == Phase::Drained) {
+            Some(operation) => self.declare(facts, &operation.id, AgentPhase::Repartitioned, ""),
+            None => self.wait(facts, self.timing.poll, "the controller"),
+        }
+    }
+
     /// R4: everything is as it was.
     fn restored(&mut self, facts: &Facts<'_>, situation: &Situation) -> Todo {
-        let rebooted = situation.row.rebooted;
-        let stale = facts.store.intent.as_ref().filter(|_| rebooted || situation.operation.is_none());
-        if stale.is_some() {
+        if situation.row.intent && (situation.row.rebooted || situation.operation.is_none()) {
             return self.clear(facts);
         }
-        let hand = situation.hand.as_ref();
-        let (Some(hand), Some(_)) = (hand, &situation.operation) else {
-            return match hand {
-                Some(hand) => self.declare(facts, hand, AgentPhase::Idle, ""),
-                None => self.wait_settled(facts),
-            };
-        };
-        let phase = if settled(situation.row.phase) { situation.row.phase } else { AgentPhase::RolledBack };
-        self.declare(facts, hand, phase, "the layout is as it was")
+        self.rebooted = false;
+        let phase = situation.row.phase;
+        match (&situation.hand, &situation.operation) {
+            (Some(hand), Some(_)) if !settled(phase) => {
+                self.declare(facts, hand, AgentPhase::RolledBack, "the layout is as it was")
+            }
+            (Some(hand), None) if !settled(phase) => self.declare(facts, hand, AgentPhase::Idle, ""),
+            (_, _) => self.wait(facts, self.timing.poll, "an operation"),
+        }
     }
 
     /// Removes the intent, and notes the layout that is there.
@@ -96,7 +106,7 @@ pub(super) fn layout(boards: &[BoardState]) -> BTreeMap<String, Vec<Place>> {
 }
 
 /// Phases in which there is nothing left to take back.
-fn settled(phase: AgentPhase) -> bool {
+pub(super) fn settled(phase: AgentPhase) -> bool {
     match phase {
         AgentPhase::Idle
         | AgentPhase::Applied
@@ -111,7 +121,7 @@ fn settled(phase: AgentPhase) -> bool {
 fn wanted(facts: &Facts<'_>, situation: &Situation) -> BTreeMap<String, Vec<Place>> {
     let rebooted = super::startup::decide(situation.row) == Action::Restore;
     let mut wanted = facts.store.applied.clone().filter(|_| rebooted).unwrap_or_default();
-    let over = situation.operation.is_some() && settled(situation.row.phase) && facts.store.intent.is_none();
+    let over = situation.operation.is_some() && settled(situation.row.phase) && !situation.row.intent;
     if !(rebooted && over) {
         wanted.extend(situation.gpus.iter().map(|gpu| (gpu.uuid.clone(), gpu.base.clone())));
     }

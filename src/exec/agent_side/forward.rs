@@ -1,9 +1,8 @@
 //! A2 to A7: puts the intent on disk, takes the steps in their order, and verifies the whole.
 
-use std::time::Duration;
-
+use super::backward::settled;
 use super::situation::{Situation, find};
-use super::{AgentMachine, Asked, Facts, Read, Todo};
+use super::{AgentMachine, Asked, Attempt, Facts, Read, Todo, first};
 use crate::exec::mutant::{self, Mutant};
 use crate::exec::ownership::foreign_owner;
 use crate::exec::port::{BoardState, InstanceState, Intent, NodeRequest};
@@ -16,13 +15,18 @@ impl AgentMachine {
     pub(super) fn forward(&mut self, facts: &Facts<'_>, situation: &Situation) -> Read<Todo> {
         let wanted = situation.operation.as_ref();
         let Some(operation) = wanted.filter(|operation| operation.phase == Phase::Drained) else {
-            return Ok(self.wait(facts, situation, self.timing.poll, "the controller"));
+            return Ok(self.wait(facts, self.timing.poll, "the controller"));
         };
-        if facts.store.intent.is_none() {
+        if !situation.row.intent {
             return Ok(self.write_intent(facts, &operation.id, &operation.gpus));
         }
         if situation.row.phase == AgentPhase::Accepted {
             return Ok(self.declare(facts, &operation.id, AgentPhase::Executing, ""));
+        }
+        if mutant::on(Mutant(13))
+            && let Some((board, place)) = neighbour(facts, operation)
+        {
+            return self.destroy(facts, situation, &operation.id, board, place);
         }
         let next = operation.steps.iter().find_map(|step| {
             let gpu = operation.gpus.iter().find(|gpu| gpu.uuid == step.uuid)?;
@@ -70,10 +74,10 @@ impl AgentMachine {
     fn guard(&mut self, facts: &Facts<'_>, situation: &Situation, operation: &Operation) -> Read<Option<String>> {
         let node = self.node_of(facts.look)?;
         if node.uid != operation.node_uid || operation.epoch < situation.epoch {
-            return Err(self.wait(facts, situation, self.timing.poll, "an operation of this node and epoch"));
+            return first(self.wait(facts, self.timing.poll, "an operation of this node and epoch"));
         }
         if node.our_taint() != Some(operation.id.0.as_str()) {
-            return Err(self.wait(facts, situation, self.timing.poll, "the operation's taint"));
+            return first(self.wait(facts, self.timing.poll, "the operation's taint"));
         }
         Ok(foreign_owner(node).map(|foreign| foreign.to_string()))
     }
@@ -88,23 +92,23 @@ impl AgentMachine {
         place: &Place,
     ) -> Read<Todo> {
         let pods = self.pods_of(facts.look)?;
-        let occupants = facts.occupants;
+        let occupants = if mutant::on(Mutant(18)) { facts.occupants.or(Some(&[])) } else { facts.occupants };
         let proof = occupants.ok_or_else(|| "who holds instances cannot be read".to_owned()).and_then(|occupants| {
             let resource = mig_resource(&place.profile);
             IdleProof::establish(board, place, &resource, occupants, pods).map_err(|why| why.to_string())
         });
         let part = if at(board, place).is_some_and(|there| there.compute.is_some()) { "compute" } else { "GPU" };
         let what = format!("to destroy the {part} instance of {}@{} on {}", place.profile, place.start, board.uuid);
-        let held = proof.as_ref().err().cloned();
-        if let Some(todo) = self.attempt(facts, situation, id, &what, held.as_deref()) {
+        if let Some(todo) = self.instead(facts, situation, id, &what, proof.as_ref().err().map(String::as_str)) {
             return Ok(todo);
         }
-        let request = match proof {
-            Ok(proof) if proof.compute().is_some() => NodeRequest::DestroyComputeInstance(proof),
-            Ok(proof) => NodeRequest::DestroyGpuInstance(proof),
-            Err(why) => return Ok(self.wait(facts, situation, self.timing.retry_first, &why)),
-        };
-        Ok(self.local(Asked::Instance, request))
+        Ok(match proof {
+            Ok(proof) if proof.compute().is_some() => {
+                self.local(Asked::Instance, NodeRequest::DestroyComputeInstance(proof))
+            }
+            Ok(proof) => self.local(Asked::Instance, NodeRequest::DestroyGpuInstance(proof)),
+            Err(why) => self.wait(facts, self.timing.retry_first, &why),
+        })
     }
 
     /// A5 and A6, or R3: the GPU instance, then, with the next look, its compute instance.
@@ -119,7 +123,7 @@ impl AgentMachine {
         let (gpu, there) = (board.uuid.clone(), at(board, place).is_some());
         let part = if there { "compute" } else { "GPU" };
         let what = format!("to create the {part} instance of {}@{} on {gpu}", place.profile, place.start);
-        if let Some(todo) = self.attempt(facts, situation, id, &what, None) {
+        if let Some(todo) = self.instead(facts, situation, id, &what, None) {
             return todo;
         }
         let place = place.clone();
@@ -131,9 +135,8 @@ impl AgentMachine {
         self.local(Asked::Instance, request)
     }
 
-    /// Counts a try. Says what to do instead when it is too early for it, or when there were enough: forward turns back, backward is for
-    /// people.
-    fn attempt(
+    /// Says what to do in place of a try: wait, or, after enough of them, turn back; and on the way back, leave it to people.
+    fn instead(
         &mut self,
         facts: &Facts<'_>,
         situation: &Situation,
@@ -141,31 +144,40 @@ impl AgentMachine {
         what: &str,
         held: Option<&str>,
     ) -> Option<Todo> {
-        if self.rested && self.trying == what && held.is_none() {
-            self.rested = false;
-            return None;
+        let why = held.unwrap_or("the driver does not do it");
+        match self.attempt(what, held.is_some()) {
+            Attempt::Go => None,
+            Attempt::Rest(wait) => Some(self.wait(facts, wait, &format!("another try {what}: {why}"))),
+            Attempt::Enough if settled(situation.row.phase) => {
+                // Nobody waits for it any more: it is tried again now and then.
+                self.trying.clear();
+                Some(self.wait(facts, self.timing.retry_most, &format!("another try {what}: {why}")))
+            }
+            Attempt::Enough => {
+                let forward = matches!(situation.row.phase, AgentPhase::Accepted | AgentPhase::Executing);
+                let phase = match forward {
+                    true if mutant::on(Mutant(14)) => AgentPhase::RolledBack,
+                    true => AgentPhase::RollingBack,
+                    false => AgentPhase::Degraded,
+                };
+                Some(self.declare(facts, id, phase, &format!("it was not possible {what}: {why}")))
+            }
         }
-        let Some(wait) = self.tried(what) else {
-            let why = held.unwrap_or("the driver does not do it");
-            let detail = format!("it was not possible {what}: {why}");
-            let forward = matches!(situation.row.phase, AgentPhase::Accepted | AgentPhase::Executing);
-            let phase = match forward {
-                true if mutant::on(Mutant(14)) => AgentPhase::RolledBack,
-                true => AgentPhase::RollingBack,
-                false => AgentPhase::Degraded,
-            };
-            return Some(self.declare(facts, id, phase, &detail));
-        };
-        if wait == Duration::ZERO && held.is_none() {
-            return None;
-        }
-        self.rested = true;
-        let wait = wait.max(self.timing.retry_first);
-        Some(self.wait(facts, situation, wait, &format!("another try {what}")))
     }
+}
+
+/// An instance of a changed GPU that stays; for the defect of clearing the whole GPU.
+fn neighbour<'a>(facts: &Facts<'a>, operation: &'a Operation) -> Option<(&'a BoardState, &'a Place)> {
+    operation.gpus.iter().find_map(|gpu| {
+        let board = find(facts.boards, gpu)?;
+        board.instances.iter().find(|there| !gpu.touches(&there.place)).map(|there| (board, &there.place))
+    })
 }
 
 /// The instance at a place.
 pub(super) fn at<'a>(board: &'a BoardState, place: &Place) -> Option<&'a InstanceState> {
-    board.instances.iter().find(|there| there.place == *place)
+    board
+        .instances
+        .iter()
+        .find(|there| there.place == *place || (mutant::on(Mutant(35)) && there.place.start == place.start))
 }

@@ -16,8 +16,6 @@ mod report;
 mod serve;
 mod situation;
 pub mod startup;
-#[cfg(test)]
-mod tests;
 
 use std::time::Duration;
 
@@ -28,6 +26,7 @@ use super::port::{
     NodeAnswer, NodeError, NodeReply, NodeRequest, Occupant, Store,
 };
 use super::record::MigNode;
+use super::seen::Seen;
 use super::timing::{Moment, Timing};
 use super::view::{NodeView, PodView};
 use super::{Event, Next};
@@ -43,7 +42,12 @@ pub enum AgentEnd {
 
 type Todo = Next<AgentRequest, AgentEnd>;
 /// What was read, or what is to be done first.
-type Read<T> = Result<T, Todo>;
+type Read<T> = Result<T, Box<Todo>>;
+
+/// Something comes before what was to be read.
+fn first<T>(todo: Todo) -> Read<T> {
+    Err(Box::new(todo))
+}
 
 /// What was asked last.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,13 +69,12 @@ enum Asked {
 /// What was read in this round.
 #[derive(Debug, Default)]
 struct Look {
-    /// The record; the inner `None` when there is none.
-    record: Option<Option<MigNode>>,
+    record: Seen<MigNode>,
     node: Option<NodeView>,
     pods: Option<Vec<PodView>>,
     boards: Option<Vec<BoardState>>,
-    /// Who holds what; the inner `None` when that could not be read.
-    occupants: Option<Option<Vec<Occupant>>>,
+    /// Who holds what; absent when that could not be read.
+    occupants: Seen<Vec<Occupant>>,
     allocatable: Option<Vec<String>>,
 }
 
@@ -89,8 +92,13 @@ pub struct AgentMachine {
     /// What is being tried, and how often that has failed in a row.
     trying: String,
     tries: Backoff,
-    /// Whether the wait before the next try is over once it wakes.
-    rested: bool,
+    /// Before this moment it is not tried again; none while a try is out.
+    next_try: Option<Moment>,
+    now: Moment,
+    /// Before this moment nothing is asked, whoever wakes it.
+    quiet: Moment,
+    /// Whether the layout that a reboot has cost is still to be restored.
+    rebooted: bool,
     /// Why the driver is left alone.
     halted: Option<String>,
     races: u32,
@@ -111,7 +119,10 @@ impl AgentMachine {
             look: Look::default(),
             trying: String::new(),
             tries: Backoff::default(),
-            rested: false,
+            next_try: None,
+            now: Moment::default(),
+            quiet: Moment::default(),
+            rebooted: false,
             halted: None,
             races: 0,
             errors: Backoff::default(),
@@ -130,32 +141,34 @@ impl AgentMachine {
     }
 
     /// Takes in what happened and says what to do next.
-    pub fn step(&mut self, event: Event<AgentReply>, _now: Moment) -> Todo {
+    pub fn step(&mut self, event: Event<AgentReply>, now: Moment) -> Todo {
+        self.now = now;
         let asked = std::mem::replace(&mut self.asked, Asked::Nothing);
         let halted = match event {
+            Event::Wake if now < self.quiet => Some(Next::Rest(self.quiet.since(now))),
             Event::Wake => {
                 self.look = Look::default();
                 None
             }
-            Event::Reply(AgentReply::Cluster(reply)) => self.from_cluster(&asked, reply),
-            Event::Reply(AgentReply::Node(reply)) => self.from_node(asked, reply),
+            Event::Reply(AgentReply::Cluster(reply)) => self.hear_cluster(&asked, reply),
+            Event::Reply(AgentReply::Node(reply)) => self.hear_node(asked, reply),
         };
         halted.unwrap_or_else(|| {
             let look = std::mem::take(&mut self.look);
-            let todo = self.decide(&look).unwrap_or_else(|todo| todo);
+            let todo = self.decide(&look).unwrap_or_else(|todo| *todo);
             self.look = look;
             todo
         })
     }
 
-    fn from_cluster(&mut self, asked: &Asked, reply: ClusterReply) -> Option<Todo> {
+    fn hear_cluster(&mut self, asked: &Asked, reply: ClusterReply) -> Option<Todo> {
         let answer = match reply {
             Ok(answer) => answer,
             Err(error) => return self.cluster_failed(asked, &error),
         };
         self.errors.reset();
         match (asked, answer) {
-            (Asked::Record, ClusterAnswer::MigNode(record)) => self.look.record = Some(Some(*record)),
+            (Asked::Record, ClusterAnswer::MigNode(record)) => self.look.record = Seen::There(*record),
             (Asked::Node, ClusterAnswer::Node(node)) => {
                 self.uid = Some(node.uid.clone());
                 self.look.node = Some(*node);
@@ -173,7 +186,7 @@ impl AgentMachine {
 
     fn cluster_failed(&mut self, asked: &Asked, error: &ClusterError) -> Option<Todo> {
         if *asked == Asked::Record && *error == ClusterError::NotFound {
-            self.look.record = Some(None);
+            self.look.record = Seen::Absent;
             return None;
         }
         self.look = Look::default();
@@ -185,7 +198,9 @@ impl AgentMachine {
         }
         let wait = self.errors.fail(self.timing.poll, self.timing.retry_most);
         let wait = match error {
-            ClusterError::Throttled { retry_after } => retry_after.unwrap_or(wait),
+            ClusterError::Throttled { retry_after } => {
+                retry_after.map_or(wait, |asked| asked.clamp(self.timing.poll, self.timing.retry_most))
+            }
             ClusterError::Conflict
             | ClusterError::NotFound
             | ClusterError::BlockedByBudget
@@ -195,10 +210,10 @@ impl AgentMachine {
             | ClusterError::Expired
             | ClusterError::Unknown(_) => wait,
         };
-        Some(self.rest(wait, error))
+        Some(self.hush(wait, error))
     }
 
-    fn from_node(&mut self, asked: Asked, reply: NodeReply) -> Option<Todo> {
+    fn hear_node(&mut self, asked: Asked, reply: NodeReply) -> Option<Todo> {
         let answer = match reply {
             Ok(answer) => answer,
             Err(error) => return self.node_failed(&asked, &error),
@@ -207,11 +222,13 @@ impl AgentMachine {
             (Asked::Store, NodeAnswer::Store(store)) => self.store = Some(store),
             (Asked::Boards, NodeAnswer::Boards(mut boards)) => {
                 if mutant::on(Mutant(11)) {
-                    boards.iter_mut().for_each(|board| board.instances.retain(|there| there.compute.is_some()));
+                    for board in &mut boards {
+                        board.instances.retain(|there| there.compute.is_some());
+                    }
                 }
                 self.look.boards = Some(boards);
             }
-            (Asked::Occupants, NodeAnswer::Occupants(occupants)) => self.look.occupants = Some(Some(occupants)),
+            (Asked::Occupants, NodeAnswer::Occupants(occupants)) => self.look.occupants = Seen::There(occupants),
             (Asked::Allocatable, NodeAnswer::Allocatable(uuids)) => self.look.allocatable = Some(uuids),
             (Asked::Intent(intent), _) => {
                 self.keep(|store| store.intent = Some(*intent));
@@ -256,7 +273,7 @@ impl AgentMachine {
             | NodeError::Local(_) => {}
         }
         if *asked == Asked::Occupants {
-            self.look.occupants = Some(None);
+            self.look.occupants = Seen::Absent;
             return None;
         }
         self.look = Look::default();
@@ -269,10 +286,12 @@ impl AgentMachine {
             self.store = None;
         }
         let wait = self.errors.fail(self.timing.poll, self.timing.retry_most);
-        Some(self.rest(wait, error))
+        Some(self.hush(wait, error))
     }
 
-    fn rest(&mut self, wait: Duration, why: &dyn std::fmt::Display) -> Todo {
+    /// Rests after an error; nobody wakes it earlier.
+    fn hush(&mut self, wait: Duration, why: &dyn std::fmt::Display) -> Todo {
+        self.quiet = self.now + wait;
         self.waiting_on = why.to_string();
         Next::Rest(wait)
     }
@@ -291,68 +310,94 @@ impl AgentMachine {
         let Some(store) = self.store.clone() else {
             return Ok(self.local(Asked::Store, NodeRequest::ReadStore));
         };
-        let Some(record) = &look.record else {
-            return Ok(self.cluster(Asked::Record, ClusterRequest::GetMigNode { node: self.node.clone() }));
+        let record = match &look.record {
+            Seen::There(record) => Some(record),
+            Seen::Absent => None,
+            Seen::NotYet => {
+                return Ok(self.cluster(Asked::Record, ClusterRequest::GetMigNode { node: self.node.clone() }));
+            }
         };
         if self.uid.is_none() {
             self.node_of(look)?;
         }
         if self.halted.is_some() {
-            return Ok(self.leave_alone(&store, record.as_ref()));
+            return Ok(self.leave_alone(&store, record));
         }
         let Some(boards) = &look.boards else {
             return Ok(self.local(Asked::Boards, NodeRequest::Enumerate));
         };
-        let Some(occupants) = &look.occupants else {
-            return Ok(self.local(Asked::Occupants, NodeRequest::Occupants));
+        let occupants = match &look.occupants {
+            Seen::There(occupants) => Some(occupants.as_slice()),
+            Seen::Absent => None,
+            Seen::NotYet => return Ok(self.local(Asked::Occupants, NodeRequest::Occupants)),
         };
         let uid = self.uid.clone().unwrap_or_default();
-        let facts = Facts { look, store: &store, record: record.as_ref(), boards, occupants: occupants.as_deref() };
+        let facts = Facts { look, store: &store, record, boards, occupants };
         let situation = Situation::read(&facts, &uid);
         self.epoch = self.epoch.max(situation.epoch);
+        self.rebooted = situation.row.rebooted;
         if let Some(todo) = self.cancelled(&facts, &situation) {
             return Ok(todo);
         }
         match startup::decide(situation.row) {
-            Action::Serve => self.serve(&facts, &situation),
+            Action::Serve => Ok(self.serve(&facts)),
             Action::Report => Ok(self.only_report(&facts, &situation)),
             Action::Drift => Ok(self.drifted(&facts, &situation)),
             Action::Consider => self.consider(&facts, &situation),
+            Action::Finish => Ok(self.finish(&facts, &situation)),
             Action::Forward => self.forward(&facts, &situation),
             Action::Backward | Action::Restore => self.backward(&facts, &situation),
-            Action::Verify => self.verify(&facts, &situation),
-            Action::Forget => Ok(self.forget(&facts, &situation)),
+            Action::Verify => Ok(self.verify(&facts, &situation)),
+            Action::Forget => Ok(self.clear(&facts)),
         }
     }
 
     fn node_of<'a>(&mut self, look: &'a Look) -> Read<&'a NodeView> {
         match &look.node {
             Some(node) => Ok(node),
-            None => Err(self.cluster(Asked::Node, ClusterRequest::GetNode { node: self.node.clone() })),
+            None => first(self.cluster(Asked::Node, ClusterRequest::GetNode { node: self.node.clone() })),
         }
     }
 
     fn pods_of<'a>(&mut self, look: &'a Look) -> Read<&'a [PodView]> {
         match &look.pods {
             Some(pods) => Ok(pods),
-            None => Err(self.cluster(Asked::Pods, ClusterRequest::ListPods { node: self.node.clone() })),
+            None => first(self.cluster(Asked::Pods, ClusterRequest::ListPods { node: self.node.clone() })),
         }
     }
 
-    /// Counts tries of the same thing: how long to wait before this one, or nothing when there were enough of them.
-    fn tried(&mut self, what: &str) -> Option<Duration> {
+    /// Whether it is time to try something (again). What is `blocked` is not tried, but counts.
+    fn attempt(&mut self, what: &str, blocked: bool) -> Attempt {
         if self.trying != what {
             what.clone_into(&mut self.trying);
             self.tries.reset();
-            self.rested = false;
+            self.next_try = Some(self.now);
         }
-        if self.tries.failures() > self.timing.in_use {
-            return None;
+        match self.next_try {
+            Some(at) if self.now < at => return Attempt::Rest(at.since(self.now)),
+            Some(_) if !blocked => {
+                self.next_try = None;
+                return Attempt::Go;
+            }
+            Some(_) | None => {}
         }
-        let first = self.tries.failures() == 0;
+        if self.tries.failures() >= self.timing.in_use {
+            return Attempt::Enough;
+        }
         let wait = self.tries.fail(self.timing.retry_first, self.timing.retry_most);
-        Some(if first { Duration::ZERO } else { wait })
+        self.next_try = Some(self.now + wait);
+        Attempt::Rest(wait)
     }
+}
+
+/// Whether to try something.
+enum Attempt {
+    /// Now.
+    Go,
+    /// Later.
+    Rest(Duration),
+    /// Not any more.
+    Enough,
 }
 
 /// What a decision is made from.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::situation::Situation;
+use super::backward::settled;
 use super::{AgentMachine, Asked, Facts, Todo};
 use crate::exec::port::{BoardState, ClusterRequest, InstanceState, Occupant, Store};
 use crate::exec::record::{
@@ -20,36 +20,36 @@ impl AgentMachine {
             phase,
             detail: detail.to_owned(),
         };
-        let gpus = boards(facts.boards, facts.occupants);
-        let settled = facts.store.boot_id.clone();
-        self.write(facts.record, settled, gpus, Some(report), None)
+        self.write_report(facts, Some(report), None)
     }
 
-    /// Reports what is there as it is now, and looks again after a while. While a layout that a reboot has cost is not restored, the report
-    /// keeps the old boot id, so that the next process knows of it.
-    pub(super) fn wait(&mut self, facts: &Facts<'_>, situation: &Situation, wait: Duration, why: &str) -> Todo {
+    /// Reports what is there as it is now, and looks again after a while.
+    pub(super) fn wait(&mut self, facts: &Facts<'_>, wait: Duration, why: &str) -> Todo {
         why.clone_into(&mut self.waiting_on);
-        let before = facts.record.map(|record| &record.status);
-        let boot = before.filter(|_| situation.row.rebooted).map(|status| status.boot_id.clone());
-        let boot = boot.filter(|boot| !boot.is_empty()).unwrap_or_else(|| facts.store.boot_id.clone());
-        let gpus = boards(facts.boards, facts.occupants);
         let report = self.current(facts.record);
-        self.write(facts.record, boot, gpus, report, Some(wait))
+        self.write_report(facts, report, Some(wait))
     }
 
-    /// Reports what is there, in this boot.
-    pub(super) fn report_settled(&mut self, facts: &Facts<'_>, wait: Duration) -> Todo {
-        let gpus = boards(facts.boards, facts.occupants);
-        let report = self.current(facts.record);
-        self.write(facts.record, facts.store.boot_id.clone(), gpus, report, Some(wait))
+    /// While a layout that a reboot has cost is not restored, the report keeps the old boot id, so that the next process knows of it.
+    fn write_report(&mut self, facts: &Facts<'_>, report: Option<OperationReport>, rest: Option<Duration>) -> Todo {
+        let before = facts.record.map(|record| record.status.boot_id.clone());
+        let kept = before.filter(|boot| self.rebooted && !boot.is_empty());
+        let boot_id = kept.unwrap_or_else(|| facts.store.boot_id.clone());
+        self.write(facts.record, boot_id, boards(facts.boards, facts.occupants), report, rest)
     }
 
-    /// The last report of an operation, with the highest epoch seen.
+    /// The last report of an operation, with the highest epoch seen. Where the operation has vanished and nothing of it is left, it is over.
     fn current(&self, record: Option<&MigNode>) -> Option<OperationReport> {
         let uid = self.uid.clone().unwrap_or_default();
         let status = record.map(|record| &record.status).filter(|status| status.node_uid == uid);
         let report = status.and_then(|status| status.operation.clone());
-        report.map(|report| OperationReport { epoch: self.epoch.max(report.epoch), ..report })
+        let vanished = record.is_some_and(|record| record.spec.operation.is_none())
+            && self.store.as_ref().is_some_and(|store| store.intent.is_none());
+        report.map(|report| OperationReport {
+            epoch: self.epoch.max(report.epoch),
+            phase: if vanished && !settled(report.phase) { AgentPhase::Idle } else { report.phase },
+            ..report
+        })
     }
 
     /// The driver hangs or a GPU is lost: it is left alone, and whatever was under way is for people.

@@ -71,6 +71,8 @@ pub enum Action {
     Drift,
     /// Look at the operation of the record, and accept or refuse it.
     Consider,
+    /// The board is what it is to be: say so.
+    Finish,
     /// Go on towards the target.
     Forward,
     /// Go back to the base.
@@ -88,7 +90,9 @@ impl Action {
     pub fn changes_instances(self) -> bool {
         match self {
             Self::Forward | Self::Backward | Self::Restore => true,
-            Self::Serve | Self::Report | Self::Drift | Self::Consider | Self::Verify | Self::Forget => false,
+            Self::Serve | Self::Report | Self::Drift | Self::Consider | Self::Finish | Self::Verify | Self::Forget => {
+                false
+            }
         }
     }
 }
@@ -101,7 +105,7 @@ pub fn decide(row: Row) -> Action {
     let action = if row.board == BoardIs::Other {
         Action::Drift
     } else if row.rebooted {
-        Action::Restore
+        after_reboot(row)
     } else {
         wish(row)
     };
@@ -111,6 +115,17 @@ pub fn decide(row: Row) -> Action {
         Held::Nothing => false,
     };
     if held && action.changes_instances() { Action::Report } else { action }
+}
+
+/// What was there is there again, or is to be. A target counts only if the operation was over by then.
+fn after_reboot(row: Row) -> Action {
+    let over = !row.intent && row.phase == AgentPhase::Applied;
+    match row.board {
+        BoardIs::Base => Action::Finish,
+        BoardIs::Target if over => Action::Finish,
+        BoardIs::Target | BoardIs::Between => Action::Restore,
+        BoardIs::Other => Action::Drift,
+    }
 }
 
 /// What would be done if nobody held anything.
@@ -135,18 +150,23 @@ fn abandoned(row: Row) -> Action {
 fn in_hand(row: Row) -> Action {
     use BoardIs::{Base, Between, Other, Target};
     match (row.phase, row.board) {
-        (_, Other) => Action::Drift,
         (AgentPhase::Accepted, Between) if !row.intent => Action::Drift,
-        (AgentPhase::Accepted | AgentPhase::Executing, Base | Between | Target) => Action::Forward,
-        (AgentPhase::RollingBack, Base | Between | Target) => Action::Backward,
-        (AgentPhase::Repartitioned, Target) | (AgentPhase::RolledBack, Base) => Action::Verify,
-        (AgentPhase::Applied, Base | Target) => Action::Verify,
-        (AgentPhase::Repartitioned, Base | Between)
-        | (AgentPhase::RolledBack, Target | Between)
-        | (AgentPhase::Applied, Between) => Action::Drift,
+        (AgentPhase::Accepted | AgentPhase::Executing, Base | Between) => Action::Forward,
+        (AgentPhase::Accepted | AgentPhase::Executing, Target) | (AgentPhase::RollingBack, Base) => Action::Finish,
+        (AgentPhase::RollingBack, Between | Target) => Action::Backward,
+        (AgentPhase::Repartitioned | AgentPhase::Applied, Target)
+        | (AgentPhase::RolledBack | AgentPhase::Applied, Base) => Action::Verify,
         (AgentPhase::Idle | AgentPhase::Refused, Base | Target) if row.intent => Action::Forget,
         (AgentPhase::Idle | AgentPhase::Refused, Between) if row.intent => Action::Drift,
         (AgentPhase::Idle | AgentPhase::Refused, Base | Target | Between) => Action::Serve,
         (AgentPhase::Degraded, Base | Target | Between) => Action::Report,
+        (AgentPhase::Repartitioned, Base | Between)
+        | (AgentPhase::RolledBack, Target | Between)
+        | (AgentPhase::Applied, Between)
+        | (_, Other) => Action::Drift,
     }
 }
+
+#[cfg(test)]
+#[path = "startup_tests.rs"]
+mod tests;

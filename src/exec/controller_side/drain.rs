@@ -32,7 +32,7 @@ impl OperationMachine {
         let by_uid: BTreeMap<&str, &PodView> = pods.iter().map(|pod| (pod.pod.uid.as_str(), pod)).collect();
         let there = operation.victims.iter().filter_map(|victim| by_uid.get(victim.pod.uid.as_str()).copied());
         let remaining: Vec<&PodView> =
-            there.filter(|pod| !pod.finished && !(pod.deleting && mutant::on(Mutant(20)))).collect();
+            there.filter(|pod| !(pod.finished || pod.deleting && mutant::on(Mutant(20)))).collect();
         if late && !remaining.is_empty() && !mutant::on(Mutant(6)) {
             if mutant::on(Mutant(5)) {
                 return Ok(self.advance(record, Phase::Drained));
@@ -77,7 +77,8 @@ impl OperationMachine {
 
     fn post(&mut self, pod: &PodView, dry_run: bool) -> Todo {
         let mut body = EvictionBody::of(&pod.pod);
-        if mutant::on(Mutant(1)) {
+        // The other spelling of the field, which the API server drops, comes to the same.
+        if mutant::on(Mutant(1)) || mutant::on(Mutant(2)) {
             body.delete_options = None;
         }
         let asked = if dry_run { Asked::Rehearsal(pod.pod.uid.clone()) } else { Asked::Eviction };
@@ -89,7 +90,7 @@ impl OperationMachine {
         self.waits.rehearsed.clear();
         let wait = self.blocked.fail(self.timing.retry_first, self.timing.retry_most);
         let wait = if mutant::on(Mutant(16)) { Duration::MAX } else { wait };
-        self.rest(wait, error)
+        self.hush(wait, error)
     }
 
     /// An eviction that will never be allowed: the operation is given up with the next look.

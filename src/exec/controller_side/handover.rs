@@ -25,9 +25,8 @@ impl OperationMachine {
             }
             Some(AgentPhase::Degraded) => return Ok(self.degrade_as(record, agent)),
             Some(AgentPhase::Idle) => return Ok(self.cancel(record, "the agent has given the operation up")),
-            Some(AgentPhase::Accepted | AgentPhase::Executing) => true,
+            Some(AgentPhase::Accepted | AgentPhase::Executing) | None => true,
             Some(AgentPhase::RollingBack) => false,
-            None => true,
         };
         if self.under_way(round.now) > self.timing.operation {
             return Ok(self.cancel(record, "the agent did not finish by the operation's deadline"));

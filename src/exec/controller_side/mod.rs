@@ -14,8 +14,6 @@ mod handover;
 mod release;
 mod restart;
 mod settle;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,6 +21,7 @@ use std::time::Duration;
 use super::backoff::Backoff;
 use super::port::{ClusterAnswer, ClusterError, ClusterRequest, Judgement, OperationReply, OperationRequest};
 use super::record::{MigNode, Operation, OperationId, Outcome, Phase};
+use super::seen::Seen;
 use super::timing::{Moment, Timing};
 use super::view::{NodeView, PodView};
 use super::{Event, Next};
@@ -38,7 +37,12 @@ pub enum Closed {
 
 type Todo = Next<OperationRequest, Closed>;
 /// What was read, or what is to be done first.
-type Read<T> = Result<T, Todo>;
+type Read<T> = Result<T, Box<Todo>>;
+
+/// Something comes before what was to be read.
+fn first<T>(todo: Todo) -> Read<T> {
+    Err(Box::new(todo))
+}
 
 /// What was asked last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +63,7 @@ enum Asked {
 #[derive(Debug, Default)]
 struct Look {
     record: Option<MigNode>,
-    /// The node; the inner `None` when there is none.
-    node: Option<Option<NodeView>>,
+    node: Seen<NodeView>,
     pods: Option<Vec<PodView>>,
     judged: Option<Judgement>,
 }
@@ -101,6 +104,9 @@ pub struct OperationMachine {
     races: u32,
     errors: Backoff,
     blocked: Backoff,
+    now: Moment,
+    /// Before this moment nothing is asked, whoever wakes it.
+    quiet: Moment,
     waiting_on: String,
 }
 
@@ -130,6 +136,8 @@ impl OperationMachine {
             races: 0,
             errors: Backoff::default(),
             blocked: Backoff::default(),
+            now: Moment::default(),
+            quiet: Moment::default(),
             waiting_on: "its first look".to_owned(),
         }
     }
@@ -157,8 +165,10 @@ impl OperationMachine {
     /// Takes in what happened and says what to do next.
     pub fn step(&mut self, event: Event<OperationReply>, now: Moment) -> Todo {
         self.started.get_or_insert(now);
+        self.now = now;
         let asked = std::mem::replace(&mut self.asked, Asked::Nothing);
         let halted = match event {
+            Event::Wake if now < self.quiet => Some(Next::Rest(self.quiet.since(now))),
             Event::Wake => {
                 self.look = Look::default();
                 None
@@ -167,7 +177,7 @@ impl OperationMachine {
         };
         halted.unwrap_or_else(|| {
             let look = std::mem::take(&mut self.look);
-            let todo = self.decide(&look, now).unwrap_or_else(|todo| todo);
+            let todo = self.decide(&look, now).unwrap_or_else(|todo| *todo);
             self.look = look;
             todo
         })
@@ -194,7 +204,7 @@ impl OperationMachine {
                 self.draft = None;
                 self.look = Look { record: Some(*record), ..Look::default() };
             }
-            (Asked::Node, ClusterAnswer::Node(node)) => self.look.node = Some(Some(*node)),
+            (Asked::Node, ClusterAnswer::Node(node)) => self.look.node = Seen::There(*node),
             (Asked::Pods, ClusterAnswer::Pods(pods)) => self.look.pods = Some(pods),
             (asked, _) => {
                 match asked {
@@ -221,7 +231,7 @@ impl OperationMachine {
     /// What an error means depends on what was asked. Whatever it was, the next look decides.
     fn fail(&mut self, asked: &Asked, error: &ClusterError) -> Option<Todo> {
         if *asked == Asked::Node && *error == ClusterError::NotFound {
-            self.look.node = Some(None);
+            self.look.node = Seen::Absent;
             return None;
         }
         self.look = Look::default();
@@ -232,10 +242,13 @@ impl OperationMachine {
         match error {
             ClusterError::BlockedByBudget => Some(self.blocked_by_budget(error)),
             ClusterError::SeveralBudgets | ClusterError::Forbidden(_) | ClusterError::Invalid(_) if evicting => {
-                Some(self.eviction_refused(error)).flatten()
+                self.eviction_refused(error)
             }
             ClusterError::Conflict | ClusterError::NotFound => self.lose_race(error),
-            ClusterError::Throttled { retry_after: Some(wait) } => Some(self.rest(*wait, error)),
+            ClusterError::Throttled { retry_after: Some(wait) } => {
+                let wait = (*wait).clamp(self.timing.poll, self.timing.retry_most);
+                Some(self.hush(wait, error))
+            }
             ClusterError::Expired | ClusterError::Unknown(_) if self.errors.failures() == 0 => {
                 _ = self.back_off();
                 None
@@ -247,7 +260,7 @@ impl OperationMachine {
             | ClusterError::Expired
             | ClusterError::Unknown(_) => {
                 let wait = self.back_off();
-                Some(self.rest(wait, error))
+                Some(self.hush(wait, error))
             }
         }
     }
@@ -261,11 +274,17 @@ impl OperationMachine {
         let reason = format!("{} writes in a row were lost to others", self.races);
         self.waits.given_up.get_or_insert(reason);
         let wait = self.back_off();
-        Some(self.rest(wait, error))
+        Some(self.hush(wait, error))
     }
 
     fn back_off(&mut self) -> Duration {
         self.errors.fail(self.timing.retry_first, self.timing.retry_most)
+    }
+
+    /// Rests after an error; nobody wakes it earlier.
+    fn hush(&mut self, wait: Duration, why: &dyn std::fmt::Display) -> Todo {
+        self.quiet = self.now + wait;
+        self.rest(wait, why)
     }
 
     fn rest(&mut self, wait: Duration, why: &dyn std::fmt::Display) -> Todo {
@@ -284,9 +303,8 @@ impl OperationMachine {
     }
 
     fn decide(&mut self, look: &Look, now: Moment) -> Read<Todo> {
-        let record = match &look.record {
-            Some(record) => record,
-            None => return Ok(self.ask(Asked::Record, ClusterRequest::GetMigNode { node: self.node.clone() })),
+        let Some(record) = &look.record else {
+            return Ok(self.ask(Asked::Record, ClusterRequest::GetMigNode { node: self.node.clone() }));
         };
         let operation = self.find(record)?;
         if self.phase() != Some(operation.phase) {
@@ -310,27 +328,27 @@ impl OperationMachine {
         if let Some(operation) = present.filter(|operation| operation.id == self.id) {
             if operation.epoch > self.epoch {
                 let reason = format!("epoch {} leads it, this is epoch {}", operation.epoch, self.epoch);
-                return Err(Next::End(Closed::Lost(reason)));
+                return first(Next::End(Closed::Lost(reason)));
             }
             if operation.epoch < self.epoch {
                 let epoch = self.epoch;
-                return Err(self.write(record, |operation| operation.epoch = epoch));
+                return first(self.write(record, |operation| operation.epoch = epoch));
             }
             return Ok(operation);
         }
         if let Some(ended) = record.spec.history.iter().find(|ended| ended.id == self.id) {
-            return Err(Next::End(Closed::Ended(ended.outcome, ended.detail.clone())));
+            return first(Next::End(Closed::Ended(ended.outcome, ended.detail.clone())));
         }
         let Some(draft) = self.draft.clone() else {
             let reason = format!("the record of node {} does not carry it any more", self.node);
-            return Err(Next::End(Closed::Lost(reason)));
+            return first(Next::End(Closed::Lost(reason)));
         };
         let replaced = present.filter(|operation| operation.phase == Phase::Degraded && draft.is_repair());
         if let (Some(other), None) = (present, replaced) {
             let reason = format!("operation {} is under way on node {}", other.id, self.node);
-            return Err(Next::End(Closed::Lost(reason)));
+            return first(Next::End(Closed::Lost(reason)));
         }
-        Err(self.claim_with(record, *draft))
+        first(self.claim_with(record, *draft))
     }
 
     /// C1: the claim; a repair takes the place of a degraded operation.
@@ -391,16 +409,18 @@ impl OperationMachine {
     /// The node, which is still the one that the operation is about; else the operation ends.
     fn node_of<'a>(&mut self, round: &Round<'a>) -> Read<&'a NodeView> {
         match &round.look.node {
-            None => Err(self.ask(Asked::Node, ClusterRequest::GetNode { node: self.node.clone() })),
-            Some(Some(node)) if node.uid == round.operation.node_uid => Ok(node),
-            Some(_) => Err(self.close(round, Outcome::NodeGone, "the node is gone, or another one has its name")),
+            Seen::NotYet => first(self.ask(Asked::Node, ClusterRequest::GetNode { node: self.node.clone() })),
+            Seen::There(node) if node.uid == round.operation.node_uid => Ok(node),
+            Seen::There(_) | Seen::Absent => {
+                first(self.close(round, Outcome::NodeGone, "the node is gone, or another one has its name"))
+            }
         }
     }
 
     fn pods_of<'a>(&mut self, round: &Round<'a>) -> Read<&'a [PodView]> {
         match &round.look.pods {
             Some(pods) => Ok(pods),
-            None => Err(self.ask(Asked::Pods, ClusterRequest::ListPods { node: self.node.clone() })),
+            None => first(self.ask(Asked::Pods, ClusterRequest::ListPods { node: self.node.clone() })),
         }
     }
 
@@ -412,10 +432,10 @@ impl OperationMachine {
         }
         match &round.look.judged {
             Some(Judgement::Worthwhile) => Ok(()),
-            Some(Judgement::Pointless(reason)) => Err(self.abort(round.record, reason)),
+            Some(Judgement::Pointless(reason)) => first(self.abort(round.record, reason)),
             None => {
                 self.asked = Asked::Judge;
-                Err(Next::Ask(OperationRequest::Judge(Box::new(round.operation.clone()))))
+                first(Next::Ask(OperationRequest::Judge(Box::new(round.operation.clone()))))
             }
         }
     }
@@ -435,7 +455,7 @@ impl OperationMachine {
             taint => {
                 let seen = self.waits.tainted.is_some();
                 if taint.is_some() || (seen && self.readded) {
-                    return Err(match round.operation.phase {
+                    return first(match round.operation.phase {
                         Phase::Claimed | Phase::Draining => self.abort(round.record, "somebody removes our taint"),
                         Phase::Drained | Phase::Restarting | Phase::Cancelling | Phase::Releasing | Phase::Degraded => {
                             self.cancel(round.record, "somebody removes our taint")
@@ -444,7 +464,7 @@ impl OperationMachine {
                 }
                 self.readded |= seen;
                 self.waits.tainted = None;
-                Err(self.add_taint(node))
+                first(self.add_taint(node))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{OperationMachine, Read, Round, Todo};
+use super::{OperationMachine, Read, Round, Todo, first};
 use crate::exec::layout::reported;
 use crate::exec::mutant::{self, Mutant};
 use crate::exec::ownership::foreign_owner;
@@ -50,13 +50,13 @@ impl OperationMachine {
         }
         if let Some(other) = node.our_taint().filter(|_| !round.operation.is_repair()) {
             let reason = format!("the node carries our taint for another operation, {other}");
-            return Err(self.abort(round.record, &reason));
+            return first(self.abort(round.record, &reason));
         }
         if self.adopted && node.our_taint().is_none() {
-            return Err(self.abort(round.record, "it was found claimed, but not tainted"));
+            return first(self.abort(round.record, "it was found claimed, but not tainted"));
         }
         if self.in_phase(round.now) > self.timing.retry_most {
-            return Err(self.abort(round.record, "the taint could not be placed in time"));
+            return first(self.abort(round.record, "the taint could not be placed in time"));
         }
         if self.waits.tainted.is_some() {
             return self.keep_taint(round, node);
@@ -64,10 +64,10 @@ impl OperationMachine {
         if mutant::on(Mutant(22)) {
             let pods = self.pods_of(round)?;
             if let Err(reason) = still_holds(round.record, round.operation, pods, &self.timing) {
-                return Err(self.abort(round.record, &reason));
+                return first(self.abort(round.record, &reason));
             }
         }
-        Err(self.add_taint(node))
+        first(self.add_taint(node))
     }
 }
 
@@ -109,7 +109,9 @@ pub(super) fn victims(operation: &Operation, pods: &[PodView], timing: &Timing) 
     let uids: BTreeSet<&str> = operation.victims.iter().map(|victim| victim.pod.uid.as_str()).collect();
     for pod in pods.iter().filter(|pod| uids.contains(pod.pod.uid.as_str()) && !pod.finished && !pod.deleting) {
         let name = &pod.pod;
-        if let Movability::Never(_, why) = &pod.movability {
+        if let Movability::Never(_, why) = &pod.movability
+            && !mutant::on(Mutant(19))
+        {
             return Err(format!("pod {name} must not be evicted: {why}"));
         }
         if pod.tolerates_taint {
