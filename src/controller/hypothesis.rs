@@ -73,7 +73,9 @@ pub(super) fn carried_out(
     for (position, node) in input.nodes().iter().enumerate() {
         let mut node = node.clone();
         let mut gpus = input.gpus()[node.gpus.clone()].to_vec();
-        gpus.iter_mut().for_each(|gpu| release(gpu, &gone));
+        for gpu in &mut gpus {
+            release(gpu, &gone);
+        }
         if let Some(operation) = operations.get(&node.name) {
             for target in &operation.gpus {
                 cut(&mut gpus, target).map_err(|why| format!("node {}: {why}", node.name))?;
@@ -81,7 +83,9 @@ pub(super) fn carried_out(
         }
         for instance in gpus.iter_mut().flat_map(|gpu| &mut gpu.instances) {
             if let Occupancy::Busy(pods) = &mut instance.occupancy {
-                pods.iter_mut().for_each(|pod| *pod = renamed[pod]);
+                for pod in pods {
+                    *pod = renamed[pod];
+                }
             }
         }
         if let Some(freed) = freed.get(&NodeId::new(position)) {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::exec::Operation;
 use crate::exec::port::Judgement;
-use crate::model::{Budgets, DisruptionLevel, GpuId, Limit, PlanningInput, Reason};
+use crate::model::{Budgets, DisruptionLevel, GpuId, Limit, PlanningInput, PodRef, Reason};
 use crate::plan::{Plan, ServedPod};
 use crate::planner::{self, WorkLimit};
 
@@ -35,17 +35,14 @@ fn compare(input: &PlanningInput, operations: &BTreeMap<String, &Operation>, wor
     }
     let Hypothesis { input: after, landing, displaced, cost } = carried_out(input, operations)?;
     let evicts = !landing.is_empty() || !displaced.is_empty();
+    check_landing(&after, &landing, work)?;
     let (before, after) = if evicts {
         (unmoved(input.clone()), within(unmoved(after), operations.len(), changed))
     } else {
         (frozen(input.clone()), frozen(after))
     };
     let (before, _) = weights(&before, work)?;
-    let (after, served) = weights(&after, work)?;
-    let lands: BTreeSet<&str> = served.iter().map(|served| served.uid.as_str()).collect();
-    if let Some(pod) = landing.iter().find(|pod| !lands.contains(pod.uid.as_str())) {
-        return Err(format!("pod {pod} would find no new place any more"));
-    }
+    let (after, _) = weights(&after, work)?;
     if gain(&before, &after, &displaced) != Ordering::Greater {
         let other = if evicts { "the best change that moves nobody" } else { "the instances that are there" };
         return Err(format!("it would serve no more than {other}"));
@@ -58,6 +55,19 @@ fn compare(input: &PlanningInput, operations: &BTreeMap<String, &Operation>, wor
         ));
     }
     Ok(())
+}
+
+/// Victims must land on what is there once the operations are done: nothing further is promised.
+fn check_landing(after: &PlanningInput, landing: &[PodRef], work: u64) -> Result<(), String> {
+    if landing.is_empty() {
+        return Ok(());
+    }
+    let (_, served) = weights(&frozen(after.clone()), work)?;
+    let lands: BTreeSet<&str> = served.iter().map(|served| served.uid.as_str()).collect();
+    match landing.iter().find(|pod| !lands.contains(pod.uid.as_str())) {
+        Some(pod) => Err(format!("pod {pod} would find no new place any more")),
+        None => Ok(()),
+    }
 }
 
 /// From the highest priority down: less displaced first, then more served.
@@ -115,4 +125,115 @@ fn weights(input: &PlanningInput, work: u64) -> Result<(Weights, Vec<ServedPod>)
     }
     weights.remove(&FIRST);
     Ok((weights, served))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::testing::{Cluster, pod};
+    use crate::exec::{OperationId, Origin, draft, repair};
+    use crate::model::GainFactor;
+
+    /// The 7g can only have node a, whose pod can only go to an instance that node b must create.
+    fn chain() -> Cluster {
+        Cluster::new()
+            .node("a", &[&[("1g.5gb", 0, Some("v"))]])
+            .node("b", &[&[("3g.20gb", 4, Some("w"))]])
+            .waiting("p", "7g.40gb")
+    }
+
+    fn operations(cluster: &Cluster) -> BTreeMap<String, Operation> {
+        let input = cluster.observe().input;
+        let plan = planner::plan(&input, &mut WorkLimit::new(1_000_000)).expect("a plan").into_plan();
+        let drafted = plan.nodes.iter().map(|node| {
+            let id = OperationId(format!("op-{}", node.name));
+            let origin = Origin { id, epoch: 1, node_uid: String::new(), residents: Vec::new() };
+            (node.name.clone(), draft(node, &plan.served, origin).expect("an operation"))
+        });
+        drafted.collect()
+    }
+
+    fn verdict(cluster: &Cluster, operations: &BTreeMap<String, Operation>, of: &[&str]) -> Judgement {
+        let of = of.iter().map(|node| ((*node).to_owned(), &operations[*node])).collect();
+        judge(&cluster.observe().input, &of, 1_000_000)
+    }
+
+    fn pointless(judgement: &Judgement, word: &str) -> bool {
+        matches!(judgement, Judgement::Pointless(why) if why.contains(word))
+    }
+
+    #[test]
+    fn operations_that_need_each_other_are_judged_together() {
+        let cluster = chain();
+        let operations = operations(&cluster);
+        assert_eq!(operations.keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(verdict(&cluster, &operations, &["a", "b"]), Judgement::Worthwhile);
+        assert!(pointless(&verdict(&cluster, &operations, &["b"]), "serve no more"), "room alone serves nobody");
+        assert!(pointless(&verdict(&cluster, &operations, &["a"]), "no new place"), "its room is not there yet");
+    }
+
+    #[test]
+    fn an_operation_whose_room_is_there_is_judged_alone() {
+        let mut cluster = chain();
+        let operations = operations(&cluster);
+        cluster.cuts.get_mut("b").expect("there")[0].insert(0, ("1g.5gb", 0, None));
+        assert_eq!(verdict(&cluster, &operations, &["a"]), Judgement::Worthwhile);
+        cluster.cuts.get_mut("b").expect("there")[0][0].2 = Some("thief");
+        assert!(pointless(&verdict(&cluster, &operations, &["a"]), "no new place"));
+    }
+
+    #[test]
+    fn nobody_is_moved_for_demand_that_is_gone_or_has_another_way() {
+        let mut cluster = chain();
+        let operations = operations(&cluster);
+        let elsewhere = cluster.clone().node("c", &[&[]]);
+        assert!(pointless(&verdict(&elsewhere, &operations, &["a", "b"]), "moves nobody"));
+        cluster.pending.clear();
+        assert!(pointless(&verdict(&cluster, &operations, &["a", "b"]), "serve no more"));
+    }
+
+    #[test]
+    fn moves_must_bring_what_the_gain_factor_asks_for() {
+        let mut cluster = chain();
+        let operations = operations(&cluster);
+        for (factor, worthwhile) in [(8_000, true), (8_001, false)] {
+            // A 7g weighs 8 memory slices, the one move costs 1.
+            cluster.policy.gain_factor = GainFactor::from_thousandths(factor);
+            let judgement = verdict(&cluster, &operations, &["a", "b"]);
+            assert_eq!(judgement == Judgement::Worthwhile, worthwhile, "{factor}: {judgement:?}");
+        }
+    }
+
+    #[test]
+    fn who_gives_way_must_rank_below_who_gains() {
+        let mut cluster = Cluster::new().node("a", &[&[("1g.5gb", 0, Some("v"))]]);
+        cluster.policy.disruption = DisruptionLevel::Aggressive;
+        cluster.pending.insert("p".into(), ("7g.40gb", 10));
+        let operations = operations(&cluster);
+        assert_eq!(operations["a"].victims[0].placed_on, None);
+        assert_eq!(verdict(&cluster, &operations, &["a"]), Judgement::Worthwhile);
+        cluster.priorities.insert("v", 10);
+        assert!(pointless(&verdict(&cluster, &operations, &["a"]), "serve no more"));
+    }
+
+    #[test]
+    fn without_victims_it_must_serve_somebody_whom_no_instance_serves() {
+        let mut cluster = Cluster::new().node("a", &[&[]]).waiting("p", "3g.20gb");
+        let operations = operations(&cluster);
+        assert_eq!(operations["a"].beneficiaries, [pod("p")]);
+        assert_eq!(verdict(&cluster, &operations, &["a"]), Judgement::Worthwhile);
+        let served = cluster.clone().node("b", &[&[("3g.20gb", 0, None)]]);
+        assert!(pointless(&verdict(&served, &operations, &["a"]), "instances that are there"));
+        cluster.cuts.get_mut("a").expect("there")[0].push(("7g.40gb", 0, Some("q")));
+        let held = verdict(&cluster, &operations, &["a"]);
+        assert!(pointless(&held, "is held"), "{held:?}");
+    }
+
+    #[test]
+    fn a_repair_needs_no_gain() {
+        let origin = Origin { id: OperationId("op".into()), epoch: 1, node_uid: String::new(), residents: Vec::new() };
+        let operations = BTreeMap::from([("a".to_owned(), repair(origin))]);
+        let cluster = Cluster::new().node("a", &[&[]]);
+        assert_eq!(verdict(&cluster, &operations, &["a"]), Judgement::Worthwhile);
+    }
 }

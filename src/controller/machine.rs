@@ -180,8 +180,9 @@ impl Controller {
             Event::Wake => {
                 let since = self.looked.map_or(Duration::MAX, |looked| now.since(looked));
                 let poll = self.settings.timing.poll;
-                if since < poll {
-                    return rest(poll - since);
+                let left = poll.saturating_sub(since);
+                if !left.is_zero() {
+                    return rest(left);
                 }
                 let fresh = self.looked.is_none();
                 vec![(Ticket::Loop, Next::Ask(ClusterRequest::Observe { fresh }))]

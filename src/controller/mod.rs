@@ -26,6 +26,8 @@ mod settings;
 mod stability;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use machine::{Asked, Controller, Farewell, Ticket};
 pub use propose::{Proposal, ProposeError, Proposer, Retile};

@@ -1,0 +1,316 @@
+//! The controller as a whole, against an API server without any life of its own.
+
+use std::time::Duration;
+
+use super::testing::{Cluster, Stage, pod, settings};
+use super::{Cause, CycleReport, Farewell, Settings, Ticket};
+use crate::exec::port::{ClusterRequest, Lease};
+use crate::exec::{Ended, OperationId, Origin, Outcome, Phase, Version, repair};
+use crate::model::{Limit, Mode, Reason};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn empty(nodes: &[&str]) -> Cluster {
+    nodes.iter().fold(Cluster::new(), |cluster, name| cluster.node(name, &[&[]]))
+}
+
+/// The 7g can only have node a, whose pod can only go to an instance that node b must create.
+fn chain() -> Cluster {
+    Cluster::new()
+        .node("a", &[&[("1g.5gb", 0, Some("v"))]])
+        .node("b", &[&[("3g.20gb", 4, Some("w"))]])
+        .waiting("p", "7g.40gb")
+}
+
+fn evictions(stage: &Stage) -> Vec<&str> {
+    let evicted = stage.log.iter().filter_map(|(_, request)| match request {
+        ClusterRequest::Evict { pod, dry_run: false, .. } => Some(pod.name.as_str()),
+        _ => None,
+    });
+    evicted.collect()
+}
+
+fn reports(stage: &mut Stage) -> Vec<CycleReport> {
+    stage.controller.take_reports()
+}
+
+#[test]
+fn a_plan_becomes_an_operation_under_the_leaders_epoch() {
+    let mut stage = Stage::new(empty(&["a"]).waiting("p", "3g.20gb"), settings("me"));
+    assert_eq!(stage.claimed(), ["a"]);
+    let operation = stage.cluster.records["a"].spec.operation.clone().expect("claimed");
+    assert_eq!((operation.epoch, operation.id.0.as_str()), (1, "me-1"));
+    assert_eq!(operation.beneficiaries, [pod("p")]);
+    let report = reports(&mut stage).remove(0);
+    assert_eq!((report.observed.nodes, report.observed.pending), (1, 1));
+    let planned = report.planned.expect("a plan");
+    assert_eq!((planned.served, planned.nodes, planned.evictions), (1, 1, 0));
+    assert_eq!(report.started[0].cause, Cause::Planned);
+    stage.live(SECOND * 400);
+    assert_eq!(
+        stage.cluster.records["a"].spec.operation.as_ref().map(|operation| operation.id.clone()),
+        Some(operation.id)
+    );
+    let why = reports(&mut stage).into_iter().filter_map(|report| report.planned).next_back().expect("a plan").why;
+    assert_eq!(why[0].reason, Reason::WaitingForExecution, "it is not planned for twice");
+}
+
+#[test]
+fn only_a_mode_that_acts_writes() {
+    let quiet = Settings { mode: Mode::Observe, ..settings("me") };
+    let mut stage = Stage::new(empty(&["a"]).waiting("p", "3g.20gb"), quiet);
+    stage.live(SECOND * 700);
+    assert_eq!(stage.writes(), 0);
+    assert_eq!(reports(&mut stage)[0].planned.as_ref().map(|planned| planned.served), Some(1));
+}
+
+#[test]
+fn an_operation_that_is_found_is_adopted_under_a_higher_epoch() {
+    let mut cluster = empty(&["a", "b"]).waiting("p", "3g.20gb");
+    let origin = Origin { id: OperationId("old-1".into()), epoch: 3, node_uid: "uid-a".into(), residents: Vec::new() };
+    let mut operation = repair(origin);
+    operation.phase = Phase::Drained;
+    cluster.records.get_mut("a").expect("there").spec.operation = Some(operation);
+    cluster.taint("a", Some("old-1"));
+    let mut stage = Stage::new(cluster, settings("me"));
+    let adopted = stage.cluster.records["a"].spec.operation.clone().expect("still there");
+    assert_eq!((adopted.id.0.as_str(), adopted.epoch, adopted.phase), ("old-1", 4, Phase::Drained));
+    assert_eq!(stage.cluster.records["b"].spec.operation.as_ref().map(|operation| operation.epoch), Some(4));
+    let started = reports(&mut stage).remove(0).started;
+    assert_eq!(started[0].cause, Cause::Adopted);
+    stage.pass(SECOND * 5);
+    assert_eq!(stage.cluster.lease.as_ref().map(|(_, lease)| lease.transitions), Some(4), "the lease catches up");
+}
+
+#[test]
+fn who_does_not_lead_does_nothing_until_the_leader_stands_still() {
+    let mut cluster = empty(&["a"]).waiting("p", "3g.20gb");
+    let lease = |renewals| Lease { holder: "other".into(), renewals, transitions: 5 };
+    cluster.lease = Some((Version(1), lease(1)));
+    let mut stage = Stage::new(cluster, settings("me"));
+    for renewals in 2..20 {
+        stage.pass(SECOND * 5);
+        stage.cluster.lease = Some((Version(renewals), lease(renewals)));
+    }
+    assert!(stage.log.iter().all(|(_, request)| *request == ClusterRequest::GetLease), "{:?}", stage.log);
+    stage.pass(SECOND * 20);
+    assert_eq!(stage.claimed(), ["a"]);
+    assert_eq!(stage.controller.epoch(), Some(6));
+}
+
+#[test]
+fn nothing_goes_out_once_the_lease_has_run_out() {
+    let mut stage = Stage::new(empty(&["a"]).waiting("p", "3g.20gb"), settings("me"));
+    stage.pass(SECOND);
+    assert!(stage.controller.may_write(stage.now));
+    stage.deaf.insert(Ticket::Lease);
+    // The taint is there, and the node has settled only after the lease has run out.
+    stage.pass(SECOND * 3);
+    let led_until = stage.now + SECOND * 10;
+    stage.now = led_until;
+    let before = stage.log.len();
+    stage.wake(&Ticket::Operation("a".into()));
+    assert_eq!(stage.farewells, [(Ticket::Lease, Farewell::LostLeadership)]);
+    stage.pass(SECOND * 100);
+    stage.wake(&Ticket::Loop);
+    assert_eq!(stage.log.len(), before, "{:?}", &stage.log[before..]);
+    assert!(!stage.controller.may_write(stage.now));
+}
+
+#[test]
+fn a_leader_that_is_replaced_stops_at_once() {
+    let mut stage = Stage::new(empty(&["a"]), settings("me"));
+    let usurper = Lease { holder: "other".into(), renewals: 9, transitions: 2 };
+    stage.cluster.lease = Some((Version(99), usurper));
+    stage.pass(SECOND * 3);
+    assert_eq!(stage.farewells, [(Ticket::Lease, Farewell::LostLeadership)]);
+}
+
+#[test]
+fn each_bad_node_is_left_alone_for_its_own_reason_and_stops_no_other() {
+    let names = ["deleted", "foreign", "good", "silent", "tainted", "unready", "unreported"];
+    let mut cluster = empty(&names);
+    cluster.policy.stability.min_pending_age_seconds = 90;
+    for index in 0..names.len() {
+        cluster = cluster.waiting(&format!("p{index}"), "7g.40gb");
+    }
+    let node = |cluster: &mut Cluster, name: &str, change: &dyn Fn(&mut crate::exec::NodeView)| {
+        change(cluster.nodes.get_mut(name).expect("there"));
+    };
+    node(&mut cluster, "deleted", &|node| node.deleting = true);
+    node(&mut cluster, "foreign", &|node| _ = node.labels.insert("nvidia.com/mig.config".into(), "all".into()));
+    node(&mut cluster, "unready", &|node| node.ready = false);
+    cluster.records.get_mut("unreported").expect("there").status.node_uid = "uid-of-a-predecessor".into();
+    cluster.records.get_mut("silent").expect("there").status.heartbeat = 1;
+    let mut stage = Stage::new(cluster, settings("me"));
+    for _ in 0..20 {
+        stage.pass(SECOND * 5);
+        stage.cluster.report();
+        stage.cluster.records.get_mut("silent").expect("there").status.heartbeat = 1;
+        stage.cluster.taint("tainted", Some("somebody-elses"));
+    }
+    assert!(stage.cluster.records["good"].spec.operation.is_some());
+    let withdrawn = reports(&mut stage).into_iter().rfind(|report| report.planned.is_some()).expect("a plan").withdrawn;
+    let reasons: Vec<(&str, Reason)> = withdrawn.iter().map(|(name, (reason, _))| (name.as_str(), *reason)).collect();
+    let expected = [
+        ("deleted", Reason::PolicyForbids),
+        ("foreign", Reason::PolicyForbids),
+        ("silent", Reason::WaitingForCapacity),
+        ("tainted", Reason::WaitingForExecution),
+        ("unready", Reason::WaitingForCapacity),
+        ("unreported", Reason::WaitingForCapacity),
+    ];
+    assert_eq!(reasons, expected);
+    assert!(withdrawn["silent"].1.contains("silent"), "{}", withdrawn["silent"].1);
+}
+
+#[test]
+fn demand_counts_once_it_has_settled_and_then_does_not_wait_for_the_period() {
+    let mut cluster = empty(&["a"]).waiting("p", "3g.20gb");
+    cluster.policy.stability.min_pending_age_seconds = 40;
+    let mut stage = Stage::new(cluster, settings("me"));
+    stage.pass(SECOND * 39);
+    assert!(stage.claimed().is_empty());
+    stage.pass(SECOND * 2);
+    assert_eq!(stage.claimed(), ["a"]);
+}
+
+#[test]
+fn with_a_fixed_period_new_demand_waits_for_it() {
+    let mut cluster = empty(&["a"]).waiting("p", "3g.20gb");
+    cluster.policy.stability.min_pending_age_seconds = 40;
+    let mut stage = Stage::new(cluster, Settings { soonest: None, ..settings("me") });
+    stage.live(SECOND * 299);
+    assert!(stage.claimed().is_empty());
+    stage.live(SECOND * 2);
+    assert_eq!(stage.claimed(), ["a"]);
+}
+
+#[test]
+fn victims_are_evicted_only_when_their_new_places_are_there() {
+    let mut stage = Stage::new(chain(), settings("me"));
+    assert_eq!(stage.claimed(), ["b"], "it makes the room");
+    stage.live(SECOND * 30);
+    assert_eq!(stage.cluster.records["b"].spec.operation.as_ref().map(|o| o.phase), Some(Phase::Drained));
+    assert!(evictions(&stage).is_empty());
+    stage.cluster.cuts.get_mut("b").expect("there")[0].insert(0, ("1g.5gb", 0, None));
+    stage.cluster.report();
+    stage.cluster.end("b", Outcome::Done);
+    stage.wake(&Ticket::Operation("b".into()));
+    assert_eq!(stage.claimed(), ["a"]);
+    stage.live(SECOND * 30);
+    assert_eq!(evictions(&stage), ["v"]);
+}
+
+#[test]
+fn what_waits_for_an_operation_that_fails_is_dropped() {
+    let mut stage = Stage::new(chain(), settings("me"));
+    stage.live(SECOND * 30);
+    stage.cluster.end("b", Outcome::Aborted);
+    stage.wake(&Ticket::Operation("b".into()));
+    stage.live(SECOND * 60);
+    assert!(stage.claimed().is_empty());
+    assert!(evictions(&stage).is_empty());
+    stage.wake(&Ticket::Loop);
+    assert!(reports(&mut stage).last().is_some_and(|report| report.waiting.is_empty()));
+}
+
+#[test]
+fn a_gpu_rests_after_an_operation() {
+    let mut cluster = empty(&["a"]).waiting("p", "3g.20gb");
+    cluster.policy.stability.gpu_cool_down_seconds = 120;
+    cluster.records.get_mut("a").expect("there").spec.history = vec![Ended {
+        id: OperationId("old".into()),
+        epoch: 1,
+        gpus: vec!["GPU-a-0".into()],
+        outcome: Outcome::Done,
+        detail: String::new(),
+    }];
+    let mut stage = Stage::new(cluster, settings("me"));
+    assert!(stage.claimed().is_empty());
+    let first = reports(&mut stage).remove(0);
+    assert_eq!(first.cooling, 1);
+    assert_eq!(first.planned.expect("a plan").unserved, [(Reason::CoolingDown, 1)].into());
+    stage.live(SECOND * 310);
+    assert_eq!(stage.claimed(), ["a"]);
+}
+
+#[test]
+fn no_owner_is_moved_more_often_than_it_tolerates() {
+    for (cap, acts) in [(Some(1), false), (Some(2), true), (None, true)] {
+        let mut cluster = Cluster::new()
+            .node("a", &[&[("1g.5gb", 0, Some("v1")), ("1g.5gb", 1, Some("v2"))]])
+            .node(
+                "b",
+                &[&[
+                    ("1g.5gb", 0, None),
+                    ("1g.5gb", 1, None),
+                    ("1g.5gb", 2, Some("w1")),
+                    ("1g.5gb", 3, Some("w2")),
+                    ("3g.20gb", 4, Some("w3")),
+                ]],
+            )
+            .waiting("p", "7g.40gb");
+        cluster.owners = [("v1", "ReplicaSet/web"), ("v2", "ReplicaSet/web")].into();
+        cluster.policy.stability.pod_move_cap = cap;
+        let mut stage = Stage::new(cluster, settings("me"));
+        stage.live(SECOND * 40);
+        assert_eq!(evictions(&stage).len(), if acts { 2 } else { 0 }, "{cap:?}: {:?}", reports(&mut stage));
+    }
+}
+
+#[test]
+fn budgets_hold_over_all_that_is_in_flight() {
+    let mut cluster = empty(&["a", "b"]).waiting("p", "7g.40gb").waiting("q", "7g.40gb");
+    cluster.policy.budgets.nodes = Some(Limit::Count(1));
+    let mut stage = Stage::new(cluster, settings("me"));
+    assert_eq!(stage.claimed().len(), 1);
+    stage.live(SECOND * 320);
+    assert_eq!(stage.claimed().len(), 1, "the first is still under way");
+}
+
+#[test]
+fn an_orphaned_taint_is_cured_when_it_has_stood() {
+    let mut cluster = empty(&["a"]);
+    cluster.taint("a", Some("lost"));
+    let mut stage = Stage::new(cluster, settings("me"));
+    assert!(stage.claimed().is_empty(), "a cache may lag");
+    stage.live(SECOND * 10);
+    let operation = stage.cluster.records["a"].spec.operation.as_ref().expect("a repair");
+    assert!(operation.is_repair());
+    assert_eq!(stage.cluster.nodes["a"].our_taint(), Some(operation.id.0.as_str()), "it takes the taint over");
+}
+
+#[test]
+fn a_node_that_advertises_what_it_does_not_have_is_repaired() {
+    let mut stage = Stage::new(Cluster::new().node("a", &[&[("1g.5gb", 0, None)]]), settings("me"));
+    stage.live(SECOND * 310);
+    for _ in 0..16 {
+        stage.cluster.nodes.get_mut("a").expect("there").allocatable.clear();
+        stage.wake(&Ticket::Loop);
+        assert!(stage.claimed().is_empty());
+        stage.pass(SECOND * 7);
+        stage.cluster.report();
+    }
+    for _ in 0..3 {
+        stage.cluster.nodes.get_mut("a").expect("there").allocatable.clear();
+        stage.wake(&Ticket::Loop);
+        stage.pass(SECOND * 7);
+        stage.cluster.report();
+    }
+    assert_eq!(stage.claimed(), ["a"]);
+    let causes: Vec<Cause> = reports(&mut stage).into_iter().flat_map(|r| r.started).map(|s| s.cause).collect();
+    assert!(matches!(causes[..], [Cause::Repair(_)]), "{causes:?}");
+}
+
+#[test]
+fn a_failed_look_changes_nothing() {
+    let mut stage = Stage::new(empty(&["a"]), settings("me"));
+    stage.cluster = stage.cluster.clone().waiting("p", "3g.20gb");
+    stage.deaf.insert(Ticket::Loop);
+    stage.pass(SECOND * 310);
+    assert!(stage.claimed().is_empty());
+    let unknown = crate::exec::port::ClusterError::Unknown("timeout".into());
+    let asked = stage.controller.step(&Ticket::Loop, crate::exec::Event::Reply(Err(unknown)), stage.now);
+    assert!(matches!(asked[..], [(Ticket::Loop, crate::exec::Next::Rest(wait))] if wait == SECOND * 5), "{asked:?}");
+}
