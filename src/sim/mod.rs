@@ -6,6 +6,7 @@
 //! Must not depend on adapters, clocks or the environment.
 
 mod history;
+pub mod replay;
 mod workload;
 
 pub use history::{BurstReason, History, Record, Stamped};

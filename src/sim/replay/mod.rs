@@ -1,0 +1,4 @@
+pub mod fleet;
+pub mod generate;
+pub mod openb;
+pub mod trace;
