@@ -1,3 +1,5 @@
+//! Replays: workloads read, mapped or generated; the rules that are compared; what a history amounts to.
+pub mod baselines;
 pub mod fleet;
 pub mod generate;
 pub mod openb;
