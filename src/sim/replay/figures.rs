@@ -368,8 +368,7 @@ impl<'g> Count<'g> {
         profiles.iter().for_each(|&(id, count)| slices.add(Slices::of(self.geometry, id), f64::from(count)));
         self.result.arrived += 1;
         let state = State::Waiting(self.now);
-        let one =
-            Work { profiles, slices, arrived: self.now, first_start: None, waited: 0, ran: 0, lost: 0, state };
+        let one = Work { profiles, slices, arrived: self.now, first_start: None, waited: 0, ran: 0, lost: 0, state };
         self.works.insert(work.to_owned(), one);
         self.queue(work, true);
     }

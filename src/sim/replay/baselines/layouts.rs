@@ -16,7 +16,8 @@ pub fn balanced(fleet: &FleetSpec, workload: &Workload) -> Vec<Layout> {
     let profiles: Vec<ProfileId> = demand.keys().copied().collect();
     let weights: Vec<f64> = demand.values().map(|jobs| jobs.iter().map(|job| job.work()).sum()).collect();
     let cost = |supply: &[u64]| -> Vec<f64> {
-        let mut ratios: Vec<f64> = supply.iter().zip(&weights).map(|(&supply, weight)| -(supply as f64) / weight).collect();
+        let mut ratios: Vec<f64> =
+            supply.iter().zip(&weights).map(|(&supply, weight)| -(supply as f64) / weight).collect();
         ratios.sort_by(|a, b| b.total_cmp(a));
         ratios
     };
@@ -159,9 +160,8 @@ fn search(geometry: &Geometry, profiles: &[ProfileId], gpus: u32, cost: &dyn Fn(
         supply
     };
     for _ in 0..gpus {
-        let best = (0..patterns.len()).min_by(|&a, &b| {
-            lower(&cost(&moved(&supply, &[], &[a])), &cost(&moved(&supply, &[], &[b])))
-        });
+        let best = (0..patterns.len())
+            .min_by(|&a, &b| lower(&cost(&moved(&supply, &[], &[a])), &cost(&moved(&supply, &[], &[b]))));
         let Some(best) = best else { return Vec::new() };
         supply = moved(&supply, &[], &[best]);
         counts[best] += 1;

@@ -87,7 +87,8 @@ fn lacking(sheet: &Sheet<'_>, waiting: &[usize]) -> BTreeMap<crate::model::Resou
             let free: usize = (0..input.gpus().len())
                 .map(|gpu| {
                     let profiles = sheet.profiles(gpu, resource);
-                    let idle = |slot: &&Slot| slot.holder == Holder::Nobody && profiles.contains(&slot.placement.profile());
+                    let idle =
+                        |slot: &&Slot| slot.holder == Holder::Nobody && profiles.contains(&slot.placement.profile());
                     sheet.slots(gpu).iter().filter(idle).count()
                 })
                 .sum();
@@ -185,12 +186,7 @@ fn apply(sheet: &mut Sheet<'_>, gpu: usize, wanted: &Counts) {
 }
 
 /// Places for profiles beside what is held, those of idle instances first; `None` when there is no way.
-fn arranged(
-    geometry: &Geometry,
-    held: &[Placement],
-    idle: &[Placement],
-    list: &[ProfileId],
-) -> Option<Vec<Placement>> {
+fn arranged(geometry: &Geometry, held: &[Placement], idle: &[Placement], list: &[ProfileId]) -> Option<Vec<Placement>> {
     let Some((&next, rest)) = list.split_first() else { return Some(Vec::new()) };
     let mut options: Vec<Placement> = geometry.placements().filter(|it| it.profile() == next).collect();
     options.sort_by_key(|placement| (!idle.contains(placement), placement.start()));

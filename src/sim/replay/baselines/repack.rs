@@ -155,9 +155,8 @@ impl Pool {
                 busy.filter(|it| layout.placements().contains(&it.placement)).map(|it| it.placement.size()).sum::<u8>()
             };
             let pairs = (0..open.len()).flat_map(|gpu| (0..layouts.len()).map(move |layout| (gpu, layout)));
-            let (gpu, layout) = pairs.max_by_key(|&(gpu, layout)| {
-                (common(open[gpu], &layouts[layout]), std::cmp::Reverse((gpu, layout)))
-            })?;
+            let (gpu, layout) = pairs
+                .max_by_key(|&(gpu, layout)| (common(open[gpu], &layouts[layout]), std::cmp::Reverse((gpu, layout))))?;
             given.insert(open.remove(gpu), layouts.remove(layout));
         }
         let mut homeless: Vec<(PodId, ProfileId)> = Vec::new();
@@ -177,7 +176,8 @@ impl Pool {
                 of_gpu.push(Slot { placement, holder });
             }
             for instance in &input.gpus()[gpu].instances {
-                if let (Occupancy::Busy(pods), false) = (&instance.occupancy, layout.placements().contains(&instance.placement))
+                if let (Occupancy::Busy(pods), false) =
+                    (&instance.occupancy, layout.placements().contains(&instance.placement))
                 {
                     homeless.extend(pods.iter().map(|&pod| (pod, instance.placement.profile())));
                 }

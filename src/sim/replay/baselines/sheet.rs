@@ -184,7 +184,10 @@ fn from_layouts(input: &PlanningInput, gpus: &[Vec<Slot>], evicted: &BTreeSet<Po
                     landings.insert(*pod, gpu.node);
                 }
                 Holder::Waiting(pod) => {
-                    let there = gpu.instances.iter().any(|it| it.placement == slot.placement && it.occupancy == Occupancy::Free);
+                    let there = gpu
+                        .instances
+                        .iter()
+                        .any(|it| it.placement == slot.placement && it.occupancy == Occupancy::Free);
                     let by = if there { ServedBy::Existing } else { ServedBy::Change };
                     let entry = served.entry(*pod).or_insert((gpu.node, by));
                     entry.1 = entry.1.max(by);
