@@ -155,7 +155,9 @@ fn part(workload: Workload, args: &SimulateArgs) -> (Workload, usize) {
     let end = args.hours.map_or(u64::MAX, |hours| skip.saturating_add(hours * HOUR));
     let mut arrivals = workload.arrivals;
     arrivals.retain(|arrival| (skip..end).contains(&arrival.at));
-    arrivals.iter_mut().for_each(|arrival| arrival.at -= skip);
+    for arrival in &mut arrivals {
+        arrival.at -= skip;
+    }
     let outside = before - arrivals.len();
     (Workload { arrivals }, outside)
 }

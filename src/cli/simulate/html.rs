@@ -63,15 +63,15 @@ fn section(out: &mut String, report: &Report, group: &Replayed) {
     }
     let (headings, rows) = rows(report, group);
     out.push_str("<table>\n<tr>");
-    headings.iter().for_each(|heading| {
+    for heading in &headings {
         let _ = write!(out, "<th>{}</th>", escape(heading));
-    });
+    }
     out.push_str("</tr>\n");
     for row in rows {
         out.push_str("<tr>");
-        row.iter().for_each(|cell| {
+        for cell in &row {
             let _ = write!(out, "<td>{}</td>", escape(cell));
-        });
+        }
         out.push_str("</tr>\n");
     }
     out.push_str("</table>\n");

@@ -40,10 +40,18 @@ struct PlannerDocument {
     figures: BTreeMap<&'static str, Spread>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cost_elsewhere: Option<Spread>,
-    /// Present with `--needed`; `null` when four times the fleet is not enough.
+    /// Present with `--needed`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    gpus_needed: Option<Option<u32>>,
+    gpus_needed: Option<NeededDocument>,
     runs: Vec<RunDocument>,
+}
+
+/// GPUs needed to be as good as the first planner.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct NeededDocument {
+    /// `null` when four times the fleet is not enough.
+    gpus: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,7 +97,7 @@ fn of_group(report: &Report, group: &Replayed) -> GroupDocument {
             cost_elsewhere: report
                 .price
                 .map(|price| Spread::of(&runs.iter().map(|it| cost(it, report, price)).collect::<Vec<_>>())),
-            gpus_needed: group.needed.as_ref().map(|needed| needed[position].gpus),
+            gpus_needed: group.needed.as_ref().map(|needed| NeededDocument { gpus: needed[position].gpus }),
             runs: group.outcome.of(rule).map(run).collect(),
         }
     };

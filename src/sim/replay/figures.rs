@@ -365,7 +365,9 @@ impl<'g> Count<'g> {
         let known = instances.iter().filter_map(|(name, &count)| Some((self.geometry.find(name)?, count)));
         let profiles: Vec<(ProfileId, u32)> = known.collect();
         let mut slices = Slices::default();
-        profiles.iter().for_each(|&(id, count)| slices.add(Slices::of(self.geometry, id), f64::from(count)));
+        for &(id, count) in &profiles {
+            slices.add(Slices::of(self.geometry, id), f64::from(count));
+        }
         self.result.arrived += 1;
         let state = State::Waiting(self.now);
         let one = Work { profiles, slices, arrived: self.now, first_start: None, waited: 0, ran: 0, lost: 0, state };

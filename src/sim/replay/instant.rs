@@ -8,7 +8,7 @@
 //! Invariants: the same inputs give the same history; an instance is held by one piece of work; a layout that is not legal is an error.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::fleet::FleetSpec;
@@ -132,9 +132,9 @@ struct Cluster<'w> {
     /// Position of the next arrival.
     coming: usize,
     /// Ends of what runs, by time.
-    ends: BTreeMap<(u64, usize), ()>,
+    ends: BTreeSet<(u64, usize)>,
     /// What waits, in the scheduler's order.
-    queue: BTreeMap<(Reverse<i32>, u64, usize), ()>,
+    queue: BTreeSet<(Reverse<i32>, u64, usize)>,
     now: u64,
     history: History,
 }
@@ -161,8 +161,8 @@ impl<'w> Cluster<'w> {
             works,
             names,
             coming: 0,
-            ends: BTreeMap::new(),
-            queue: BTreeMap::new(),
+            ends: BTreeSet::new(),
+            queue: BTreeSet::new(),
             now: 0,
             history: History::default(),
         };
@@ -190,8 +190,8 @@ impl<'w> Cluster<'w> {
     /// When something happens next; `None` when all is over.
     fn next_event(&self, tick: u64) -> Option<u64> {
         let arrival = self.works.get(self.coming).map(|work| work.arrival.at);
-        let end = self.ends.keys().next().map(|(at, _)| *at);
-        let patience = self.queue.keys().filter_map(|&(_, _, work)| self.deadline(work)).min();
+        let end = self.ends.first().map(|(at, _)| *at);
+        let patience = self.queue.iter().filter_map(|&(_, _, work)| self.deadline(work)).min();
         let tick = (!self.queue.is_empty()).then_some(tick);
         [arrival, end, patience, tick].into_iter().flatten().min().map(|at| at.max(self.now))
     }
@@ -209,13 +209,13 @@ impl<'w> Cluster<'w> {
     fn nothing_will_change(&self) -> bool {
         self.coming == self.works.len()
             && self.ends.is_empty()
-            && self.queue.keys().all(|&(_, _, work)| self.deadline(work).is_none())
+            && self.queue.iter().all(|&(_, _, work)| self.deadline(work).is_none())
     }
 
     fn wait(&mut self, work: usize) {
         self.works[work].state = State::Waiting { since: self.now };
         let arrival = self.works[work].arrival;
-        self.queue.insert((Reverse(arrival.priority), arrival.at, work), ());
+        self.queue.insert((Reverse(arrival.priority), arrival.at, work));
     }
 
     fn arrive(&mut self) {
@@ -228,7 +228,7 @@ impl<'w> Cluster<'w> {
     }
 
     fn finish(&mut self) {
-        while let Some((&(at, work), ())) = self.ends.first_key_value() {
+        while let Some(&(at, work)) = self.ends.first() {
             if at > self.now {
                 break;
             }
@@ -258,7 +258,7 @@ impl<'w> Cluster<'w> {
     fn lose_patience(&mut self) {
         let over: Vec<(Reverse<i32>, u64, usize)> = self
             .queue
-            .keys()
+            .iter()
             .filter(|(_, _, work)| self.deadline(*work).is_some_and(|deadline| deadline <= self.now))
             .copied()
             .collect();
@@ -274,7 +274,7 @@ impl<'w> Cluster<'w> {
     /// The scheduler: binds what fits, in its order; with `only`, that work to that node.
     fn bind(&mut self, only: Option<(usize, usize)>) {
         let waiting: Vec<(Reverse<i32>, u64, usize)> =
-            self.queue.keys().filter(|key| only.is_none_or(|(work, _)| work == key.2)).copied().collect();
+            self.queue.iter().filter(|key| only.is_none_or(|(work, _)| work == key.2)).copied().collect();
         for key in waiting {
             let nodes = only.map_or(0..self.nodes.len(), |(_, node)| node..node + 1);
             let found = nodes.into_iter().find_map(|node| Some((node, self.room(key.2, node)?)));
@@ -287,7 +287,7 @@ impl<'w> Cluster<'w> {
             }
             work.state = State::Running { since: now };
             work.node = node;
-            self.ends.insert((now + work.rest, key.2), ());
+            self.ends.insert((now + work.rest, key.2));
             let name = work.arrival.name.clone();
             let mut boards: Vec<usize> = Vec::new();
             for (board, instance) in places {
@@ -295,7 +295,9 @@ impl<'w> Cluster<'w> {
                 boards.push(board);
             }
             boards.dedup();
-            boards.into_iter().for_each(|board| self.note_board(board));
+            for board in boards {
+                self.note_board(board);
+            }
             self.note(Record::Started { work: name, node: self.nodes[node].clone() });
         }
     }
@@ -369,7 +371,7 @@ impl<'w> Cluster<'w> {
                 ids.insert(index, id);
             }
         }
-        for &(_, _, index) in self.queue.keys() {
+        for &(_, _, index) in &self.queue {
             let Work { arrival, state, waited, .. } = &self.works[index];
             let now = match state {
                 State::Waiting { since } => self.now - since,

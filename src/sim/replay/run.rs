@@ -53,7 +53,7 @@ pub struct Scene<'a> {
     /// The work.
     pub workload: &'a Workload,
     /// Who proposes changes, made anew where the loop starts again.
-    pub rule: RuleMaker<'a>,
+    pub rule: RuleMaker,
     /// Time between two looks of the loop, in milliseconds.
     pub period: u64,
     /// Wishes that the loop works under.
@@ -63,14 +63,14 @@ pub struct Scene<'a> {
 }
 
 /// Makes a rule's proposer, as often as needed.
-#[derive(Debug, Clone, Copy)]
-pub struct RuleMaker<'a> {
+#[derive(Debug, Clone)]
+pub struct RuleMaker {
     rule: Rule,
     work_limit: u64,
-    packer: &'a Packer,
+    packer: Packer,
 }
 
-impl RuleMaker<'_> {
+impl RuleMaker {
     /// Which rule it is.
     pub fn rule(&self) -> Rule {
         self.rule
@@ -78,7 +78,7 @@ impl RuleMaker<'_> {
 
     /// A new proposer.
     pub fn proposer(&self) -> Box<dyn Proposer> {
-        self.rule.proposer(self.work_limit, self.packer)
+        self.rule.proposer(self.work_limit, &self.packer)
     }
 }
 
@@ -186,7 +186,7 @@ fn live(
     let scene = Scene {
         fleet,
         workload: &of.workload,
-        rule: RuleMaker { rule, work_limit: setup.work_limit, packer: &setup.packer },
+        rule: RuleMaker { rule, work_limit: setup.work_limit, packer: setup.packer.clone() },
         period: setup.period,
         policy: &setup.policy,
         seed: of.seed,

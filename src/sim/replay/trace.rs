@@ -264,6 +264,13 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_trace_is_of_this_form() {
+        let workload = read(include_str!("../../../testdata/traces/small.jsonl")).expect("a trace");
+        assert_eq!(workload.arrivals.len(), 6);
+        assert_eq!(workload.arrivals[5].instances["1g.10gb"], 2);
+    }
+
+    #[test]
     fn optional_fields_have_their_defaults_and_lines_any_order() {
         let text = format!(
             "{HEADER}{}\n\n{}\n",

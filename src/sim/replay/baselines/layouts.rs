@@ -14,7 +14,7 @@ use crate::sim::replay::fleet::FleetSpec;
 pub fn balanced(fleet: &FleetSpec, workload: &Workload) -> Vec<Layout> {
     let demand = demand(fleet, workload);
     let profiles: Vec<ProfileId> = demand.keys().copied().collect();
-    let weights: Vec<f64> = demand.values().map(|jobs| jobs.iter().map(|job| job.work()).sum()).collect();
+    let weights: Vec<f64> = demand.values().map(|jobs| jobs.iter().map(Job::work).sum()).collect();
     let cost = |supply: &[u64]| -> Vec<f64> {
         let mut ratios: Vec<f64> =
             supply.iter().zip(&weights).map(|(&supply, weight)| -(supply as f64) / weight).collect();
@@ -185,8 +185,12 @@ fn search(geometry: &Geometry, profiles: &[ProfileId], gpus: u32, cost: &dyn Fn(
         }
         let Some((out, into)) = better else { break };
         supply = moved(&supply, &out, &into);
-        out.iter().for_each(|&it| counts[it] -= 1);
-        into.iter().for_each(|&it| counts[it] += 1);
+        for it in out {
+            counts[it] -= 1;
+        }
+        for it in into {
+            counts[it] += 1;
+        }
     }
     let layouts = patterns.iter().zip(&counts);
     layouts.flat_map(|((_, layout), &count)| std::iter::repeat_n(layout.clone(), count as usize)).collect()
