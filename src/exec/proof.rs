@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::plan::Place;
 
+use super::mutant::{self, Mutant};
 use super::port::{BoardState, Occupant};
 use super::view::PodView;
 
@@ -57,12 +58,13 @@ impl IdleProof {
                 *known.entry(pod.uid.as_str()).or_default() += 1;
             }
         }
-        let unaccounted = pods.iter().filter(|pod| pod.holds_instances()).find(|pod| {
-            let asks = pod.requests.get(resource).copied().unwrap_or(0);
-            let all: u32 = pod.requests.values().sum();
-            asks > 0 && known.get(pod.pod.uid.as_str()).copied().unwrap_or(0) < all
-        });
-        if let Some(pod) = unaccounted {
+        let unaccounted =
+            pods.iter().filter(|pod| pod.holds_instances() && !(pod.deleting && mutant::on(Mutant(20)))).find(|pod| {
+                let asks = pod.requests.get(resource).copied().unwrap_or(0);
+                let all: u32 = pod.requests.values().sum();
+                asks > 0 && known.get(pod.pod.uid.as_str()).copied().unwrap_or(0) < all
+            });
+        if let Some(pod) = unaccounted.filter(|_| !mutant::on(Mutant(31))) {
             return Err(NotIdle::Unaccounted(pod.pod.to_string()));
         }
         Ok(Self { gpu: board.uuid.clone(), place: place.clone(), compute: instance.compute.clone() })

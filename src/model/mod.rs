@@ -4,6 +4,7 @@
 //! the planner and the one reference of the verifier. Invariants are kept by private fields and fallible constructors.
 //! This module depends on nothing but the standard library and serde.
 
+mod adjust;
 mod capacity;
 mod catalogue;
 mod enumerate;
@@ -15,6 +16,7 @@ mod layout;
 mod pod;
 mod policy;
 mod reason;
+mod resource;
 
 pub use capacity::{Capacity, CapacityKind};
 pub use catalogue::{BoardFileError, Catalogue, LookupError, read_board};
@@ -27,3 +29,4 @@ pub use layout::{Layout, LayoutError};
 pub use pod::{ControllerKind, Demand, Movability, PendingPod, RunningPod};
 pub use policy::{Budgets, DisruptionLevel, GainFactor, Limit, Mode, Policy, Stability};
 pub use reason::Reason;
+pub use resource::{MIG_PREFIX, mig_resource};

@@ -5,9 +5,17 @@
 //!
 //! Must not depend on adapters, clocks or the environment.
 
+pub mod api;
+pub mod engine;
 mod history;
+pub mod invariants;
+pub mod node;
+pub mod process;
 pub mod replay;
+pub mod scheduler;
 mod workload;
+pub mod workloads;
+pub mod world;
 
 pub use history::{BurstReason, History, Record, Stamped};
 pub use workload::{Arrival, Kind, Workload};

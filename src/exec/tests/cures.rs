@@ -1,0 +1,133 @@
+//! What is left behind is cured: half-made instances, reboots, plugins that do not return, degraded nodes, orphaned taints.
+
+use std::time::Duration;
+
+use super::*;
+use crate::exec::port::NodeError;
+use crate::exec::{AgentPhase, Closed, Operation, OperationId, Origin, Phase, TAINT_KEY, Taint, repair};
+
+fn mend(id: &str) -> Operation {
+    let origin = Origin { id: OperationId(id.into()), epoch: 9, node_uid: "node-1".into(), residents: Vec::new() };
+    repair(origin)
+}
+
+fn outcome(drive: &mut Drive) -> Outcome {
+    match drive.run() {
+        Closed::Ended(outcome, _) => outcome,
+        Closed::Lost(detail) => panic!("lost: {detail}"),
+    }
+}
+
+#[test]
+fn an_agent_that_starts_beside_a_bare_gpu_instance_goes_on() {
+    let mut drive = drive(World::new(), &[]);
+    drive.run_until(|drive| drive.world.log.iter().any(|line| line.starts_with("created gi")));
+    assert!(drive.world.boards[0].instances.iter().any(|there| there.compute.is_none()));
+    drive.restart_agent();
+    assert_eq!(outcome(&mut drive), Outcome::Done);
+    settled(&drive, Outcome::Done);
+}
+
+#[test]
+fn a_plugin_that_never_returns_leads_back_once_and_then_to_people() {
+    let mut drive = drive(World::new(), &[]);
+    drive.world.plugin_returns = false;
+    assert_eq!(outcome(&mut drive), Outcome::Degraded);
+    assert_eq!(drive.world.layout(0), places(&BASE), "the old layout is tried once");
+    assert!(drive.world.tainted());
+    assert_eq!(drive.world.operation().map(|op| op.phase), Some(Phase::Degraded));
+}
+
+#[test]
+fn a_degraded_node_is_taken_back_by_a_repair() {
+    let mut drive = drive(World::new(), &[]);
+    drive.run_until(|drive| drive.world.layout(0).len() == 2);
+    drive.agent_down = true;
+    assert_eq!(outcome(&mut drive), Outcome::Degraded);
+    drive.agent_down = false;
+    drive.restart_agent();
+    drive.run_for(Duration::from_mins(1));
+    assert_eq!(drive.world.layout(0), places(&BASE), "{:#?}", drive.world.log);
+    drive.claim(mend("repair-1"));
+    assert_eq!(outcome(&mut drive), Outcome::Done, "{:#?}", drive.world.log);
+    assert!(!drive.world.tainted());
+    assert_eq!(drive.world.store.intent, None);
+    let history = &drive.world.record.as_ref().expect("a record").spec.history;
+    assert_eq!(history.iter().map(|it| it.outcome).collect::<Vec<_>>(), [Outcome::Done, Outcome::Degraded]);
+}
+
+#[test]
+fn an_orphaned_taint_is_taken_over() {
+    let mut drive = Drive::new(World::new(), mend("repair-1"));
+    let taint = Taint { key: TAINT_KEY.into(), value: "long-gone".into(), effect: "NoSchedule".into() };
+    drive.world.node().taints.push(taint);
+    assert_eq!(outcome(&mut drive), Outcome::Done);
+    assert!(!drive.world.tainted());
+    assert!(drive.world.log.iter().any(|line| line == "plugin deleted"));
+    assert_eq!(drive.world.layout(0), places(&BASE));
+}
+
+#[test]
+fn a_driver_that_hangs_is_left_alone_and_people_are_told() {
+    for error in [NodeError::Hung, NodeError::GpuLost] {
+        let mut drive = drive(World::new(), &[]);
+        drive.world.refuse.insert("destroy gi", (1, world::Refusal::Node(error)));
+        assert_eq!(outcome(&mut drive), Outcome::Degraded);
+        let (phase, detail) = drive.world.agent().expect("a report");
+        assert_eq!(phase, AgentPhase::Degraded);
+        assert!(detail.contains("attention"), "{detail}");
+        assert!(drive.world.tainted());
+        drive.restart_agent();
+        drive.run_for(Duration::from_mins(1));
+        drive.claim(mend("repair-1"));
+        assert_eq!(outcome(&mut drive), Outcome::Done, "{:#?}", drive.world.log);
+    }
+}
+
+#[test]
+fn a_library_that_does_not_match_costs_a_restart_only() {
+    let mut drive = drive(World::new(), &[]);
+    drive.world.refuse.insert("create gi", (1, world::Refusal::Node(NodeError::LibraryMismatch)));
+    assert_eq!(outcome(&mut drive), Outcome::Done);
+    settled(&drive, Outcome::Done);
+}
+
+#[test]
+fn after_a_reboot_the_applied_layout_is_restored() {
+    let mut drive = drive(World::new(), &[]);
+    assert_eq!(outcome(&mut drive), Outcome::Done);
+    drive.run_for(Duration::from_secs(5));
+    drive.world.reboot("boot-2");
+    drive.restart_agent();
+    drive.run_for(Duration::from_secs(30));
+    assert_eq!((drive.world.layout(0), drive.world.layout(1)), (places(&TARGET), places(&["7g.80gb@0"])));
+    assert!(drive.world.boards.iter().flat_map(|board| &board.instances).all(|there| there.compute.is_some()));
+    let status = &drive.world.record.as_ref().expect("a record").status;
+    assert_eq!(status.boot_id, "boot-2");
+}
+
+#[test]
+fn a_reboot_in_the_middle_never_carries_an_operation_on() {
+    for phase in [AgentPhase::Accepted, AgentPhase::Executing, AgentPhase::Repartitioned] {
+        let mut drive = drive(World::new(), &[]);
+        drive.run_until(|drive| drive.world.agent().is_some_and(|(reported, _)| reported == phase));
+        drive.world.reboot("boot-2");
+        drive.world.bind("filler", "none", "none");
+        drive.world.pods.retain(|pod| pod.pod.name != "filler");
+        let log = drive.world.log.len();
+        drive.restart_agent();
+        assert_eq!(outcome(&mut drive), Outcome::RolledBack, "{phase:?} {:#?}", drive.world.log);
+        assert!(!drive.world.log[log..].iter().any(|line| line.contains("2g.20gb")), "{phase:?}");
+        assert_eq!(drive.world.layout(0), places(&BASE));
+        assert!(!drive.world.tainted());
+    }
+}
+
+#[test]
+fn mig_mode_that_goes_off_in_the_middle_is_for_people() {
+    let mut drive = drive(World::new(), &[]);
+    drive.run_until(|drive| drive.world.agent().is_some_and(|(phase, _)| phase == AgentPhase::Executing));
+    drive.world.boards[0].mig_mode = false;
+    assert_eq!(outcome(&mut drive), Outcome::Degraded);
+    assert!(drive.world.tainted());
+}

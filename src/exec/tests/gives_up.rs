@@ -1,0 +1,288 @@
+//! Something goes wrong: the operation is given up, and the node is as it was, or people are told.
+
+use super::world::{Refusal, board, pod_ref};
+use super::*;
+use crate::exec::port::{ClusterError, Judgement, NodeError};
+use crate::exec::{AgentPhase, Closed, Phase, TAINT_KEY, Taint};
+use crate::model::{Movability, Reason};
+
+fn ended(drive: &mut Drive) -> (Outcome, String) {
+    match drive.run() {
+        Closed::Ended(outcome, detail) => (outcome, detail),
+        Closed::Lost(detail) => panic!("lost: {detail}"),
+    }
+}
+
+fn evicted(drive: &Drive) -> bool {
+    drive.world.log.iter().any(|line| line.starts_with("evicted"))
+}
+
+fn changed(drive: &Drive) -> bool {
+    drive.world.log.iter().any(|line| line.starts_with("destroyed") || line.starts_with("created"))
+}
+
+#[test]
+fn a_budget_that_never_allows_costs_nobody_anything() {
+    let mut drive = drive(World::with_victim(), &["victim"]);
+    drive.world.pod("victim").budgets = vec![0];
+    let (outcome, detail) = ended(&mut drive);
+    assert_eq!(outcome, Outcome::Aborted);
+    assert!(detail.contains("drain deadline"), "{detail}");
+    assert!(!evicted(&drive) && !changed(&drive));
+    settled(&drive, Outcome::Aborted);
+    assert!((600_000..660_000).contains(&drive.world.now), "{}", drive.world.now);
+}
+
+#[test]
+fn an_eviction_that_is_forbidden_ends_the_operation() {
+    for error in [ClusterError::SeveralBudgets, ClusterError::Forbidden("no".into()), ClusterError::Invalid("x".into())]
+    {
+        let mut drive = drive(World::with_victim(), &["victim"]);
+        drive.world.refuse.insert("rehearsal", (9, Refusal::Cluster(error)));
+        assert_eq!(ended(&mut drive).0, Outcome::Aborted);
+        assert!(!evicted(&drive));
+        settled(&drive, Outcome::Aborted);
+    }
+}
+
+#[test]
+fn a_plan_that_no_longer_holds_is_not_begun() {
+    let spoil: [(&str, fn(&mut World)); 8] = [
+        ("has come", |world| world.bind("stranger", "1g.10gb", "GPU-0/3")),
+        ("must not be evicted", |world| {
+            world.pod("victim").movability = Movability::Never(Reason::PolicyForbids, "asked for".to_owned());
+        }),
+        ("tolerates", |world| world.pod("victim").tolerates_taint = true),
+        ("to end", |world| world.pod("victim").grace_seconds = 21_600),
+        ("PodDisruptionBudget", |world| world.pod("victim").budgets = vec![1, 1]),
+        ("not ready", |world| world.node().ready = false),
+        ("autoscaler", |world| {
+            let taint =
+                Taint { key: "karpenter.sh/disrupted".into(), value: String::new(), effect: "NoSchedule".into() };
+            world.node().taints.push(taint);
+        }),
+        ("not laid out", |world| world.boards[0] = board(0, &["1g.10gb@0", "1g.10gb@2"])),
+    ];
+    for (word, spoil) in spoil {
+        let mut drive = drive(World::with_victim(), &["victim"]);
+        drive.run_until(|drive| drive.world.tainted());
+        spoil(&mut drive.world);
+        drive.run_until(|drive| drive.world.operation().is_none_or(|op| op.phase == Phase::Releasing));
+        let detail = drive.world.operation().map(|op| op.detail.clone()).unwrap_or_default();
+        assert!(detail.contains(word), "{word}: {detail}");
+        assert!(!evicted(&drive) && !changed(&drive), "{word}");
+    }
+}
+
+#[test]
+fn a_pointless_plan_is_not_begun() {
+    let mut drive = drive(World::with_victim(), &["victim"]);
+    drive.judgement = Judgement::Pointless("the pods are gone".to_owned());
+    assert_eq!(ended(&mut drive), (Outcome::Aborted, "the pods are gone".to_owned()));
+    settled(&drive, Outcome::Aborted);
+    assert!(!evicted(&drive));
+}
+
+#[test]
+fn a_foreign_taint_value_is_respected() {
+    let mut drive = drive(World::new(), &[]);
+    let taint = Taint { key: TAINT_KEY.into(), value: "theirs".into(), effect: "NoSchedule".into() };
+    drive.world.node().taints.push(taint);
+    assert_eq!(ended(&mut drive).0, Outcome::Aborted);
+    assert!(drive.world.tainted(), "it is not ours to remove");
+    assert!(!changed(&drive));
+}
+
+#[test]
+fn only_one_operation_is_claimed() {
+    let mut one = drive(World::new(), &[]);
+    one.run_until(|drive| drive.world.operation().is_some());
+    let mut second = operation(&[]);
+    second.id.0 = "op-2".to_owned();
+    let first = one.world.operation().cloned();
+    one.claim(second);
+    assert!(matches!(one.run(), Closed::Lost(_)));
+    assert_eq!(one.world.operation().map(|op| &op.id), first.as_ref().map(|op| &op.id));
+}
+
+#[test]
+fn an_old_leader_lets_go() {
+    let mut drive = drive(World::new(), &[]);
+    drive.run_until(|drive| drive.world.operation().is_some_and(|op| op.phase == Phase::Drained));
+    let record = drive.world.record.as_mut().expect("a record");
+    record.spec.operation.as_mut().expect("an operation").epoch = 7;
+    record.version.0 += 1000;
+    let log = drive.world.log.len();
+    assert!(matches!(drive.run(), Closed::Lost(_)));
+    assert!(drive.world.log[log..].iter().all(|line| !line.starts_with("spec")));
+}
+
+#[test]
+fn a_stale_epoch_is_refused_by_the_agent() {
+    let mut drive = drive(World::new(), &[]);
+    drive.run_until(|drive| drive.world.operation().is_some_and(|op| op.phase == Phase::Draining));
+    let record = drive.world.record.as_mut().expect("a record");
+    record.status.operation = Some(crate::exec::OperationReport {
+        id: crate::exec::OperationId("earlier".into()),
+        epoch: 9,
+        boot_id: "boot-1".into(),
+        phase: AgentPhase::Idle,
+        detail: String::new(),
+    });
+    let (outcome, detail) = ended(&mut drive);
+    assert_eq!(outcome, Outcome::Aborted);
+    assert!(detail.contains("stale"), "{detail}");
+    assert!(!changed(&drive));
+    settled(&drive, Outcome::Aborted);
+}
+
+#[test]
+fn a_board_that_drifts_is_not_touched() {
+    let mut drive = drive(World::new(), &[]);
+    drive.run_until(|drive| drive.world.operation().is_some_and(|op| op.phase == Phase::Draining));
+    drive.world.boards[0] = board(0, &["1g.10gb@0", "1g.10gb@2", "1g.10gb@3", "1g.10gb@5"]);
+    drive.run_until(|drive| drive.world.operation().is_some_and(|op| op.phase == Phase::Releasing));
+    assert!(drive.world.operation().is_some_and(|op| op.detail.contains("drift")), "{:?}", drive.world.operation());
+    assert!(!changed(&drive));
+}
+
+#[test]
+fn an_instance_that_stays_in_use_leads_back_to_the_base() {
+    for what in ["destroy ci", "destroy gi", "create gi", "create ci"] {
+        for error in [NodeError::InUse, NodeError::InsufficientResources, NodeError::Unknown, NodeError::NoPermission] {
+            let mut drive = drive(World::new(), &[]);
+            drive.world.refuse.insert(what, (4, Refusal::Node(error)));
+            let (outcome, _) = ended(&mut drive);
+            assert_eq!(outcome, Outcome::RolledBack, "{what} {:#?}", drive.world.log);
+            settled(&drive, Outcome::RolledBack);
+        }
+    }
+}
+
+#[test]
+fn a_short_hindrance_and_lost_answers_are_got_over() {
+    for what in ["destroy ci", "destroy gi", "create gi", "create ci"] {
+        for refusal in [Refusal::Node(NodeError::InUse), Refusal::DoneUnknown] {
+            let mut drive = drive(World::new(), &[]);
+            drive.world.refuse.insert(what, (2, refusal));
+            assert_eq!(ended(&mut drive).0, Outcome::Done, "{what}");
+            settled(&drive, Outcome::Done);
+        }
+    }
+    let calls = ["spec", "status", "taint", "untaint", "plugin", "evict", "rehearsal", "record", "node", "pods"];
+    for what in calls {
+        for refusal in [
+            Refusal::DoneUnknown,
+            Refusal::Cluster(ClusterError::Unknown("timeout".into())),
+            Refusal::Cluster(ClusterError::Conflict),
+            Refusal::Cluster(ClusterError::Throttled { retry_after: None }),
+            Refusal::Cluster(ClusterError::Expired),
+        ] {
+            let mut drive = drive(World::with_victim(), &["victim"]);
+            drive.run_until(|drive| drive.world.record.is_some());
+            drive.world.refuse.insert(what, (2, refusal.clone()));
+            assert_eq!(ended(&mut drive).0, Outcome::Done, "{what} {refusal:?} {:#?}", drive.world.log);
+            settled(&drive, Outcome::Done);
+        }
+    }
+}
+
+#[test]
+fn a_process_on_an_instance_leads_back() {
+    let mut drive = drive(World::new(), &[]);
+    drive.world.processes.insert("GPU-0/3".to_owned());
+    let (outcome, _) = ended(&mut drive);
+    assert_eq!(outcome, Outcome::RolledBack, "{:#?}", drive.world.log);
+    settled(&drive, Outcome::RolledBack);
+}
+
+#[test]
+fn an_operation_that_is_cancelled_in_any_phase_of_the_agent_ends() {
+    for phase in [AgentPhase::Accepted, AgentPhase::Executing, AgentPhase::Repartitioned, AgentPhase::Applied] {
+        let mut drive = drive(World::new(), &[]);
+        drive.run_until(|drive| drive.world.agent().is_some_and(|(reported, _)| reported == phase));
+        let record = drive.world.record.as_mut().expect("a record");
+        record.spec.operation.as_mut().expect("an operation").phase = Phase::Cancelling;
+        record.version.0 += 1000;
+        assert_eq!(ended(&mut drive).0, Outcome::RolledBack, "{phase:?}");
+        settled(&drive, Outcome::RolledBack);
+    }
+}
+
+#[test]
+fn an_operation_that_no_agent_takes_up_is_given_up() {
+    let mut drive = drive(World::new(), &[]);
+    drive.run_until(|drive| drive.world.operation().is_some_and(|op| op.phase == Phase::Draining));
+    drive.agent_down = true;
+    assert_eq!(ended(&mut drive).0, Outcome::Aborted);
+    drive.agent_down = false;
+    settled(&drive, Outcome::Aborted);
+}
+
+#[test]
+fn an_agent_that_dies_in_the_middle_leaves_the_node_degraded() {
+    let mut drive = drive(World::new(), &[]);
+    drive.run_until(|drive| drive.world.layout(0).len() == 2);
+    drive.agent_down = true;
+    assert_eq!(ended(&mut drive).0, Outcome::Degraded);
+    assert!(drive.world.tainted());
+    assert!(drive.world.now < 21 * 60_000, "in time, {}", drive.world.now);
+}
+
+#[test]
+fn a_node_that_is_gone_ends_the_operation() {
+    for replaced in [false, true] {
+        let mut drive = drive(World::new(), &[]);
+        drive.run_until(|drive| drive.world.operation().is_some_and(|op| op.phase == Phase::Drained));
+        if replaced {
+            drive.world.node().uid = "node-2".to_owned();
+        } else {
+            drive.world.node = None;
+        }
+        assert_eq!(ended(&mut drive).0, Outcome::NodeGone);
+        assert_eq!(drive.world.operation(), None);
+    }
+}
+
+#[test]
+fn a_record_that_is_deleted_loses_the_operation_and_the_agent_restores() {
+    for phase in [AgentPhase::Accepted, AgentPhase::Executing, AgentPhase::Repartitioned] {
+        let mut drive = drive(World::new(), &[]);
+        drive.run_until(|drive| drive.world.agent().is_some_and(|(reported, _)| reported == phase));
+        drive.run_until(|drive| phase != AgentPhase::Executing || drive.world.layout(0).len() < 3);
+        drive.world.record = None;
+        assert!(matches!(drive.run(), Closed::Lost(_)));
+        drive.run_for(std::time::Duration::from_mins(2));
+        let layout = drive.world.layout(0);
+        assert!(layout == places(&BASE) || layout == places(&TARGET), "{phase:?} {layout:?}");
+        assert_eq!(drive.world.store.intent, None);
+        assert!(drive.world.tainted(), "a repair takes it from here");
+    }
+}
+
+#[test]
+fn our_taint_is_put_back_once() {
+    let mut drive = drive(World::with_victim(), &["victim"]);
+    drive.world.pod("victim").budgets = vec![0];
+    for time in 0..2 {
+        drive.run_until(|drive| {
+            drive.world.operation().is_some_and(|op| op.phase == Phase::Draining) && drive.world.tainted()
+        });
+        drive.run_for(std::time::Duration::from_mins(1));
+        assert!(drive.world.tainted(), "{time}");
+        drive.world.node().taints.clear();
+        drive.world.node().version.0 += 1000;
+    }
+    let (outcome, detail) = ended(&mut drive);
+    assert_eq!(outcome, Outcome::Aborted);
+    assert!(detail.contains("taint"), "{detail}");
+}
+
+#[test]
+fn victims_of_other_names_stay() {
+    let mut drive = drive(World::with_victim(), &["victim"]);
+    drive.run();
+    let others: Vec<String> = drive.world.pods.iter().map(|pod| pod.pod.uid.clone()).collect();
+    assert!(["neighbour", "other"].iter().all(|name| others.contains(&pod_ref(name).uid)));
+    assert_eq!(drive.world.record.as_ref().map(|record| record.spec.history[0].id.0.clone()).as_deref(), Some(OP));
+}

@@ -1,0 +1,82 @@
+//! Nothing goes wrong.
+
+use super::*;
+use crate::exec::{AgentPhase, Closed, Phase};
+
+fn position(drive: &Drive, what: &str) -> usize {
+    let found = drive.world.log.iter().position(|line| line.starts_with(what));
+    found.unwrap_or_else(|| panic!("no `{what}` in {:#?}", drive.world.log))
+}
+
+#[test]
+fn free_instances_are_changed() {
+    let mut drive = drive(World::new(), &[]);
+    assert_eq!(drive.run(), Closed::Ended(Outcome::Done, String::new()));
+    settled(&drive, Outcome::Done);
+    assert_eq!(drive.judged, 1);
+    let order = [
+        "spec Some(Claimed)",
+        "taint",
+        "spec Some(Draining)",
+        "spec Some(Drained)",
+        "status Some(Accepted)",
+        "status Some(Executing)",
+        "destroyed ci GPU-0/2",
+        "destroyed gi 1g.10gb@2",
+        "created gi 2g.20gb@2",
+        "created ci 2g.20gb@2",
+        "status Some(Repartitioned)",
+        "spec Some(Restarting)",
+        "plugin deleted",
+        "status Some(Applied)",
+        "spec Some(Releasing)",
+        "untaint",
+        "spec None",
+    ];
+    assert!(order.map(|what| position(&drive, what)).is_sorted(), "{:#?}", drive.world.log);
+}
+
+#[test]
+fn a_victim_is_evicted_before_its_instance_goes() {
+    let mut drive = drive(World::with_victim(), &["victim"]);
+    assert_eq!(drive.run(), Closed::Ended(Outcome::Done, String::new()));
+    settled(&drive, Outcome::Done);
+    assert!(position(&drive, "evicted uid-victim") < position(&drive, "spec Some(Drained)"));
+    assert!(position(&drive, "taint") < position(&drive, "evicted"));
+    assert!(drive.world.pods.iter().any(|pod| pod.pod.name == "neighbour"));
+}
+
+#[test]
+fn a_victim_that_leaves_by_itself_is_not_evicted() {
+    let mut drive = drive(World::with_victim(), &["victim"]);
+    drive.world.pod("victim").finished = true;
+    drive.world.holds.remove("uid-victim");
+    assert_eq!(drive.run(), Closed::Ended(Outcome::Done, String::new()));
+    assert!(!drive.world.log.iter().any(|line| line.starts_with("evicted")));
+}
+
+#[test]
+fn a_replaced_pod_of_the_same_name_is_left_alone() {
+    let mut drive = drive(World::with_victim(), &["victim"]);
+    drive.run_until(|drive| drive.controller.phase() == Some(Phase::Claimed));
+    let pod = drive.world.pod("victim");
+    pod.pod.uid = "uid-successor".to_owned();
+    pod.requests.clear();
+    drive.world.holds.remove("uid-victim");
+    assert_eq!(drive.run(), Closed::Ended(Outcome::Done, String::new()));
+    assert!(!drive.world.pod("victim").deleting);
+}
+
+#[test]
+fn the_agent_reports_and_rests_when_there_is_nothing_to_do() {
+    let mut drive = drive(World::with_victim(), &["victim"]);
+    drive.agent_down = false;
+    drive.run_until(|drive| drive.world.now >= 20_000);
+    let status = &drive.world.record.as_ref().expect("a record").status;
+    assert_eq!((status.node_uid.as_str(), status.boot_id.as_str()), ("node-1", "boot-1"));
+    assert_eq!(status.gpus.len(), 2);
+    assert!(status.heartbeat >= 9, "a report every two seconds, {}", status.heartbeat);
+    assert!(!drive.agent.waiting_on().is_empty());
+    drive.run();
+    assert_eq!(drive.world.agent().map(|(phase, _)| phase), Some(AgentPhase::Applied));
+}

@@ -1,0 +1,282 @@
+//! Writes of records and nodes: S2 to S6, S11 to S14, S21, and the rest that GPUs get (L8).
+
+use std::collections::BTreeMap;
+
+use super::{Checker, Invariant};
+use crate::exec::{
+    AgentPhase, HISTORY, MigNode, NodeView, Operation, OperationId, Outcome, Phase, PodView, TAINT_KEY, Taint, Version,
+};
+use crate::sim::node::{Health, SimNode};
+
+/// How many nodes there are, and how many are not available.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FleetCount {
+    /// Nodes that are managed.
+    pub managed: usize,
+    /// Other nodes with an operation, or not Ready, or degraded; each once.
+    pub occupied: u64,
+}
+
+/// A write of a record's spec that the API server accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct SeenSpecWrite<'a> {
+    /// Whether one of our controllers wrote it.
+    pub ours: bool,
+    /// The version that the writer had read.
+    pub based_on: Version,
+    /// The record before.
+    pub before: &'a MigNode,
+    /// The record afterwards.
+    pub after: &'a MigNode,
+    /// Pods of the node, in truth.
+    pub pods: &'a [PodView],
+    /// The fleet, without this node.
+    pub fleet: FleetCount,
+}
+
+/// A write of a record's status that the API server accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct SeenStatusWrite<'a> {
+    /// Node on which the writing agent runs; none if somebody else wrote it.
+    pub agent_of: Option<&'a str>,
+    /// The version that the writer had read.
+    pub based_on: Version,
+    /// The record before.
+    pub before: &'a MigNode,
+    /// The record afterwards.
+    pub after: &'a MigNode,
+}
+
+/// A write of a node by us.
+#[derive(Debug, Clone, Copy)]
+pub struct SeenNodeWrite<'a> {
+    /// The operation in whose name it was written.
+    pub operation: &'a OperationId,
+    /// The node before.
+    pub before: &'a NodeView,
+    /// The node afterwards.
+    pub after: &'a NodeView,
+    /// Its record; none if it was deleted.
+    pub record: Option<&'a MigNode>,
+    /// The machine itself; none if it is gone.
+    pub machine: Option<&'a SimNode>,
+}
+
+impl Checker {
+    /// The API server has accepted the spec of a record.
+    pub fn on_spec_write(&mut self, at: u64, seen: &SeenSpecWrite<'_>) {
+        let node = seen.after.name.as_str();
+        self.check_version(at, node, seen.based_on, seen.before);
+        self.check_size(at, seen.after);
+        if !seen.ours {
+            self.disturbed(at, node);
+            return;
+        }
+        let (before, after) = (seen.before.spec.operation.as_ref(), seen.after.spec.operation.as_ref());
+        if let Some(after) = after {
+            self.check_epoch(at, node, after.epoch);
+        }
+        match (before, after) {
+            (None, Some(after)) => self.check_claim(at, node, after, seen.fleet),
+            (Some(before), Some(after)) if before.id != after.id => {
+                self.violated(at, Invariant::S4, node, format!("{} replaces {}", after.id, before.id));
+            }
+            (Some(before), Some(after)) => self.check_same(at, node, before, after, seen.pods),
+            (Some(before), None) => self.check_close(at, seen, before),
+            (None, None) => {}
+        }
+    }
+
+    /// The API server has accepted the status of a record.
+    pub fn on_status_write(&mut self, at: u64, seen: &SeenStatusWrite<'_>) {
+        let node = seen.after.name.as_str();
+        self.check_version(at, node, seen.based_on, seen.before);
+        self.check_size(at, seen.after);
+        let Some(agent_of) = seen.agent_of else {
+            self.disturbed(at, node);
+            return;
+        };
+        if agent_of != node {
+            self.violated(at, Invariant::S3, node, format!("its status was written by the agent of {agent_of}"));
+        }
+        let epoch = |record: &MigNode| record.status.operation.as_ref().map_or(0, |report| report.epoch);
+        if epoch(seen.after) < epoch(seen.before) {
+            let what = format!("the agent goes back from epoch {} to {}", epoch(seen.before), epoch(seen.after));
+            self.violated(at, Invariant::S14, node, what);
+        }
+    }
+
+    /// A write with the same content as before, on the record as it was: nothing may change.
+    pub fn on_replay(&mut self, at: u64, before: &MigNode, after: &MigNode) {
+        if before.spec != after.spec || before.status != after.status {
+            self.violated(at, Invariant::S13, &after.name, "the same write had another effect");
+        }
+    }
+
+    /// We have written a node.
+    pub fn on_node_write(&mut self, at: u64, seen: &SeenNodeWrite<'_>) {
+        let node = seen.after.name.as_str();
+        let others = |view: &NodeView| view.taints.iter().filter(|taint| taint.key != TAINT_KEY).cloned().collect();
+        let ours = |view: &NodeView| -> Vec<Taint> {
+            view.taints.iter().filter(|taint| taint.key == TAINT_KEY).cloned().collect()
+        };
+        let same: [(&str, bool); 6] = [
+            ("uid", seen.before.uid == seen.after.uid),
+            ("labels", seen.before.labels == seen.after.labels),
+            ("annotations", foreign_annotations(seen.before) == foreign_annotations(seen.after)),
+            ("taints of others", sorted(others(seen.before)) == sorted(others(seen.after))),
+            ("allocatable", seen.before.allocatable == seen.after.allocatable),
+            ("readiness", seen.before.ready == seen.after.ready && seen.before.deleting == seen.after.deleting),
+        ];
+        for (what, _) in same.iter().filter(|(_, same)| !same) {
+            self.violated(at, Invariant::S11, node, format!("{} changed the node's {what}", seen.operation));
+        }
+        for taint in ours(seen.after) {
+            let named = taint.value == seen.operation.0 || ours(seen.before).contains(&taint);
+            if !named || taint.effect != "NoSchedule" {
+                let what = format!("{} set the taint {}:{}", seen.operation, taint.value, taint.effect);
+                self.violated(at, Invariant::S11, node, what);
+            }
+        }
+        if ours(seen.after).is_empty() && !ours(seen.before).is_empty() {
+            if seen.before.our_taint() != Some(seen.operation.0.as_str()) {
+                let was = seen.before.our_taint().unwrap_or_default();
+                self.violated(at, Invariant::S11, node, format!("{} removed the taint of {was}", seen.operation));
+            }
+            self.check_untaint(at, seen);
+        }
+    }
+
+    /// S12: where the operation may have changed anything, node, plugin and board must agree before the taint goes.
+    fn check_untaint(&mut self, at: u64, seen: &SeenNodeWrite<'_>) {
+        let node = seen.after.name.as_str();
+        let (Some(record), Some(machine)) = (seen.record, seen.machine) else { return };
+        let restarted = record.spec.operation.as_ref().is_some_and(|operation| operation.plugin.is_some());
+        let touched = record.status.operation.as_ref().is_some_and(|report| {
+            report.id == *seen.operation && !matches!(report.phase, AgentPhase::Refused | AgentPhase::Idle)
+        });
+        if !(restarted || touched) || self.disturbed_within(at, node, self.limits.status_lag) {
+            return;
+        }
+        if let Err(what) = agree(machine, &seen.after.allocatable) {
+            self.violated(at, Invariant::S12, node, what);
+        }
+    }
+
+    fn check_version(&mut self, at: u64, node: &str, based_on: Version, before: &MigNode) {
+        if based_on != before.version {
+            let what = format!("a write on version {} was accepted at version {}", based_on.0, before.version.0);
+            self.violated(at, Invariant::S14, node, what);
+        }
+    }
+
+    fn check_epoch(&mut self, at: u64, node: &str, epoch: u64) {
+        let highest = self.epochs.entry(node.to_owned()).or_default();
+        if epoch < *highest {
+            let what = format!("a write of epoch {epoch} was accepted after one of epoch {highest}");
+            self.violated(at, Invariant::S14, node, what);
+        } else {
+            *highest = epoch;
+        }
+    }
+
+    fn check_size(&mut self, at: u64, record: &MigNode) {
+        let MigNode { name, version: _, spec, status } = record;
+        let size = |json: Result<Vec<u8>, serde_json::Error>| json.map_or(usize::MAX, |json| json.len());
+        let bytes = size(serde_json::to_vec(spec)).saturating_add(size(serde_json::to_vec(status)));
+        if bytes > self.limits.record_bytes || spec.history.len() > HISTORY {
+            let what = format!("{bytes} bytes, {} ended operations", spec.history.len());
+            self.violated(at, Invariant::S21, name, what);
+        }
+    }
+
+    fn check_claim(&mut self, at: u64, node: &str, operation: &Operation, fleet: FleetCount) {
+        if operation.gpus.is_empty() {
+            return; // A repair changes no GPU, and must be possible when everything else stands still.
+        }
+        let limit = self.limits.policy.budgets.nodes.map(|limit| limit.of(fleet.managed));
+        if limit.is_some_and(|limit| fleet.occupied >= limit) {
+            let what = format!("{} was claimed with {} nodes not available", operation.id, fleet.occupied);
+            self.violated(at, Invariant::S5, node, what);
+        }
+        let rest = self.limits.policy.stability.gpu_cool_down_seconds.saturating_mul(1000);
+        for gpu in &operation.gpus {
+            let early = self.rested.get(&gpu.uuid).is_some_and(|&since| at.saturating_sub(since) < rest);
+            if early {
+                self.violated(at, Invariant::L8, &gpu.uuid, format!("{} does not let it rest", operation.id));
+            }
+        }
+    }
+
+    fn check_same(&mut self, at: u64, node: &str, before: &Operation, after: &Operation, pods: &[PodView]) {
+        if before.gpus != after.gpus || before.steps != after.steps || before.node_uid != after.node_uid {
+            self.violated(at, Invariant::S2, node, format!("{} changes its changes", after.id));
+        }
+        if before.victims != after.victims {
+            self.violated(at, Invariant::S6, node, format!("{} changes its victims", after.id));
+        }
+        if before.phase != Phase::Drained && after.phase == Phase::Drained {
+            let mut victims = after.victims.iter();
+            let left = victims.find(|victim| pods.iter().any(|pod| pod.pod.uid == victim.pod.uid && !pod.finished));
+            if let Some(left) = left {
+                let what = format!("{} counts as drained, and {} is there", after.id, left.pod);
+                self.violated(at, Invariant::S3, node, what);
+            }
+        }
+    }
+
+    fn check_close(&mut self, at: u64, seen: &SeenSpecWrite<'_>, operation: &Operation) {
+        let node = seen.after.name.as_str();
+        let report = seen.after.status.operation.as_ref().filter(|report| report.id == operation.id);
+        let working = report.is_some_and(|report| {
+            matches!(report.phase, AgentPhase::Accepted | AgentPhase::Executing | AgentPhase::RollingBack)
+        });
+        if working && operation.node_uid == seen.after.status.node_uid {
+            self.violated(at, Invariant::S4, node, format!("{} is closed while its agent works", operation.id));
+        }
+        let outcome = seen.after.spec.history.first().filter(|ended| ended.id == operation.id);
+        if outcome.is_some_and(|ended| matches!(ended.outcome, Outcome::Done | Outcome::RolledBack)) {
+            self.rested.extend(operation.gpus.iter().map(|gpu| (gpu.uuid.clone(), at)));
+        }
+    }
+}
+
+/// Whether the machine's boards, its plugin's list and what the node advertises are one.
+fn agree(machine: &SimNode, advertised: &BTreeMap<String, u64>) -> Result<(), String> {
+    if let Some(away) = machine.boards.iter().find(|board| board.health() != Health::Well) {
+        return Err(format!("{} does not answer", away.uuid()));
+    }
+    let mut layout = BTreeMap::<String, u64>::new();
+    let mut uuids = Vec::new();
+    for board in &machine.boards {
+        for instance in board.state().instances {
+            let profile = board.geometry().find(&instance.place.profile).map(|id| board.geometry().profile(id));
+            let (Some(uuid), Some(profile)) = (instance.compute, profile) else {
+                return Err(format!("{} has a GPU instance without a compute instance", board.uuid()));
+            };
+            *layout.entry(format!("nvidia.com/{}", profile.resource_suffix())).or_default() += 1;
+            uuids.push(uuid);
+        }
+    }
+    uuids.sort_unstable();
+    let nonzero = |counts: &BTreeMap<String, u64>| -> BTreeMap<String, u64> {
+        counts.iter().filter(|(_, count)| **count > 0).map(|(name, count)| (name.clone(), *count)).collect()
+    };
+    if nonzero(advertised) != layout {
+        return Err(format!("the node advertises {:?} and has {layout:?}", nonzero(advertised)));
+    }
+    if machine.kubelet.offered() != uuids {
+        return Err("the device plugin offers other instances than there are".to_owned());
+    }
+    Ok(())
+}
+
+fn sorted(mut taints: Vec<Taint>) -> Vec<Taint> {
+    taints.sort_unstable();
+    taints
+}
+
+/// All annotations but those of our own domain.
+fn foreign_annotations(view: &NodeView) -> BTreeMap<&String, &String> {
+    view.annotations.iter().filter(|(key, _)| !key.starts_with("retile.dev/")).collect()
+}

@@ -1,0 +1,75 @@
+//! The whole of retile in a whole cluster.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::*;
+use crate::controller;
+use crate::exec::{Outcome, Timing};
+use crate::model::{Policy, Stability};
+use crate::sim::workload::Kind;
+
+fn retile(settings: Settings, arrivals: Vec<Arrival>, seed: u64) -> World {
+    let mut loops = controller::Settings::of("unnamed");
+    loops.period = Duration::from_secs(60);
+    loops.soonest = Some(Duration::from_secs(10));
+    let proposers: Proposers = Box::new(|| Box::new(controller::Retile { work_limit: 1_000_000 }));
+    let programs = Deployed::new(loops, Timing::default(), proposers);
+    let fleet = Fleet::uniform(2, 2, "A100-80GB").expect("the board is in the catalogue");
+    World::new(fleet, &Workload { arrivals }, settings, Box::new(programs), seed).expect("a cluster")
+}
+
+fn settings() -> Settings {
+    let stability = Stability { min_pending_age_seconds: 5, gpu_cool_down_seconds: 60, pod_move_cap: None };
+    let policy = Policy { mode: crate::model::Mode::Act, stability, ..Policy::unlimited() };
+    Settings { policy: Some(policy), trace: 300, ..Settings::default() }
+}
+
+fn arrivals() -> Vec<Arrival> {
+    let profiles = ["1g.10gb", "3g.40gb", "2g.20gb", "1g.10gb", "7g.80gb"];
+    let arrival = |number: usize| Arrival {
+        at: 10_000 + number as u64 * 20_000,
+        name: format!("web-{number}"),
+        instances: BTreeMap::from([(profiles[number % profiles.len()].to_owned(), 1)]),
+        runs: 300_000,
+        priority: 0,
+        kind: Kind::Service,
+        patience: None,
+    };
+    (0..15).map(arrival).collect()
+}
+
+#[test]
+fn empty_boards_are_cut_for_who_waits_until_all_work_is_done() {
+    let mut world = retile(settings(), arrivals(), 1);
+    world.run_until(3_600_000);
+    let trace = || world.trace_lines().collect::<Vec<_>>().join("\n");
+    assert_eq!(world.snapshot().finished, 15, "{:?}\n{}", world.snapshot(), trace());
+    assert!(world.snapshot().operations.is_empty());
+    assert!(world.api().objects().nodes.values().all(|node| node.taints.is_empty()));
+    let ended = world.history().records.iter().filter_map(|stamped| match &stamped.record {
+        Record::Ended { outcome, .. } => Some(*outcome),
+        _ => None,
+    });
+    let ended: Vec<Outcome> = ended.collect();
+    assert!(!ended.is_empty() && ended.iter().all(|outcome| *outcome == Outcome::Done), "{ended:?}");
+    assert!(world.history().records.iter().any(|stamped| matches!(stamped.record, Record::Planned { .. })));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_history_with_crashes_of_all_processes() {
+    let run = |seed| {
+        let mut world = retile(Settings { controllers: 2, ..settings() }, arrivals(), seed);
+        for minute in 1..10 {
+            let agent = ProcessId::Agent(format!("gpu-00{}", minute % 2));
+            world.inject(When::At(minute * 60_000 + 7000), Hand::Crash(agent));
+            world.inject(When::At(minute * 60_000), Hand::Crash(ProcessId::Controller(0)));
+        }
+        world.run_until(3_600_000);
+        assert_eq!(world.snapshot().finished, 15, "{:?}", world.snapshot());
+        format!("{:?}", world.history())
+    };
+    let first = run(3);
+    assert_eq!(first, run(3));
+    assert_ne!(first, run(4));
+}
