@@ -93,6 +93,9 @@ pub struct SimulateArgs {
     /// Steps of work after which the planner stops; the same number gives the same plan anywhere.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub work_limit: Option<u64>,
+    /// Replays in a cluster in which changes, starts and ends take no time: the bound of what planning alone could do.
+    #[arg(long)]
+    pub instant: bool,
     /// Also finds by bisection how many GPUs each planner needs to be as good as the first: no more waiting, no more work elsewhere.
     #[arg(long)]
     pub needed: bool,

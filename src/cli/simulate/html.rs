@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::plot::{self, Bar, Line, Part};
-use super::table::{COLUMNS, cost, rows};
+use super::table::{COLUMNS, INSTANT, cost, rows};
 use super::{Replayed, Report, board, timeline};
 use crate::cli::show::names::count;
 use crate::cli::show::svg::escape;
@@ -49,6 +49,9 @@ pub(super) fn render(report: &Report) -> String {
         setup.policy.disruption.as_flag(),
         count(u64::from(setup.fleet.per_node), "GPU"),
     );
+    if report.instant {
+        let _ = writeln!(out, "<p>{}</p>", escape(INSTANT));
+    }
     for group in &report.groups {
         section(&mut out, report, group);
     }
@@ -194,7 +197,7 @@ fn counted(history: &History, change: fn(&Record) -> f64) -> Vec<(f64, f64)> {
 
 fn waiting(history: &History) -> Vec<(f64, f64)> {
     counted(history, |record| match record {
-        Record::Arrived { .. } | Record::Evicted { .. } => 1.0,
+        Record::Arrived { .. } | Record::Evicted { .. } | Record::Interrupted { .. } => 1.0,
         Record::Started { .. } | Record::Burst { .. } => -1.0,
         Record::Finished { .. }
         | Record::Gpu { .. }
@@ -209,6 +212,7 @@ fn elsewhere(history: &History) -> Vec<(f64, f64)> {
         Record::Burst { .. } => 1.0,
         Record::Arrived { .. }
         | Record::Evicted { .. }
+        | Record::Interrupted { .. }
         | Record::Started { .. }
         | Record::Finished { .. }
         | Record::Gpu { .. }

@@ -21,6 +21,8 @@ struct Document {
     model: String,
     period_seconds: u64,
     disruption: &'static str,
+    /// Whether changes, starts and ends took no time.
+    instant: bool,
     groups: Vec<GroupDocument>,
 }
 
@@ -72,6 +74,7 @@ pub(super) fn render(report: &Report) -> Result<String, CliError> {
         model: board(report),
         period_seconds: setup.period / 1000,
         disruption: setup.policy.disruption.as_flag(),
+        instant: report.instant,
         groups: report.groups.iter().map(|group| of_group(report, group)).collect(),
     };
     let text = serde_json::to_string_pretty(&document)

@@ -25,7 +25,9 @@ use crate::model::{Geometry, Mode, Policy, ProfileId};
 use crate::planner::fit;
 use crate::sim::replay::baselines::{Packer, Rule};
 use crate::sim::replay::fleet::{FleetError, FleetSpec, parse_gpus};
-use crate::sim::replay::{Needed, Outcome, ReplayError, Setup, Target, instant_engine, needed, run};
+use crate::sim::replay::{
+    Engine, Needed, Outcome, ReplayError, Setup, Target, instant_engine, needed, run, whole_engine,
+};
 
 /// Steps of work for one plan: enough to prove nearly all plans of fleets of this size, about a second at worst.
 const WORK_LIMIT: u64 = 1_000_000_000;
@@ -45,6 +47,8 @@ struct Report {
     setup: Setup,
     groups: Vec<Replayed>,
     price: Option<f64>,
+    /// Whether nothing took time.
+    instant: bool,
 }
 
 /// `simulate`.
@@ -53,12 +57,13 @@ pub(crate) fn simulate(args: &SimulateArgs, streams: &mut Streams<'_>) -> Result
     let groups = cases::groups(args, &fleet, streams)?;
     let setup = setup(args, fleet);
     let total: usize = groups.iter().map(|group| group.cases.len() * setup.rules.len()).sum();
+    let engine: &Engine<'_> = if args.instant { &instant_engine } else { &whole_engine };
     let mut progress = Progress::new(total as u64, streams.notes_are_terminal);
-    let mut report = Report { setup, groups: Vec::new(), price: args.price };
+    let mut report = Report { setup, groups: Vec::new(), price: args.price, instant: args.instant };
     for group in groups {
         let of_group = Setup { cases: group.cases.clone(), ..report.setup.clone() };
-        let outcome = run(&of_group, &instant_engine, &mut || progress.tick()).map_err(|error| stopped(&error))?;
-        let needed = if args.needed { Some(all_needed(&of_group, &outcome, &mut progress)?) } else { None };
+        let outcome = run(&of_group, engine, &mut || progress.tick()).map_err(|error| stopped(&error))?;
+        let needed = if args.needed { Some(all_needed(&of_group, &outcome, engine, &mut progress)?) } else { None };
         report.groups.push(Replayed { group, outcome, needed });
     }
     progress.end();
@@ -116,13 +121,18 @@ fn exact_packer() -> Packer {
 }
 
 /// GPUs that every rule needs to be as good as the first.
-fn all_needed(setup: &Setup, outcome: &Outcome, progress: &mut Progress) -> Result<Vec<Needed>, CliError> {
+fn all_needed(
+    setup: &Setup,
+    outcome: &Outcome,
+    engine: &Engine<'_>,
+    progress: &mut Progress,
+) -> Result<Vec<Needed>, CliError> {
     let Some(&first) = setup.rules.first() else { return Ok(Vec::new()) };
     let target = Target::like(outcome, first, setup.fleet.gpus);
     let mut all = Vec::new();
     for &rule in &setup.rules {
         progress.say(&format!("GPUs needed by {}", rule.name()));
-        all.push(needed(setup, rule, &target, &instant_engine).map_err(|error| stopped(&error))?);
+        all.push(needed(setup, rule, &target, engine).map_err(|error| stopped(&error))?);
     }
     Ok(all)
 }

@@ -21,6 +21,9 @@ fn percent(of: Slices, whole: Slices) -> f64 {
     if whole.memory > 0.0 { of.memory * 100.0 / whole.memory } else { 0.0 }
 }
 
+/// What a reader of an instant replay must know.
+pub(super) const INSTANT: &str = "Changes, starts and ends took no time in these replays: a bound, not a forecast.";
+
 /// The columns that are shown for every planner.
 pub(super) const COLUMNS: [Column; 12] = [
     Column {
@@ -161,6 +164,9 @@ pub(super) fn render(report: &Report) -> String {
             let _ = writeln!(out, "{}", line.trim_end());
         }
         out.push('\n');
+    }
+    if report.instant {
+        let _ = writeln!(out, "{INSTANT}");
     }
     let _ = writeln!(out, "Waiting in minutes; percentages of memory-slice-hours.");
     for column in COLUMNS {

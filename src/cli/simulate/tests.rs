@@ -42,7 +42,7 @@ fn refused(arguments: &[&str], input: &str) -> String {
     result.expect_err("a refusal").render()
 }
 
-const SMALL: [&str; 4] = ["--gpus", "2xA100-80GB", "--hours", "6"];
+const SMALL: [&str; 5] = ["--instant", "--gpus", "2xA100-80GB", "--hours", "6"];
 
 fn small(more: &[&'static str]) -> Vec<&'static str> {
     [&SMALL[..], more].concat()
@@ -64,6 +64,18 @@ fn a_table_has_a_row_for_each_planner_and_a_spread_over_seeds() {
     );
     assert!(!table.contains("NaN"));
     assert_eq!(table, answer(&small(&["--seeds", "2", "--compare", "--threads", "3"]), ""), "the same bytes each time");
+}
+
+#[test]
+fn without_instant_the_whole_cluster_is_replayed() {
+    let whole = answer(&["--gpus", "1xA100-80GB", "--hours", "2", "-o", "json"], "");
+    let document: serde_json::Value = serde_json::from_str(&whole).expect("JSON");
+    assert_eq!(document["instant"], false);
+    let planned = &document["groups"][0]["planners"][1]["figures"];
+    assert!(
+        planned["arrived"]["mean"].as_f64() > Some(0.0) && planned["failed_operations"]["mean"] == 0.0,
+        "{planned}"
+    );
 }
 
 #[test]
@@ -100,8 +112,21 @@ fn json_has_every_figure_by_seed_and_over_all() {
 fn openb_is_shown_under_all_mappings_with_what_was_left_out() {
     let of = |more: &[&'static str]| {
         answer(
-            &[&["--trace", EXCERPT, "--gpus", "8xA100-80GB", "--gpus-per-node", "8", "--planner", "static"], more]
-                .concat(),
+            &[
+                &[
+                    "--trace",
+                    EXCERPT,
+                    "--gpus",
+                    "8xA100-80GB",
+                    "--gpus-per-node",
+                    "8",
+                    "--planner",
+                    "static",
+                    "--instant",
+                ],
+                more,
+            ]
+            .concat(),
             "",
         )
     };
@@ -120,7 +145,8 @@ fn a_trace_of_our_own_is_read_from_standard_input_and_cut_to_a_part() {
     let trace = "{\"format\":\"retile-trace\",\"version\":1}\n\
         {\"at_ms\":0,\"name\":\"a\",\"instances\":{\"7g.80gb\":1},\"runs_ms\":3600000}\n\
         {\"at_ms\":7200000,\"name\":\"b\",\"instances\":{\"1g.10gb\":2},\"runs_ms\":3600000}\n";
-    let table = answer(&["--trace", "-", "--gpus", "1xA100-80GB", "--planner", "retile", "--skip", "1h"], trace);
+    let table =
+        answer(&["--trace", "-", "--gpus", "1xA100-80GB", "--planner", "retile", "--skip", "1h", "--instant"], trace);
     assert!(table.contains("the trace on 1 x A100-80GB: 1 pod\n  1 pod outside the chosen part"), "{table}");
     let error = refused(&["--trace", "-", "--gpus", "1xA30-24GB"], trace);
     assert!(

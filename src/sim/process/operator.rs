@@ -4,9 +4,7 @@
 
 use std::time::Duration;
 
-use crate::exec::port::{
-    ClusterAnswer, ClusterReply, ClusterRequest, Judgement, OperationReply, OperationRequest,
-};
+use crate::exec::port::{ClusterAnswer, ClusterReply, ClusterRequest, Judgement, OperationReply, OperationRequest};
 use crate::exec::{Event, MigNode, Moment, Next, Operation, OperationMachine, Timing};
 
 use super::{Action, Program, Reply, Request, Slot, Told};
@@ -39,7 +37,9 @@ impl Operator {
         let machine = match &record.spec.operation {
             Some(found) => OperationMachine::adopt(&self.node, found.id.clone(), self.epoch, self.timing),
             None => match (self.draft)(record) {
-                Some(draft) => OperationMachine::claim(&self.node, Operation { epoch: self.epoch, ..draft }, self.timing),
+                Some(draft) => {
+                    OperationMachine::claim(&self.node, Operation { epoch: self.epoch, ..draft }, self.timing)
+                }
                 None => return again(),
             },
         };

@@ -115,6 +115,8 @@ pub struct Figures {
     pub destroyed: u64,
     /// Evictions.
     pub evictions: u64,
+    /// Other stops: preempted, rejected by a node, lost with it.
+    pub interruptions: u64,
     /// Evictions per 100 pods that arrived.
     pub moves_per_100: f64,
     /// Slice-hours of running time that evictions made be done again.
@@ -166,6 +168,7 @@ impl Figures {
             ("instances_created", self.created as f64),
             ("instances_destroyed", self.destroyed as f64),
             ("evictions", self.evictions as f64),
+            ("interruptions", self.interruptions as f64),
             ("moves_per_100_pods", self.moves_per_100),
             ("evicted_memory_slice_hours", self.evicted_work.memory),
             ("evicted_compute_slice_hours", self.evicted_work.compute),
@@ -324,14 +327,12 @@ impl<'g> Count<'g> {
             Record::Started { work, node: _ } => self.started(work),
             Record::Evicted { work, lost } => {
                 self.result.evictions += 1;
-                let Some(it) = self.works.get_mut(work) else { return };
-                it.lost += lost;
-                self.result.evicted_work.add(it.slices, *lost as f64 / HOUR);
-                if let State::Running(since) = it.state {
-                    it.ran += self.now - since;
-                    it.state = State::Waiting(self.now);
-                    self.queue(work, true);
-                }
+                let slices = self.stopped(work, *lost);
+                self.result.evicted_work.add(slices, *lost as f64 / HOUR);
+            }
+            Record::Interrupted { work, lost } => {
+                self.result.interruptions += 1;
+                self.stopped(work, *lost);
             }
             Record::Finished { work } => {
                 let Some(it) = self.works.get_mut(work) else { return };
@@ -373,6 +374,19 @@ impl<'g> Count<'g> {
         let one = Work { profiles, slices, arrived: self.now, first_start: None, waited: 0, ran: 0, lost: 0, state };
         self.works.insert(work.to_owned(), one);
         self.queue(work, true);
+    }
+
+    /// Lets work wait again, and says how many slices it has.
+    fn stopped(&mut self, work: &str, lost: u64) -> Slices {
+        let Some(it) = self.works.get_mut(work) else { return Slices::default() };
+        it.lost += lost;
+        let slices = it.slices;
+        if let State::Running(since) = it.state {
+            it.ran += self.now - since;
+            it.state = State::Waiting(self.now);
+            self.queue(work, true);
+        }
+        slices
     }
 
     fn started(&mut self, work: &str) {

@@ -16,8 +16,10 @@ pub mod instant;
 pub mod openb;
 mod run;
 pub mod trace;
+mod whole;
 
 pub use run::{
     Case, Engine, Needed, Outcome, ReplayError, Replayed, RuleMaker, Scene, Setup, Target, instant as instant_engine,
     needed, run,
 };
+pub use whole::whole as whole_engine;

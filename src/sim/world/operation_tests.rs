@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::tests::place;
 use super::*;
 use crate::exec::{MigNode, Operation, OperationId, Origin, Outcome, Timing, draft};
-use crate::plan::{self, GpuChange, Eviction, NodePlan, Place, PlannedInstance};
+use crate::plan::{self, Eviction, GpuChange, NodePlan, Place, PlannedInstance};
 use crate::sim::engine::{Call, Verdict};
 use crate::sim::process::{Agent, Operator, Program};
 use crate::sim::workload::Kind;

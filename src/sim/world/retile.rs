@@ -36,8 +36,7 @@ impl Programs for Deployed {
         match process {
             ProcessId::Agent(node) => Some(Box::new(Agent::new(node, self.timing))),
             ProcessId::Controller(_) => {
-                let settings =
-                    controller::Settings { identity: format!("{process}-{life}"), ..self.settings.clone() };
+                let settings = controller::Settings { identity: format!("{process}-{life}"), ..self.settings.clone() };
                 let proposer = Box::new(Noting { inner: (self.proposers)(), planned: Rc::clone(&self.planned) });
                 let operations = Rc::clone(&self.operations);
                 let ids = Box::new(move || {

@@ -30,6 +30,7 @@ fn lived(fleet: &FleetSpec, arrivals: Vec<Arrival>, proposer: &mut dyn Proposer)
         Record::Finished { work } => Some(format!("{work} ends")),
         Record::Burst { work, .. } => Some(format!("{work} leaves")),
         Record::Evicted { work, .. } => Some(format!("{work} evicted")),
+        Record::Interrupted { work, .. } => Some(format!("{work} interrupted")),
         Record::Gpu { .. } | Record::Claimed { .. } | Record::Ended { .. } | Record::Planned { .. } => None,
     };
     let told = history.records.iter().filter_map(|it| Some((it.at / MINUTE, name(&it.record)?)));
