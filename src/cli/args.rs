@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub use super::simulate::args::{
+    ArrivalsChoice, DurationsChoice, Kinds, MappingChoice, MixChoice, Patience, ResidenceChoice, RuleChoice,
+    SimulateArgs, Span,
+};
 use crate::model::DisruptionLevel;
 
 /// Fits the MIG partitions of a Kubernetes cluster to the pods that are waiting.
@@ -31,6 +35,10 @@ pub enum Verb {
     Fit(FitArgs),
     /// Draws the layouts that a GPU model can be cut into.
     Layouts(LayoutsArgs),
+    /// Replays a trace, or generated work, against retile and the rules that others use.
+    ///
+    /// Shows what each serves, how long pods wait, what goes elsewhere, and what that costs in reconfigurations and moves.
+    Simulate(Box<SimulateArgs>),
     /// Checks a saved plan against a cluster export, without the planner's code.
     Verify(VerifyArgs),
     /// Prints a completion script for a shell.

@@ -11,6 +11,7 @@ mod explain;
 mod output;
 mod planning;
 mod show;
+mod simulate;
 mod source;
 
 use std::ffi::OsString;
@@ -65,6 +66,7 @@ fn dispatch(verb: Verb, streams: &mut Streams<'_>) -> Result<u8, CliError> {
         Verb::Plan(args) => return planning::plan(&args, streams),
         Verb::Explain(args) => return planning::explain(&args, streams),
         Verb::Verify(args) => return planning::verify(&args, streams),
+        Verb::Simulate(args) => return simulate::simulate(&args, streams),
         Verb::Fit(args) => boards::fit(&args)?,
         Verb::Layouts(args) => boards::layouts(&args)?,
         Verb::Completions { shell } => {

@@ -14,6 +14,8 @@ pub struct Streams<'a> {
     pub notes: &'a mut dyn Write,
     /// Whether the input is a terminal, where waiting for an export in silence would puzzle a person.
     pub input_is_terminal: bool,
+    /// Whether notes go to a terminal, where progress may be shown.
+    pub notes_are_terminal: bool,
 }
 
 impl std::fmt::Debug for Streams<'_> {
@@ -27,9 +29,16 @@ pub(super) fn with_process_streams<T>(run: impl FnOnce(&mut Streams<'_>) -> T) -
     let stdin = io::stdin();
     let input_is_terminal = stdin.is_terminal();
     let mut data = io::BufWriter::new(anstream::stdout().lock());
+    let notes_are_terminal = io::stderr().is_terminal();
     let mut notes = anstream::stderr().lock();
     let mut input = stdin.lock();
-    let result = run(&mut Streams { input: &mut input, data: &mut data, notes: &mut notes, input_is_terminal });
+    let result = run(&mut Streams {
+        input: &mut input,
+        data: &mut data,
+        notes: &mut notes,
+        input_is_terminal,
+        notes_are_terminal,
+    });
     // A failure to flush was already reported by `Streams::data`, which flushes; here only a closed pipe is left.
     let _ = data.flush();
     result
@@ -70,8 +79,14 @@ mod tests {
     }
 
     fn write_to(kind: io::ErrorKind) -> io::Result<()> {
-        Streams { input: &mut io::empty(), data: &mut Failing(kind), notes: &mut io::sink(), input_is_terminal: false }
-            .data("text")
+        Streams {
+            input: &mut io::empty(),
+            data: &mut Failing(kind),
+            notes: &mut io::sink(),
+            input_is_terminal: false,
+            notes_are_terminal: false,
+        }
+        .data("text")
     }
 
     #[test]

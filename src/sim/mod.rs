@@ -11,6 +11,7 @@ mod history;
 pub mod invariants;
 pub mod node;
 pub mod process;
+pub mod replay;
 pub mod scheduler;
 mod workload;
 pub mod workloads;

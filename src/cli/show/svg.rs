@@ -57,7 +57,7 @@ pub(crate) fn render(view: &View) -> String {
 }
 
 /// Text for an XML document; characters that XML forbids are dropped.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

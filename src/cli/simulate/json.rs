@@ -1,0 +1,112 @@
+//! The result of `simulate` for programs; a contract.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::table::cost;
+use super::{Replayed, Report, board};
+use crate::cli::error::CliError;
+use crate::sim::replay::figures::{Figures, Spread, spreads};
+
+/// Version of the format; raised only when a reader of the old one would be misled.
+const FORMAT_VERSION: u32 = 1;
+
+#[derive(Debug, Serialize)]
+struct Document {
+    format_version: u32,
+    producer: String,
+    gpus: u32,
+    gpus_per_node: u32,
+    model: String,
+    period_seconds: u64,
+    disruption: &'static str,
+    /// Whether changes, starts and ends took no time.
+    instant: bool,
+    groups: Vec<GroupDocument>,
+}
+
+/// Workloads of one kind under all planners.
+#[derive(Debug, Serialize)]
+struct GroupDocument {
+    title: String,
+    notes: Vec<String>,
+    planners: Vec<PlannerDocument>,
+}
+
+/// One planner: spreads over the seeds, and each seed.
+#[derive(Debug, Serialize)]
+struct PlannerDocument {
+    name: &'static str,
+    description: &'static str,
+    figures: BTreeMap<&'static str, Spread>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_elsewhere: Option<Spread>,
+    /// Present with `--needed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpus_needed: Option<NeededDocument>,
+    runs: Vec<RunDocument>,
+}
+
+/// GPUs needed to be as good as the first planner.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct NeededDocument {
+    /// `null` when four times the fleet is not enough.
+    gpus: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct RunDocument {
+    label: String,
+    seed: u64,
+    figures: BTreeMap<&'static str, f64>,
+}
+
+/// The document as text.
+pub(super) fn render(report: &Report) -> Result<String, CliError> {
+    let setup = &report.setup;
+    let document = Document {
+        format_version: FORMAT_VERSION,
+        producer: concat!("retile ", env!("CARGO_PKG_VERSION")).to_owned(),
+        gpus: setup.fleet.gpus,
+        gpus_per_node: setup.fleet.per_node,
+        model: board(report),
+        period_seconds: setup.period / 1000,
+        disruption: setup.policy.disruption.as_flag(),
+        instant: report.instant,
+        groups: report.groups.iter().map(|group| of_group(report, group)).collect(),
+    };
+    let text = serde_json::to_string_pretty(&document)
+        .map_err(|error| CliError::Internal(format!("the result cannot be written as JSON: {error}")))?;
+    Ok(text + "\n")
+}
+
+fn of_group(report: &Report, group: &Replayed) -> GroupDocument {
+    let planner = |(position, &rule): (usize, &crate::sim::replay::baselines::Rule)| {
+        let runs: Vec<Figures> = group.outcome.of(rule).map(|it| it.figures.clone()).collect();
+        let run = |replayed: &crate::sim::replay::Replayed| {
+            let case = &group.group.cases[replayed.case];
+            RunDocument {
+                label: case.label.clone(),
+                seed: case.seed,
+                figures: replayed.figures.named().into_iter().collect(),
+            }
+        };
+        PlannerDocument {
+            name: rule.name(),
+            description: rule.words(),
+            figures: spreads(&runs).into_iter().collect(),
+            cost_elsewhere: report
+                .price
+                .map(|price| Spread::of(&runs.iter().map(|it| cost(it, report, price)).collect::<Vec<_>>())),
+            gpus_needed: group.needed.as_ref().map(|needed| NeededDocument { gpus: needed[position].gpus }),
+            runs: group.outcome.of(rule).map(run).collect(),
+        }
+    };
+    GroupDocument {
+        title: group.group.title.clone(),
+        notes: group.group.notes.clone(),
+        planners: report.setup.rules.iter().enumerate().map(planner).collect(),
+    }
+}

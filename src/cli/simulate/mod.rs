@@ -1,0 +1,151 @@
+//! `simulate`: replays workloads against retile and its rivals, and shows what came of it.
+//!
+//! Inputs: a trace or a recipe, a fleet, planners. Outputs: a table or JSON on standard output, on request a page with plots. Long replays
+//! show their progress on standard error, and only on a terminal.
+
+pub(crate) mod args;
+mod cases;
+mod html;
+mod json;
+mod plot;
+mod progress;
+mod table;
+mod timeline;
+
+use std::sync::Arc;
+
+use self::args::SimulateArgs;
+use self::cases::Group;
+use self::progress::Progress;
+use super::SUCCESS;
+use super::args::AnswerFormat;
+use super::error::CliError;
+use super::output::Streams;
+use crate::model::{Geometry, Mode, Policy, ProfileId};
+use crate::planner::fit;
+use crate::sim::replay::baselines::{Packer, Rule};
+use crate::sim::replay::fleet::{FleetError, FleetSpec, parse_gpus};
+use crate::sim::replay::{
+    Engine, Needed, Outcome, ReplayError, Setup, Target, instant_engine, needed, run, whole_engine,
+};
+
+/// Steps of work for one plan: enough to prove nearly all plans of fleets of this size, about a second at worst.
+const WORK_LIMIT: u64 = 1_000_000_000;
+
+/// A group that was replayed.
+#[derive(Debug)]
+struct Replayed {
+    group: Group,
+    outcome: Outcome,
+    /// GPUs that each rule needs, where that was asked for, in the order of the rules.
+    needed: Option<Vec<Needed>>,
+}
+
+/// Everything that a report shows.
+#[derive(Debug)]
+struct Report {
+    setup: Setup,
+    groups: Vec<Replayed>,
+    price: Option<f64>,
+    /// Whether nothing took time.
+    instant: bool,
+}
+
+/// `simulate`.
+pub(crate) fn simulate(args: &SimulateArgs, streams: &mut Streams<'_>) -> Result<u8, CliError> {
+    let fleet = fleet(args)?;
+    let groups = cases::groups(args, &fleet, streams)?;
+    let setup = setup(args, fleet);
+    let total: usize = groups.iter().map(|group| group.cases.len() * setup.rules.len()).sum();
+    let engine: &Engine<'_> = if args.instant { &instant_engine } else { &whole_engine };
+    let mut progress = Progress::new(total as u64, streams.notes_are_terminal);
+    let mut report = Report { setup, groups: Vec::new(), price: args.price, instant: args.instant };
+    for group in groups {
+        let of_group = Setup { cases: group.cases.clone(), ..report.setup.clone() };
+        let outcome = run(&of_group, engine, &mut || progress.tick()).map_err(|error| stopped(&error))?;
+        let needed = if args.needed { Some(all_needed(&of_group, &outcome, engine, &mut progress)?) } else { None };
+        report.groups.push(Replayed { group, outcome, needed });
+    }
+    progress.end();
+    let shown = match args.output {
+        AnswerFormat::Text => table::render(&report),
+        AnswerFormat::Json => json::render(&report)?,
+    };
+    if let Some(path) = &args.report {
+        let page = html::render(&report);
+        std::fs::write(path, page).map_err(|source| CliError::Write { path: path.clone(), source })?;
+    }
+    streams.data(&shown).map_err(CliError::Stdout)?;
+    Ok(SUCCESS)
+}
+
+fn fleet(args: &SimulateArgs) -> Result<FleetSpec, CliError> {
+    let wrong = |error: FleetError| {
+        let help = match &error {
+            FleetError::Form(_) => "write a number of GPUs and a model, such as 8xA100-80GB".to_owned(),
+            FleetError::Board(_) => "`retile layouts --gpu MODEL` knows the models".to_owned(),
+            FleetError::NotPlaceable(_) => "choose a model whose placements the catalogue knows".to_owned(),
+        };
+        CliError::Argument { argument: format!("--gpus {}", args.gpus), message: error.to_string(), help }
+    };
+    let (gpus, geometry) = parse_gpus(&args.gpus).map_err(wrong)?;
+    Ok(FleetSpec::new(geometry, gpus, args.gpus_per_node))
+}
+
+fn setup(args: &SimulateArgs, fleet: FleetSpec) -> Setup {
+    let mut rules: Vec<Rule> = if args.compare { Rule::ALL.to_vec() } else { Vec::new() };
+    for &choice in args.planner.iter().filter(|_| !args.compare) {
+        let rule = Rule::from(choice);
+        if !rules.contains(&rule) {
+            rules.push(rule);
+        }
+    }
+    let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Setup {
+        fleet,
+        rules,
+        cases: Vec::new(),
+        period: args.period.0,
+        policy: Policy { mode: Mode::Act, disruption: args.disruption.into(), ..Policy::unlimited() },
+        work_limit: args.work_limit.unwrap_or(WORK_LIMIT),
+        packer: exact_packer(),
+        threads: args.threads.map_or_else(processors, |threads| threads as usize),
+    }
+}
+
+/// Packs empty GPUs exactly.
+fn exact_packer() -> Packer {
+    Packer::new(|geometry: &Geometry, demand: &[(ProfileId, u64)]| {
+        fit::fit(geometry, demand).ok().map(|result| result.layouts)
+    })
+}
+
+/// GPUs that every rule needs to be as good as the first.
+fn all_needed(
+    setup: &Setup,
+    outcome: &Outcome,
+    engine: &Engine<'_>,
+    progress: &mut Progress,
+) -> Result<Vec<Needed>, CliError> {
+    let Some(&first) = setup.rules.first() else { return Ok(Vec::new()) };
+    let target = Target::like(outcome, first, setup.fleet.gpus);
+    let mut all = Vec::new();
+    for &rule in &setup.rules {
+        progress.say(&format!("GPUs needed by {}", rule.name()));
+        all.push(needed(setup, rule, &target, engine).map_err(|error| stopped(&error))?);
+    }
+    Ok(all)
+}
+
+fn stopped(error: &ReplayError) -> CliError {
+    CliError::Internal(error.to_string())
+}
+
+/// A board's key, for titles.
+fn board(report: &Report) -> String {
+    let geometry: &Arc<Geometry> = &report.setup.fleet.geometry;
+    geometry.board().key.clone()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+use std::io;
+
+use clap::Parser as _;
+
+use super::*;
+use crate::cli::args::{Args, Verb};
+
+const EXCERPT: &str = "testdata/traces/openb-excerpt.csv";
+
+fn parsed(arguments: &[&str]) -> Result<Box<SimulateArgs>, clap::Error> {
+    let Verb::Simulate(args) = Args::try_parse_from(["retile", "simulate"].iter().chain(arguments))?.verb else {
+        panic!("`simulate` was asked for");
+    };
+    Ok(args)
+}
+
+/// Runs the verb and returns its exit status or error, and what it printed.
+fn ran(arguments: &[&str], input: &str) -> (Result<u8, CliError>, String) {
+    let mut data = Vec::new();
+    let result = simulate(
+        &parsed(arguments).expect("arguments that clap takes"),
+        &mut Streams {
+            input: &mut io::Cursor::new(input.as_bytes()),
+            data: &mut data,
+            notes: &mut io::sink(),
+            input_is_terminal: false,
+            notes_are_terminal: false,
+        },
+    );
+    (result, String::from_utf8(data).expect("output is UTF-8"))
+}
+
+fn answer(arguments: &[&str], input: &str) -> String {
+    let (result, data) = ran(arguments, input);
+    result.unwrap_or_else(|error| panic!("{arguments:?}: {}", error.render()));
+    data
+}
+
+fn refused(arguments: &[&str], input: &str) -> String {
+    let (result, data) = ran(arguments, input);
+    assert_eq!(data, "", "nothing is printed half-done");
+    result.expect_err("a refusal").render()
+}
+
+const SMALL: [&str; 5] = ["--instant", "--gpus", "2xA100-80GB", "--hours", "6"];
+
+fn small(more: &[&'static str]) -> Vec<&'static str> {
+    [&SMALL[..], more].concat()
+}
+
+#[test]
+fn a_table_has_a_row_for_each_planner_and_a_spread_over_seeds() {
+    let table = answer(&small(&["--seeds", "2", "--compare"]), "");
+    for rule in Rule::ALL {
+        assert_eq!(
+            table.lines().filter(|line| line.trim_start().starts_with(&format!("{} ", rule.name()))).count(),
+            1,
+            "{table}"
+        );
+    }
+    assert!(
+        table.starts_with("skew-small at load 0.9, 6 hours on 2 x A100-80GB: ") && table.contains(" ± "),
+        "{table}"
+    );
+    assert!(!table.contains("NaN"));
+    assert_eq!(table, answer(&small(&["--seeds", "2", "--compare", "--threads", "3"]), ""), "the same bytes each time");
+}
+
+#[test]
+fn without_instant_the_whole_cluster_is_replayed() {
+    let whole = answer(&["--gpus", "1xA100-80GB", "--hours", "2", "-o", "json"], "");
+    let document: serde_json::Value = serde_json::from_str(&whole).expect("JSON");
+    assert_eq!(document["instant"], false);
+    let planned = &document["groups"][0]["planners"][1]["figures"];
+    assert!(
+        planned["arrived"]["mean"].as_f64() > Some(0.0) && planned["failed_operations"]["mean"] == 0.0,
+        "{planned}"
+    );
+}
+
+#[test]
+fn mixes_and_loads_are_crossed() {
+    let table = answer(&small(&["--mix", "uniform,bimodal", "--load", "0.7,1.1", "--planner", "static"]), "");
+    let titles: Vec<&str> =
+        table.lines().filter_map(|line| line.split(", 6 hours").next().filter(|it| it.contains("load"))).collect();
+    assert_eq!(titles, ["uniform at load 0.7", "uniform at load 1.1", "bimodal at load 0.7", "bimodal at load 1.1"]);
+}
+
+#[test]
+fn json_has_every_figure_by_seed_and_over_all() {
+    let text = answer(&small(&["--seeds", "2", "-o", "json", "--needed", "--price", "2"]), "");
+    let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(document["format_version"], 1);
+    assert_eq!((&document["gpus"], &document["model"]), (&2.into(), &"A100-80GB".into()));
+    let planners = document["groups"][0]["planners"].as_array().expect("planners");
+    assert_eq!(planners.iter().map(|it| it["name"].as_str()).collect::<Vec<_>>(), [Some("static"), Some("retile")]);
+    for planner in planners {
+        let runs = planner["runs"].as_array().expect("runs");
+        assert_eq!(runs.len(), 2);
+        let mean =
+            |name: &str| runs.iter().map(|it| it["figures"][name].as_f64().expect("a number")).sum::<f64>() / 2.0;
+        for name in ["burst_share", "total_wait_mean_minutes", "stranded_memory_slice_hours"] {
+            let told = planner["figures"][name]["mean"].as_f64().expect("a number");
+            assert!((told - mean(name)).abs() < 1e-9, "{name}");
+        }
+        assert!(planner["cost_elsewhere"]["mean"].is_number());
+    }
+    assert!(planners[0]["gpus_needed"].as_u64().is_some_and(|gpus| gpus <= 2), "static is as good as itself");
+}
+
+#[test]
+fn openb_is_shown_under_all_mappings_with_what_was_left_out() {
+    let of = |more: &[&'static str]| {
+        answer(
+            &[
+                &[
+                    "--trace",
+                    EXCERPT,
+                    "--gpus",
+                    "8xA100-80GB",
+                    "--gpus-per-node",
+                    "8",
+                    "--planner",
+                    "static",
+                    "--instant",
+                ],
+                more,
+            ]
+            .concat(),
+            "",
+        )
+    };
+    let table = of(&[]);
+    for mapping in ["M1", "M2", "M3", "M4"] {
+        assert!(table.contains(&format!("openb under {mapping} (")), "{table}");
+    }
+    assert!(table.contains("left out: 5 pods without GPU, 6 with a GPU that were never scheduled"), "{table}");
+    assert!(table.contains("running times from scheduling to deletion"));
+    let one = of(&["--mapping", "m3", "--residence", "created"]);
+    assert!(one.contains("under M3") && !one.contains("under M1") && one.contains("from creation to deletion"));
+}
+
+#[test]
+fn a_trace_of_our_own_is_read_from_standard_input_and_cut_to_a_part() {
+    let trace = "{\"format\":\"retile-trace\",\"version\":1}\n\
+        {\"at_ms\":0,\"name\":\"a\",\"instances\":{\"7g.80gb\":1},\"runs_ms\":3600000}\n\
+        {\"at_ms\":7200000,\"name\":\"b\",\"instances\":{\"1g.10gb\":2},\"runs_ms\":3600000}\n";
+    let table =
+        answer(&["--trace", "-", "--gpus", "1xA100-80GB", "--planner", "retile", "--skip", "1h", "--instant"], trace);
+    assert!(table.contains("the trace on 1 x A100-80GB: 1 pod\n  1 pod outside the chosen part"), "{table}");
+    let error = refused(&["--trace", "-", "--gpus", "1xA30-24GB"], trace);
+    assert!(
+        error.contains("`a` asks for `7g.80gb`, which A30-24GB does not have") && error.contains("1g.6gb"),
+        "{error}"
+    );
+    let error = refused(&["--trace", "-"], "{\"format\":\"retile-trace\",\"version\":1}\n{\"at_ms\":1}\n");
+    assert!(error.contains("standard input, line 2, field `name`"), "{error}");
+    let error = refused(&["--trace", "-", "--skip", "9d"], trace);
+    assert!(error.contains("no work arrives") && error.contains("--skip"), "{error}");
+    let error = refused(&["--trace", "no/such/file"], "");
+    assert!(error.contains("cannot read no/such/file"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_simulated_is_refused_with_a_remedy() {
+    for (gpus, word) in [("8", "8xA100-80GB"), ("8xA1000", "retile layouts"), ("1xrtx-pro-5000", "catalogue")] {
+        let error = refused(&["--gpus", gpus], "");
+        assert!(error.contains(word) && error.contains("--gpus"), "{error}");
+    }
+    for wrong in [
+        &["--mapping", "m1"][..],
+        &["--trace", "x", "--mix", "uniform"],
+        &["--period", "0s"],
+        &["--seeds", "0"],
+        &["--load", "0"],
+        &["--planner", "magic"],
+        &["--compare", "--planner", "static"],
+    ] {
+        assert!(parsed(wrong).is_err(), "{wrong:?}");
+    }
+}
+
+/// Asserts that every element that is opened is closed, in order.
+fn well_formed(page: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    for part in page.split('<').skip(1) {
+        let (tag, _) = part.split_once('>').expect("a tag ends");
+        if tag.starts_with('!') {
+            continue;
+        }
+        let name = tag.split([' ', '/', '\n']).find(|it| !it.is_empty()).expect("a tag has a name");
+        if tag.starts_with('/') {
+            assert_eq!(open.pop(), Some(name), "…<{tag}>");
+        } else if !tag.ends_with('/') {
+            open.push(name);
+        }
+        assert_eq!(tag.matches('"').count() % 2, 0, "<{tag}>");
+    }
+    assert!(open.is_empty(), "{open:?} stay open");
+}
+
+#[test]
+fn the_report_is_well_formed_and_needs_nothing_else() {
+    let folder = std::env::temp_dir().join(format!("retile-simulate-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let path = folder.join("report.html");
+    let path_text = path.to_str().expect("a path in UTF-8");
+    let arguments =
+        [&small(&["--seeds", "2", "--price", "3.5", "--compare", "--needed"])[..], &["--report", path_text]].concat();
+    answer(&arguments, "");
+    let page = std::fs::read_to_string(&path).expect("the report was written");
+    std::fs::remove_dir_all(&folder).expect("the folder is there");
+    well_formed(&page);
+    for foreign in ["<script", "href=", "src=", "url(", "@import", "NaN", "inf"] {
+        assert!(!page.replace("information", "").contains(foreign), "{foreign}");
+    }
+    assert!(page.contains("prefers-color-scheme:dark"));
+    for text in [
+        "GPUs under retile",
+        "GPUs under static",
+        "Work that went elsewhere",
+        "Pods that wait",
+        "GPUs needed",
+        "Cost of the work",
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
+    let arguments = [&small(&[])[..], &["--report", "no/such/folder/report.html"]].concat();
+    assert!(refused(&arguments, "").contains("cannot write no/such/folder/report.html"));
+}
