@@ -6,10 +6,12 @@
 
 pub mod args;
 mod boards;
+mod demo;
 mod error;
 mod explain;
 mod output;
 mod planning;
+mod savings;
 mod show;
 mod source;
 
@@ -65,6 +67,8 @@ fn dispatch(verb: Verb, streams: &mut Streams<'_>) -> Result<u8, CliError> {
         Verb::Plan(args) => return planning::plan(&args, streams),
         Verb::Explain(args) => return planning::explain(&args, streams),
         Verb::Verify(args) => return planning::verify(&args, streams),
+        Verb::Demo(args) => return demo::demo(&args, streams),
+        Verb::Savings(args) => savings::savings(&args, streams)?,
         Verb::Fit(args) => boards::fit(&args)?,
         Verb::Layouts(args) => boards::layouts(&args)?,
         Verb::Completions { shell } => {

@@ -6,7 +6,9 @@
 //! Must not depend on adapters, clocks or the environment.
 
 mod history;
+mod savings_history;
 mod workload;
 
 pub use history::{BurstReason, History, Record, Stamped};
+pub use savings_history::from_sim;
 pub use workload::{Arrival, Kind, Workload};
