@@ -14,13 +14,25 @@
 //!
 //! Must not depend on the planner or the solver, on clocks, chance or the environment: no meaningful choice is left for execution time.
 
+pub mod agent_side;
+mod backoff;
+mod controller_side;
+mod draft;
+mod layout;
 pub mod mutant;
+mod ownership;
 pub mod port;
 mod proof;
 mod record;
 mod timing;
 mod view;
 
+pub use agent_side::{AgentEnd, AgentMachine};
+pub use backoff::Backoff;
+pub use controller_side::{Closed, OperationMachine};
+pub use draft::{DraftError, Origin, draft, repair};
+pub use layout::advertises;
+pub use ownership::{Foreign, foreign_owner};
 pub use proof::{IdleProof, NotIdle};
 pub use record::{
     AgentPhase, Ended, GpuReport, GpuTarget, HISTORY, InstanceReport, MigNode, MigNodeSpec, MigNodeStatus, Operation,

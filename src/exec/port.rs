@@ -47,11 +47,11 @@ pub enum ClusterRequest {
         /// The new spec.
         spec: Box<MigNodeSpec>,
     },
-    /// Writes the status of a record that still has this version.
+    /// Writes the status of a record that still has this version; version 0 makes the record, if there is none.
     WriteStatus {
         /// Name of the node.
         node: String,
-        /// Version that was read.
+        /// Version that was read; 0 when there was no record.
         version: Version,
         /// The new status.
         status: Box<MigNodeStatus>,

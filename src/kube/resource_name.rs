@@ -3,8 +3,9 @@
 //! Says what a name means; whether a board has such a profile is for its table to say.
 //! Source: the naming rule of NVIDIA's device plugin (mixed strategy): `mig-` and the profile with `+` turned into `.`.
 
-/// Prefix of MIG resources.
-pub(crate) const MIG_PREFIX: &str = "nvidia.com/mig-";
+pub(crate) use crate::model::MIG_PREFIX;
+use crate::model::mig_resource;
+
 /// Whole GPUs, and every instance on nodes of the single strategy.
 pub(crate) const GPU: &str = "nvidia.com/gpu";
 /// Whole GPUs offered several times.
@@ -27,7 +28,7 @@ impl MigName {
     /// The resource name.
     pub fn resource(&self) -> String {
         let shared = if self.shared { ".shared" } else { "" };
-        format!("{MIG_PREFIX}{}{shared}", self.profile.replace('+', "."))
+        format!("{}{shared}", mig_resource(&self.profile))
     }
 }
 

@@ -15,6 +15,7 @@ mod layout;
 mod pod;
 mod policy;
 mod reason;
+mod resource;
 
 pub use capacity::{Capacity, CapacityKind};
 pub use catalogue::{BoardFileError, Catalogue, LookupError, read_board};
@@ -27,3 +28,4 @@ pub use layout::{Layout, LayoutError};
 pub use pod::{ControllerKind, Demand, Movability, PendingPod, RunningPod};
 pub use policy::{Budgets, DisruptionLevel, GainFactor, Limit, Mode, Policy, Stability};
 pub use reason::Reason;
+pub use resource::{MIG_PREFIX, mig_resource};

@@ -56,6 +56,13 @@ pub enum Record {
         /// Running time that must be done again, in milliseconds.
         lost: u64,
     },
+    /// Work stopped for another reason: preempted, rejected by its node, or lost with it; it waits again, or is lost.
+    Interrupted {
+        /// Which.
+        work: String,
+        /// Running time that must be done again, in milliseconds.
+        lost: u64,
+    },
     /// Work is done.
     Finished {
         /// Which.

@@ -5,9 +5,16 @@
 //!
 //! Must not depend on adapters, clocks or the environment.
 
+pub mod api;
+pub mod engine;
 mod history;
+pub mod node;
+pub mod process;
 mod savings_history;
+pub mod scheduler;
 mod workload;
+pub mod workloads;
+pub mod world;
 
 pub use history::{BurstReason, History, Record, Stamped};
 pub use savings_history::from_sim;

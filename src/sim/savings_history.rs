@@ -62,6 +62,7 @@ fn model_of(record: &Record) -> Option<&str> {
         Record::Arrived { .. }
         | Record::Started { .. }
         | Record::Evicted { .. }
+        | Record::Interrupted { .. }
         | Record::Finished { .. }
         | Record::Burst { .. }
         | Record::Claimed { .. }
@@ -90,7 +91,7 @@ impl Story {
                 let model = self.nodes.get(node).cloned();
                 self.moves(work, model);
             }
-            Record::Evicted { work, lost: _ } => self.moves(work, None),
+            Record::Evicted { work, lost: _ } | Record::Interrupted { work, lost: _ } => self.moves(work, None),
             Record::Finished { work } => {
                 if let Some(gone) = self.work.remove(work) {
                     self.changed.extend(gone.counts_on().cloned());

@@ -1,0 +1,171 @@
+//! A2 to A7: puts the intent on disk, takes the steps in their order, and verifies the whole.
+
+use std::time::Duration;
+
+use super::situation::{Situation, find};
+use super::{AgentMachine, Asked, Facts, Read, Todo};
+use crate::exec::mutant::{self, Mutant};
+use crate::exec::ownership::foreign_owner;
+use crate::exec::port::{BoardState, InstanceState, Intent, NodeRequest};
+use crate::exec::proof::IdleProof;
+use crate::exec::record::{AgentPhase, GpuTarget, Operation, OperationId, Phase};
+use crate::model::mig_resource;
+use crate::plan::{Place, StepAction};
+
+impl AgentMachine {
+    pub(super) fn forward(&mut self, facts: &Facts<'_>, situation: &Situation) -> Read<Todo> {
+        let wanted = situation.operation.as_ref();
+        let Some(operation) = wanted.filter(|operation| operation.phase == Phase::Drained) else {
+            return Ok(self.wait(facts, situation, self.timing.poll, "the controller"));
+        };
+        if facts.store.intent.is_none() {
+            return Ok(self.write_intent(facts, &operation.id, &operation.gpus));
+        }
+        if situation.row.phase == AgentPhase::Accepted {
+            return Ok(self.declare(facts, &operation.id, AgentPhase::Executing, ""));
+        }
+        let next = operation.steps.iter().find_map(|step| {
+            let gpu = operation.gpus.iter().find(|gpu| gpu.uuid == step.uuid)?;
+            let board = find(facts.boards, gpu)?;
+            let there = at(board, &step.instance);
+            let done = match step.action {
+                StepAction::Destroy => there.is_none(),
+                StepAction::Create => there.is_some_and(|there| there.compute.is_some()),
+            };
+            (!done).then_some((step, board))
+        });
+        let Some((step, board)) = next else {
+            return Ok(self.declare(facts, &operation.id, AgentPhase::Repartitioned, ""));
+        };
+        let guarded = self.guard(facts, situation, operation)?;
+        if let Some(reason) = guarded {
+            return Ok(self.declare(facts, &operation.id, AgentPhase::RollingBack, &reason));
+        }
+        match step.action {
+            StepAction::Destroy => self.destroy(facts, situation, &operation.id, board, &step.instance),
+            StepAction::Create => Ok(self.create(facts, situation, &operation.id, board, &step.instance)),
+        }
+    }
+
+    /// A2, first half: what is about to be done, on disk.
+    pub(super) fn write_intent(&mut self, facts: &Facts<'_>, id: &OperationId, gpus: &[GpuTarget]) -> Todo {
+        let changed =
+            |board: &BoardState, place: &Place| gpus.iter().any(|gpu| gpu.uuid == board.uuid && gpu.touches(place));
+        let neighbours = facts.boards.iter().flat_map(|board| {
+            let kept = board.instances.iter().filter(move |there| !changed(board, &there.place));
+            kept.filter_map(|there| there.compute.clone())
+        });
+        let intent = Intent {
+            id: id.clone(),
+            epoch: self.epoch,
+            node_uid: self.uid.clone().unwrap_or_default(),
+            boot_id: facts.store.boot_id.clone(),
+            gpus: gpus.to_vec(),
+            neighbours: neighbours.collect(),
+        };
+        self.local(Asked::Intent(Box::new(intent.clone())), NodeRequest::WriteIntent(intent))
+    }
+
+    /// Whether the node is still ours to change; why not, if the changes must be taken back.
+    fn guard(&mut self, facts: &Facts<'_>, situation: &Situation, operation: &Operation) -> Read<Option<String>> {
+        let node = self.node_of(facts.look)?;
+        if node.uid != operation.node_uid || operation.epoch < situation.epoch {
+            return Err(self.wait(facts, situation, self.timing.poll, "an operation of this node and epoch"));
+        }
+        if node.our_taint() != Some(operation.id.0.as_str()) {
+            return Err(self.wait(facts, situation, self.timing.poll, "the operation's taint"));
+        }
+        Ok(foreign_owner(node).map(|foreign| foreign.to_string()))
+    }
+
+    /// A3 and A4, or R2: the compute instance, then, with the next look, the GPU instance.
+    pub(super) fn destroy(
+        &mut self,
+        facts: &Facts<'_>,
+        situation: &Situation,
+        id: &OperationId,
+        board: &BoardState,
+        place: &Place,
+    ) -> Read<Todo> {
+        let pods = self.pods_of(facts.look)?;
+        let occupants = facts.occupants;
+        let proof = occupants.ok_or_else(|| "who holds instances cannot be read".to_owned()).and_then(|occupants| {
+            let resource = mig_resource(&place.profile);
+            IdleProof::establish(board, place, &resource, occupants, pods).map_err(|why| why.to_string())
+        });
+        let part = if at(board, place).is_some_and(|there| there.compute.is_some()) { "compute" } else { "GPU" };
+        let what = format!("to destroy the {part} instance of {}@{} on {}", place.profile, place.start, board.uuid);
+        let held = proof.as_ref().err().cloned();
+        if let Some(todo) = self.attempt(facts, situation, id, &what, held.as_deref()) {
+            return Ok(todo);
+        }
+        let request = match proof {
+            Ok(proof) if proof.compute().is_some() => NodeRequest::DestroyComputeInstance(proof),
+            Ok(proof) => NodeRequest::DestroyGpuInstance(proof),
+            Err(why) => return Ok(self.wait(facts, situation, self.timing.retry_first, &why)),
+        };
+        Ok(self.local(Asked::Instance, request))
+    }
+
+    /// A5 and A6, or R3: the GPU instance, then, with the next look, its compute instance.
+    pub(super) fn create(
+        &mut self,
+        facts: &Facts<'_>,
+        situation: &Situation,
+        id: &OperationId,
+        board: &BoardState,
+        place: &Place,
+    ) -> Todo {
+        let (gpu, there) = (board.uuid.clone(), at(board, place).is_some());
+        let part = if there { "compute" } else { "GPU" };
+        let what = format!("to create the {part} instance of {}@{} on {gpu}", place.profile, place.start);
+        if let Some(todo) = self.attempt(facts, situation, id, &what, None) {
+            return todo;
+        }
+        let place = place.clone();
+        let request = if there {
+            NodeRequest::CreateComputeInstance { gpu, place }
+        } else {
+            NodeRequest::CreateGpuInstance { gpu, place }
+        };
+        self.local(Asked::Instance, request)
+    }
+
+    /// Counts a try. Says what to do instead when it is too early for it, or when there were enough: forward turns back, backward is for
+    /// people.
+    fn attempt(
+        &mut self,
+        facts: &Facts<'_>,
+        situation: &Situation,
+        id: &OperationId,
+        what: &str,
+        held: Option<&str>,
+    ) -> Option<Todo> {
+        if self.rested && self.trying == what && held.is_none() {
+            self.rested = false;
+            return None;
+        }
+        let Some(wait) = self.tried(what) else {
+            let why = held.unwrap_or("the driver does not do it");
+            let detail = format!("it was not possible {what}: {why}");
+            let forward = matches!(situation.row.phase, AgentPhase::Accepted | AgentPhase::Executing);
+            let phase = match forward {
+                true if mutant::on(Mutant(14)) => AgentPhase::RolledBack,
+                true => AgentPhase::RollingBack,
+                false => AgentPhase::Degraded,
+            };
+            return Some(self.declare(facts, id, phase, &detail));
+        };
+        if wait == Duration::ZERO && held.is_none() {
+            return None;
+        }
+        self.rested = true;
+        let wait = wait.max(self.timing.retry_first);
+        Some(self.wait(facts, situation, wait, &format!("another try {what}")))
+    }
+}
+
+/// The instance at a place.
+pub(super) fn at<'a>(board: &'a BoardState, place: &Place) -> Option<&'a InstanceState> {
+    board.instances.iter().find(|there| there.place == *place)
+}

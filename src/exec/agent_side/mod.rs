@@ -1,0 +1,366 @@
+//! The agent's machine: reports a node's instances, and changes them when an operation says so.
+//!
+//! It goes in rounds: it reads the record, the board and who holds what, decides by one pure function ([`startup::decide`]) as if it had
+//! just started, has one effect, and reads again. What it remembers is what is on disk, how often it has tried the same thing, and whether
+//! the driver hangs. Actions are in the files: `accept` (A1), `forward` (A2-A7), `backward` (R1-R4, restoring after a reboot, cleaning up
+//! after an operation that vanished), `serve` (A8 and leaving `Degraded`), `report` (the status).
+//!
+//! Inputs: answers of the API server and of the node. Outputs: [`AgentRequest`]s. Invariants: nothing is destroyed but what the operation
+//! names, with an `IdleProof` from this round and our taint on the node; what is true is what `Enumerate` shows, never a return code;
+//! whatever cannot be read stops the round.
+
+mod accept;
+mod backward;
+mod forward;
+mod report;
+mod serve;
+mod situation;
+pub mod startup;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use super::mutant::{self, Mutant};
+use super::port::{
+    AgentReply, AgentRequest, BoardState, ClusterAnswer, ClusterError, ClusterReply, ClusterRequest, Intent,
+    NodeAnswer, NodeError, NodeReply, NodeRequest, Occupant, Store,
+};
+use super::record::MigNode;
+use super::timing::{Moment, Timing};
+use super::view::{NodeView, PodView};
+use super::{Event, Next};
+use situation::Situation;
+use startup::Action;
+
+/// How the machine ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentEnd {
+    /// The process must be created anew, for this reason; everything it needs is in the record and on disk.
+    Restart(String),
+}
+
+type Todo = Next<AgentRequest, AgentEnd>;
+/// What was read, or what is to be done first.
+type Read<T> = Result<T, Todo>;
+
+/// What was asked last.
+#[derive(Debug, Clone, PartialEq)]
+enum Asked {
+    Nothing,
+    Store,
+    Record,
+    Node,
+    Pods,
+    Boards,
+    Occupants,
+    Allocatable,
+    Intent(Box<Intent>),
+    Cleared(Option<std::collections::BTreeMap<String, Vec<crate::plan::Place>>>),
+    Status(Option<Duration>),
+    Instance,
+}
+
+/// What was read in this round.
+#[derive(Debug, Default)]
+struct Look {
+    /// The record; the inner `None` when there is none.
+    record: Option<Option<MigNode>>,
+    node: Option<NodeView>,
+    pods: Option<Vec<PodView>>,
+    boards: Option<Vec<BoardState>>,
+    /// Who holds what; the inner `None` when that could not be read.
+    occupants: Option<Option<Vec<Occupant>>>,
+    allocatable: Option<Vec<String>>,
+}
+
+/// The agent of one node.
+#[derive(Debug)]
+pub struct AgentMachine {
+    node: String,
+    timing: Timing,
+    store: Option<Store>,
+    uid: Option<String>,
+    /// Highest epoch seen by this process.
+    epoch: u64,
+    asked: Asked,
+    look: Look,
+    /// What is being tried, and how often that has failed in a row.
+    trying: String,
+    tries: Backoff,
+    /// Whether the wait before the next try is over once it wakes.
+    rested: bool,
+    /// Why the driver is left alone.
+    halted: Option<String>,
+    races: u32,
+    errors: Backoff,
+    waiting_on: String,
+}
+
+impl AgentMachine {
+    /// The machine of an agent that has just started.
+    pub fn new(node: &str, timing: Timing) -> Self {
+        Self {
+            node: node.to_owned(),
+            timing,
+            store: None,
+            uid: None,
+            epoch: 0,
+            asked: Asked::Nothing,
+            look: Look::default(),
+            trying: String::new(),
+            tries: Backoff::default(),
+            rested: false,
+            halted: None,
+            races: 0,
+            errors: Backoff::default(),
+            waiting_on: "its first look".to_owned(),
+        }
+    }
+
+    /// Name of the node.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// What it is waiting for, in words.
+    pub fn waiting_on(&self) -> &str {
+        &self.waiting_on
+    }
+
+    /// Takes in what happened and says what to do next.
+    pub fn step(&mut self, event: Event<AgentReply>, _now: Moment) -> Todo {
+        let asked = std::mem::replace(&mut self.asked, Asked::Nothing);
+        let halted = match event {
+            Event::Wake => {
+                self.look = Look::default();
+                None
+            }
+            Event::Reply(AgentReply::Cluster(reply)) => self.from_cluster(&asked, reply),
+            Event::Reply(AgentReply::Node(reply)) => self.from_node(asked, reply),
+        };
+        halted.unwrap_or_else(|| {
+            let look = std::mem::take(&mut self.look);
+            let todo = self.decide(&look).unwrap_or_else(|todo| todo);
+            self.look = look;
+            todo
+        })
+    }
+
+    fn from_cluster(&mut self, asked: &Asked, reply: ClusterReply) -> Option<Todo> {
+        let answer = match reply {
+            Ok(answer) => answer,
+            Err(error) => return self.cluster_failed(asked, &error),
+        };
+        self.errors.reset();
+        match (asked, answer) {
+            (Asked::Record, ClusterAnswer::MigNode(record)) => self.look.record = Some(Some(*record)),
+            (Asked::Node, ClusterAnswer::Node(node)) => {
+                self.uid = Some(node.uid.clone());
+                self.look.node = Some(*node);
+            }
+            (Asked::Pods, ClusterAnswer::Pods(pods)) => self.look.pods = Some(pods),
+            (Asked::Status(rest), _) => {
+                self.races = 0;
+                self.look = Look::default();
+                return rest.map(Next::Rest);
+            }
+            (_, _) => self.look = Look::default(),
+        }
+        None
+    }
+
+    fn cluster_failed(&mut self, asked: &Asked, error: &ClusterError) -> Option<Todo> {
+        if *asked == Asked::Record && *error == ClusterError::NotFound {
+            self.look.record = Some(None);
+            return None;
+        }
+        self.look = Look::default();
+        if *error == ClusterError::Conflict {
+            self.races = self.races.saturating_add(1);
+            if self.races <= self.timing.conflicts {
+                return None;
+            }
+        }
+        let wait = self.errors.fail(self.timing.poll, self.timing.retry_most);
+        let wait = match error {
+            ClusterError::Throttled { retry_after } => retry_after.unwrap_or(wait),
+            ClusterError::Conflict
+            | ClusterError::NotFound
+            | ClusterError::BlockedByBudget
+            | ClusterError::SeveralBudgets
+            | ClusterError::Forbidden(_)
+            | ClusterError::Invalid(_)
+            | ClusterError::Expired
+            | ClusterError::Unknown(_) => wait,
+        };
+        Some(self.rest(wait, error))
+    }
+
+    fn from_node(&mut self, asked: Asked, reply: NodeReply) -> Option<Todo> {
+        let answer = match reply {
+            Ok(answer) => answer,
+            Err(error) => return self.node_failed(&asked, &error),
+        };
+        match (asked, answer) {
+            (Asked::Store, NodeAnswer::Store(store)) => self.store = Some(store),
+            (Asked::Boards, NodeAnswer::Boards(mut boards)) => {
+                if mutant::on(Mutant(11)) {
+                    boards.iter_mut().for_each(|board| board.instances.retain(|there| there.compute.is_some()));
+                }
+                self.look.boards = Some(boards);
+            }
+            (Asked::Occupants, NodeAnswer::Occupants(occupants)) => self.look.occupants = Some(Some(occupants)),
+            (Asked::Allocatable, NodeAnswer::Allocatable(uuids)) => self.look.allocatable = Some(uuids),
+            (Asked::Intent(intent), _) => {
+                self.keep(|store| store.intent = Some(*intent));
+                self.look = Look::default();
+            }
+            (Asked::Cleared(applied), _) => {
+                self.keep(|store| {
+                    store.intent = None;
+                    store.intent_unreadable = false;
+                    store.applied = applied.or(store.applied.take());
+                });
+                self.look = Look::default();
+            }
+            (_, _) => self.look = Look::default(),
+        }
+        None
+    }
+
+    /// What stands on disk, as this process has just written it.
+    fn keep(&mut self, change: impl FnOnce(&mut Store)) {
+        if let Some(store) = &mut self.store {
+            change(store);
+        }
+    }
+
+    fn node_failed(&mut self, asked: &Asked, error: &NodeError) -> Option<Todo> {
+        match error {
+            NodeError::LibraryMismatch => {
+                return Some(Next::End(AgentEnd::Restart("the driver was reloaded under its library".to_owned())));
+            }
+            NodeError::Hung | NodeError::GpuLost => {
+                self.halted = Some(format!("{error}; the GPU needs attention, and the agent a restart afterwards"));
+                self.look = Look::default();
+                return None;
+            }
+            NodeError::InUse
+            | NodeError::InsufficientResources
+            | NodeError::NotFound
+            | NodeError::NoPermission
+            | NodeError::InvalidArgument
+            | NodeError::Unknown
+            | NodeError::Local(_) => {}
+        }
+        if *asked == Asked::Occupants {
+            self.look.occupants = Some(None);
+            return None;
+        }
+        self.look = Look::default();
+        if matches!(asked, Asked::Instance) {
+            // The next look shows what is true; the same try again waits.
+            return None;
+        }
+        if matches!(asked, Asked::Intent(_) | Asked::Cleared(_)) {
+            // It may have been written or not.
+            self.store = None;
+        }
+        let wait = self.errors.fail(self.timing.poll, self.timing.retry_most);
+        Some(self.rest(wait, error))
+    }
+
+    fn rest(&mut self, wait: Duration, why: &dyn std::fmt::Display) -> Todo {
+        self.waiting_on = why.to_string();
+        Next::Rest(wait)
+    }
+
+    fn cluster(&mut self, asked: Asked, request: ClusterRequest) -> Todo {
+        self.asked = asked;
+        Next::Ask(AgentRequest::Cluster(request))
+    }
+
+    fn local(&mut self, asked: Asked, request: NodeRequest) -> Todo {
+        self.asked = asked;
+        Next::Ask(AgentRequest::Node(request))
+    }
+
+    fn decide(&mut self, look: &Look) -> Read<Todo> {
+        let Some(store) = self.store.clone() else {
+            return Ok(self.local(Asked::Store, NodeRequest::ReadStore));
+        };
+        let Some(record) = &look.record else {
+            return Ok(self.cluster(Asked::Record, ClusterRequest::GetMigNode { node: self.node.clone() }));
+        };
+        if self.uid.is_none() {
+            self.node_of(look)?;
+        }
+        if self.halted.is_some() {
+            return Ok(self.leave_alone(&store, record.as_ref()));
+        }
+        let Some(boards) = &look.boards else {
+            return Ok(self.local(Asked::Boards, NodeRequest::Enumerate));
+        };
+        let Some(occupants) = &look.occupants else {
+            return Ok(self.local(Asked::Occupants, NodeRequest::Occupants));
+        };
+        let uid = self.uid.clone().unwrap_or_default();
+        let facts = Facts { look, store: &store, record: record.as_ref(), boards, occupants: occupants.as_deref() };
+        let situation = Situation::read(&facts, &uid);
+        self.epoch = self.epoch.max(situation.epoch);
+        if let Some(todo) = self.cancelled(&facts, &situation) {
+            return Ok(todo);
+        }
+        match startup::decide(situation.row) {
+            Action::Serve => self.serve(&facts, &situation),
+            Action::Report => Ok(self.only_report(&facts, &situation)),
+            Action::Drift => Ok(self.drifted(&facts, &situation)),
+            Action::Consider => self.consider(&facts, &situation),
+            Action::Forward => self.forward(&facts, &situation),
+            Action::Backward | Action::Restore => self.backward(&facts, &situation),
+            Action::Verify => self.verify(&facts, &situation),
+            Action::Forget => Ok(self.forget(&facts, &situation)),
+        }
+    }
+
+    fn node_of<'a>(&mut self, look: &'a Look) -> Read<&'a NodeView> {
+        match &look.node {
+            Some(node) => Ok(node),
+            None => Err(self.cluster(Asked::Node, ClusterRequest::GetNode { node: self.node.clone() })),
+        }
+    }
+
+    fn pods_of<'a>(&mut self, look: &'a Look) -> Read<&'a [PodView]> {
+        match &look.pods {
+            Some(pods) => Ok(pods),
+            None => Err(self.cluster(Asked::Pods, ClusterRequest::ListPods { node: self.node.clone() })),
+        }
+    }
+
+    /// Counts tries of the same thing: how long to wait before this one, or nothing when there were enough of them.
+    fn tried(&mut self, what: &str) -> Option<Duration> {
+        if self.trying != what {
+            what.clone_into(&mut self.trying);
+            self.tries.reset();
+            self.rested = false;
+        }
+        if self.tries.failures() > self.timing.in_use {
+            return None;
+        }
+        let first = self.tries.failures() == 0;
+        let wait = self.tries.fail(self.timing.retry_first, self.timing.retry_most);
+        Some(if first { Duration::ZERO } else { wait })
+    }
+}
+
+/// What a decision is made from.
+#[derive(Clone, Copy)]
+struct Facts<'a> {
+    look: &'a Look,
+    store: &'a Store,
+    record: Option<&'a MigNode>,
+    boards: &'a [BoardState],
+    occupants: Option<&'a [Occupant]>,
+}

@@ -1,0 +1,23 @@
+//! Names under which the device plugin advertises instances.
+//!
+//! Source: the naming rule of NVIDIA's device plugin (mixed strategy): `mig-` and the profile with `+` turned into `.`.
+
+/// Prefix of MIG resources.
+pub const MIG_PREFIX: &str = "nvidia.com/mig-";
+
+/// The resource that instances of a profile are advertised as: `1g.10gb+me` gives `nvidia.com/mig-1g.10gb.me`.
+pub fn mig_resource(profile: &str) -> String {
+    format!("{MIG_PREFIX}{}", profile.replace('+', "."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mig_resource;
+
+    #[test]
+    fn a_plus_becomes_a_dot_and_a_minus_stays() {
+        assert_eq!(mig_resource("1g.10gb"), "nvidia.com/mig-1g.10gb");
+        assert_eq!(mig_resource("1g.24gb+me.all"), "nvidia.com/mig-1g.24gb.me.all");
+        assert_eq!(mig_resource("1g.24gb-me"), "nvidia.com/mig-1g.24gb-me");
+    }
+}

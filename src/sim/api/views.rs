@@ -1,0 +1,46 @@
+//! What the protocol sees of the objects.
+
+use super::objects::{Node, Pod, Record};
+use super::observe::movability;
+use super::store::Objects;
+use crate::exec::{MigNode, NodeView, PodView, Version};
+
+pub(super) fn node_view(node: &Node) -> NodeView {
+    NodeView {
+        name: node.meta.name.name.clone(),
+        uid: node.meta.uid.clone(),
+        version: Version(node.meta.version),
+        ready: node.ready,
+        deleting: node.meta.deletion.is_some(),
+        heartbeat: node.heartbeat,
+        taints: node.taints.clone(),
+        labels: node.meta.labels.clone(),
+        annotations: node.meta.annotations.clone(),
+        allocatable: node.allocatable.clone(),
+    }
+}
+
+pub(super) fn pod_view(pod: &Pod, objects: &Objects) -> PodView {
+    let budgets = objects.budgets_of(pod).map(|budget| u32::try_from(budget.status.allowed).unwrap_or(0)).collect();
+    PodView {
+        pod: pod.pod_ref(),
+        requests: pod.requests.clone(),
+        deleting: pod.deleting(),
+        finished: pod.finished(),
+        ready: pod.ready,
+        device_plugin: pod.device_plugin(),
+        tolerates_taint: pod.tolerates_ours(),
+        grace_seconds: pod.grace_seconds,
+        movability: movability(pod, objects).1,
+        budgets,
+    }
+}
+
+pub(super) fn record_view(record: &Record) -> MigNode {
+    MigNode {
+        name: record.meta.name.name.clone(),
+        version: Version(record.meta.version),
+        spec: record.spec.clone(),
+        status: record.status.clone(),
+    }
+}
