@@ -14,6 +14,8 @@ pub struct Streams<'a> {
     pub notes: &'a mut dyn Write,
     /// Whether the input is a terminal, where waiting for an export in silence would puzzle a person.
     pub input_is_terminal: bool,
+    /// Whether data goes to a terminal, where a live view can be drawn.
+    pub data_is_terminal: bool,
 }
 
 impl std::fmt::Debug for Streams<'_> {
@@ -26,10 +28,13 @@ impl std::fmt::Debug for Streams<'_> {
 pub(super) fn with_process_streams<T>(run: impl FnOnce(&mut Streams<'_>) -> T) -> T {
     let stdin = io::stdin();
     let input_is_terminal = stdin.is_terminal();
+    let data_is_terminal = io::stdout().is_terminal();
     let mut data = io::BufWriter::new(anstream::stdout().lock());
     let mut notes = anstream::stderr().lock();
     let mut input = stdin.lock();
-    let result = run(&mut Streams { input: &mut input, data: &mut data, notes: &mut notes, input_is_terminal });
+    let mut streams =
+        Streams { input: &mut input, data: &mut data, notes: &mut notes, input_is_terminal, data_is_terminal };
+    let result = run(&mut streams);
     // A failure to flush was already reported by `Streams::data`, which flushes; here only a closed pipe is left.
     let _ = data.flush();
     result
@@ -70,8 +75,14 @@ mod tests {
     }
 
     fn write_to(kind: io::ErrorKind) -> io::Result<()> {
-        Streams { input: &mut io::empty(), data: &mut Failing(kind), notes: &mut io::sink(), input_is_terminal: false }
-            .data("text")
+        let mut streams = Streams {
+            input: &mut io::empty(),
+            data: &mut Failing(kind),
+            notes: &mut io::sink(),
+            input_is_terminal: false,
+            data_is_terminal: false,
+        };
+        streams.data("text")
     }
 
     #[test]

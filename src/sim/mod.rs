@@ -12,6 +12,7 @@ pub mod node;
 pub mod process;
 mod savings_history;
 pub mod scheduler;
+pub mod story;
 mod workload;
 pub mod workloads;
 pub mod world;

@@ -12,7 +12,7 @@ use super::output::Streams;
 use super::source::read_text;
 use crate::savings::{HistoryProblem, PriceError, Prices, SavingsError, read_history};
 
-pub(crate) use text::render;
+pub(crate) use text::{hours, render, span, title};
 
 /// How a history is made; the remedy for everything that is none.
 const MAKE_A_HISTORY: &str = "give a history as docs/how-to/savings.md describes it";

@@ -29,8 +29,8 @@ pub use objects::{
 };
 pub use observe::{DO_NOT_MOVE, Observer};
 pub use requests::View;
-pub use store::{Change, Object, Objects};
 use store::Store;
+pub use store::{Change, Object, Objects};
 
 /// The API server.
 #[derive(Debug, Clone)]

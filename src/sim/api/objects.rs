@@ -239,9 +239,7 @@ impl Amount {
     pub fn of(self, total: u32) -> u32 {
         match self {
             Self::Count(count) => count,
-            Self::Percent(share) => {
-                (u64::from(total) * u64::from(share)).div_ceil(100).try_into().unwrap_or(u32::MAX)
-            }
+            Self::Percent(share) => (u64::from(total) * u64::from(share)).div_ceil(100).try_into().unwrap_or(u32::MAX),
         }
     }
 }

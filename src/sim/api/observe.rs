@@ -12,9 +12,10 @@ use super::views::{node_view, pod_view, record_view};
 use crate::exec::port::{ClusterError, Observation};
 use crate::exec::{GpuReport, InstanceReport, ReportedOccupancy, TAINT_KEY, Taint};
 use crate::model::{
-    BudgetId, Capacity, CapacityKind, Catalogue, ControllerKind, Demand, DisruptionLevel, EvictionBudget, Geometry, Gpu,
-    Instance, MigStrategy, Movability, Node as PlannedNode, NodeId, NodeSet, NodeSetId, Occupancy, Offer, PendingPod,
-    Placement, PlanningInput, PlanningInputBuilder, PodId, Policy, Reason, ResourceId, RunningPod, Unplannable,
+    BudgetId, Capacity, CapacityKind, Catalogue, ControllerKind, Demand, DisruptionLevel, EvictionBudget, Geometry,
+    Gpu, Instance, MigStrategy, Movability, Node as PlannedNode, NodeId, NodeSet, NodeSetId, Occupancy, Offer,
+    PendingPod, Placement, PlanningInput, PlanningInputBuilder, PodId, Policy, Reason, ResourceId, RunningPod,
+    Unplannable,
 };
 
 /// Annotation by which an owner keeps a pod where it is.
@@ -186,7 +187,8 @@ impl<'a> Assembly<'a> {
 
     /// Nodes where the scheduler may put a pod, our own taint left out, because it goes again.
     fn eligible(&mut self, pod: &Pod) -> NodeSetId {
-        let fits = |(name, _): &(&String, &NodeId)| self.objects.nodes.get(*name).is_some_and(|node| lets_in(node, pod));
+        let fits =
+            |(name, _): &(&String, &NodeId)| self.objects.nodes.get(*name).is_some_and(|node| lets_in(node, pod));
         let set: NodeSet = self.nodes.iter().filter(fits).map(|(_, &id)| id).collect();
         self.builder.node_set(set)
     }
@@ -314,7 +316,8 @@ fn occupancy(instance: &InstanceReport, ids: &BTreeMap<&str, PodId>, withheld: b
         ReportedOccupancy::Free => Occupancy::Free,
         ReportedOccupancy::Unknown => Occupancy::Unknown,
         ReportedOccupancy::Busy => {
-            let known: Option<Vec<PodId>> = instance.pods.iter().map(|pod| ids.get(pod.uid.as_str()).copied()).collect();
+            let known: Option<Vec<PodId>> =
+                instance.pods.iter().map(|pod| ids.get(pod.uid.as_str()).copied()).collect();
             known.filter(|known| !known.is_empty()).map_or(Occupancy::Unknown, Occupancy::Busy)
         }
     }

@@ -62,13 +62,7 @@ impl ApiServer {
     ///
     /// # Errors
     /// The version is no longer kept; or as the API server would.
-    pub fn answer_stale(
-        &self,
-        now: u64,
-        request: &ClusterRequest,
-        version: u64,
-        view: &View<'_>,
-    ) -> ClusterReply {
+    pub fn answer_stale(&self, now: u64, request: &ClusterRequest, version: u64, view: &View<'_>) -> ClusterReply {
         let Some(objects) = self.at_version(version) else { return Err(ClusterError::Expired) };
         read(&objects, now, request, view)
     }
@@ -99,8 +93,7 @@ impl ApiServer {
     }
 
     fn add_taint(&mut self, now: u64, node: &str, version: Version, operation: &OperationId) -> ClusterReply {
-        let taint =
-            Taint { key: TAINT_KEY.to_owned(), value: operation.0.clone(), effect: "NoSchedule".to_owned() };
+        let taint = Taint { key: TAINT_KEY.to_owned(), value: operation.0.clone(), effect: "NoSchedule".to_owned() };
         self.change_taints(now, node, version, |node| {
             node.taints.retain(|old| old.key != TAINT_KEY);
             node.taints.push(taint);
@@ -184,6 +177,8 @@ fn read(objects: &Objects, now: u64, request: &ClusterRequest, view: &View<'_>) 
         | ClusterRequest::RemoveTaint { .. }
         | ClusterRequest::Evict { .. }
         | ClusterRequest::DeletePluginPod { .. }
-        | ClusterRequest::WriteLease { .. } => Err(ClusterError::Invalid("a write cannot be answered by a reader".into())),
+        | ClusterRequest::WriteLease { .. } => {
+            Err(ClusterError::Invalid("a write cannot be answered by a reader".into()))
+        }
     }
 }

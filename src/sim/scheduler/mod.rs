@@ -90,7 +90,8 @@ impl Scheduler {
                 }
             }
         }
-        let due: Vec<Name> = self.parked.iter().filter(|(_, (_, since))| now >= since + FLUSH).map(|it| it.0.clone()).collect();
+        let due: Vec<Name> =
+            self.parked.iter().filter(|(_, (_, since))| now >= since + FLUSH).map(|it| it.0.clone()).collect();
         for name in due {
             if let Some((turn, _)) = self.parked.remove(&name) {
                 self.active.insert(turn);
@@ -126,7 +127,8 @@ impl Scheduler {
     fn bind(&mut self, api: &mut ApiServer, now: u64, pod: &Rc<Pod>, node: String) {
         self.nominated.remove(&pod.meta.name);
         let current = api.objects().pods.get(&pod.meta.name);
-        let lost = |current: &&Rc<Pod>| current.meta.uid != pod.meta.uid || current.node.is_some() || current.deleting();
+        let lost =
+            |current: &&Rc<Pod>| current.meta.uid != pod.meta.uid || current.node.is_some() || current.deleting();
         if current.is_none_or(|current| lost(&current)) {
             return;
         }
@@ -174,9 +176,10 @@ impl Scheduler {
     fn room_for(&self, node: &Node, pod: &Pod) -> Room {
         let name = &node.meta.name.name;
         let mut room = self.rooms.get(name).cloned().unwrap_or_default();
-        let others = self.nominated.values().filter(|(there, other)| {
-            there == name && other.priority >= pod.priority && other.meta.uid != pod.meta.uid
-        });
+        let others = self
+            .nominated
+            .values()
+            .filter(|(there, other)| there == name && other.priority >= pod.priority && other.meta.uid != pod.meta.uid);
         others.for_each(|(_, other)| room.take(other));
         room
     }

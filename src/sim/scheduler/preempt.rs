@@ -59,7 +59,9 @@ impl Scheduler {
             .filter(|other| other.priority < pod.priority && !other.finished() && !other.deleting() && asks(other))
             .cloned()
             .collect();
-        lower.sort_by(|a, b| (b.priority, a.meta.created, &a.meta.name).cmp(&(a.priority, b.meta.created, &b.meta.name)));
+        lower.sort_by(|a, b| {
+            (b.priority, a.meta.created, &a.meta.name).cmp(&(a.priority, b.meta.created, &b.meta.name))
+        });
         let mut given_up = Room::default();
         lower.iter().for_each(|other| given_up.take(other));
         if lower.is_empty() || !self.fits(node, pod, &given_up) {
@@ -75,7 +77,8 @@ impl Scheduler {
             }
         }
         lower.retain(|other| !spared.contains(&other.meta.uid));
-        let protected = |other: &&Rc<Pod>| self.cache.objects.budgets_of(other).any(|budget| budget.status.allowed <= 0);
+        let protected =
+            |other: &&Rc<Pod>| self.cache.objects.budgets_of(other).any(|budget| budget.status.allowed <= 0);
         let violations = lower.iter().filter(protected).count();
         Some(Choice { node: node.meta.name.name.clone(), victims: lower, violations })
     }

@@ -58,9 +58,10 @@ impl Room {
 
     /// Whether a node of which this is taken has room for a pod.
     pub(super) fn leaves_room(&self, node: &Node, pod: &Pod) -> bool {
-        let instances = pod.requests.iter().all(|(resource, &count)| {
-            count == 0 || self.taken(resource) + i64::from(count) <= offered(node, resource)
-        });
+        let instances = pod
+            .requests
+            .iter()
+            .all(|(resource, &count)| count == 0 || self.taken(resource) + i64::from(count) <= offered(node, resource));
         instances
             && (pod.cpu_milli == 0 || self.cpu_milli + pod.cpu_milli <= node.cpu_milli)
             && self.pods < node.max_pods

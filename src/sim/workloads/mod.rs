@@ -222,7 +222,10 @@ impl Works {
 
     fn pods_of(&self, name: &str, api: &ApiServer) -> Vec<std::rc::Rc<Pod>> {
         let Some(work) = self.works.get(name) else { return Vec::new() };
-        work.names().filter_map(|name| api.objects().pods.get(&name).cloned()).filter(|pod| pod.work() == Some(name)).collect()
+        work.names()
+            .filter_map(|name| api.objects().pods.get(&name).cloned())
+            .filter(|pod| pod.work() == Some(name))
+            .collect()
     }
 }
 
@@ -234,7 +237,8 @@ impl Work {
 
     /// Names of pods that there may still be: the last few that were made.
     fn names(&self) -> impl Iterator<Item = Name> + '_ {
-        let first = if self.arrival.kind == Kind::Stateful { self.pods.saturating_sub(1) } else { self.pods.saturating_sub(8) };
+        let first =
+            if self.arrival.kind == Kind::Stateful { self.pods.saturating_sub(1) } else { self.pods.saturating_sub(8) };
         (first..self.pods).map(|number| self.name_of(number))
     }
 }

@@ -45,7 +45,9 @@ pub enum FleetError {
     #[error(transparent)]
     Board(#[from] LookupError),
     /// An instance that the board does not have there.
-    #[error("node {node}, GPU {index}: the board {board} cannot be laid out as asked; take places that `retile boards {board}` lists")]
+    #[error(
+        "node {node}, GPU {index}: the board {board} cannot be laid out as asked; take places that `retile boards {board}` lists"
+    )]
     Layout {
         /// Node.
         node: String,

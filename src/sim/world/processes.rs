@@ -243,7 +243,9 @@ impl World {
     }
 
     pub(super) fn deliver(&mut self, address: &Address, reply: Reply) {
-        if self.waits(address, false) && !self.put_off(&address.process, || Happening::Deliver(address.clone(), Box::new(reply.clone()))) {
+        if self.waits(address, false)
+            && !self.put_off(&address.process, || Happening::Deliver(address.clone(), Box::new(reply.clone())))
+        {
             self.trace(|| format!("{} is told {reply:?}", address.process));
             self.tell(&address.process, &address.slot, Told::Reply(reply));
         }

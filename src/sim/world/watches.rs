@@ -14,7 +14,8 @@ impl World {
     pub(super) fn pass_on(&mut self) {
         while self.seen < self.api.version() {
             // When the log was cut off, whoever misses something finds it at its next look.
-            let changes: Vec<Rc<Change>> = self.api.since(self.seen).map(|changes| changes.cloned().collect()).unwrap_or_default();
+            let changes: Vec<Rc<Change>> =
+                self.api.since(self.seen).map(|changes| changes.cloned().collect()).unwrap_or_default();
             self.seen = self.api.version();
             for change in &changes {
                 self.trace(|| describe(change));
@@ -59,7 +60,8 @@ impl World {
         let Some(pod) = after.or(before) else { return };
         let node = after.and_then(|pod| pod.node.as_ref()).or_else(|| before.and_then(|pod| pod.node.as_ref()));
         let fact = |pod: &Rc<Pod>| (pod.node.is_some(), pod.deleting(), pod.finished());
-        let essential = before.map(fact) != after.map(fact) || before.map(|pod| &pod.meta.uid) != after.map(|pod| &pod.meta.uid);
+        let essential =
+            before.map(fact) != after.map(fact) || before.map(|pod| &pod.meta.uid) != after.map(|pod| &pod.meta.uid);
         let readiness = before.map(|pod| pod.ready) != after.map(|pod| pod.ready);
         if essential || readiness {
             self.budgets_soon();
