@@ -58,6 +58,8 @@ impl NodeView {
 pub struct PodView {
     /// Which pod.
     pub pod: PodRef,
+    /// What makes it again when it is gone, as `kind/name` of its controller within its namespace; none when nobody does.
+    pub owner: Option<String>,
     /// Instances that it asks for, by resource name, counted as the scheduler does.
     pub requests: BTreeMap<String, u32>,
     /// Whether it is being deleted; it still holds what it has.

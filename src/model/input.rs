@@ -101,20 +101,20 @@ pub enum InputError {
 /// instances of each GPU are a legal layout ordered by start; a pod is named by exactly the instances that it lists.
 #[derive(Debug, Clone)]
 pub struct PlanningInput {
-    now: i64,
-    policy: Policy,
-    policy_given: bool,
-    nodes: Vec<Node>,
-    gpus: Vec<Gpu>,
-    running: Vec<RunningPod>,
-    pending: Vec<PendingPod>,
-    unplannable: Vec<Unplannable>,
-    budgets: Vec<EvictionBudget>,
-    node_sets: Vec<NodeSet>,
-    resources: Vec<String>,
-    forecast: BTreeMap<ResourceId, u32>,
-    placements_assumed: bool,
-    findings: Vec<Finding>,
+    pub(super) now: i64,
+    pub(super) policy: Policy,
+    pub(super) policy_given: bool,
+    pub(super) nodes: Vec<Node>,
+    pub(super) gpus: Vec<Gpu>,
+    pub(super) running: Vec<RunningPod>,
+    pub(super) pending: Vec<PendingPod>,
+    pub(super) unplannable: Vec<Unplannable>,
+    pub(super) budgets: Vec<EvictionBudget>,
+    pub(super) node_sets: Vec<NodeSet>,
+    pub(super) resources: Vec<String>,
+    pub(super) forecast: BTreeMap<ResourceId, u32>,
+    pub(super) placements_assumed: bool,
+    pub(super) findings: Vec<Finding>,
 }
 
 impl PlanningInput {
@@ -437,7 +437,7 @@ impl PlanningInputBuilder {
 }
 
 /// Scales a weight of the forecast mix so that the largest is [`FORECAST_SCALE`]; no weight vanishes.
-fn scaled(weight: u32, most: u32) -> u32 {
+pub(super) fn scaled(weight: u32, most: u32) -> u32 {
     (u64::from(weight) * u64::from(FORECAST_SCALE)).div_ceil(u64::from(most.max(1))) as u32
 }
 

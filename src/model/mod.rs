@@ -4,6 +4,7 @@
 //! the planner and the one reference of the verifier. Invariants are kept by private fields and fallible constructors.
 //! This module depends on nothing but the standard library and serde.
 
+mod adjust;
 mod capacity;
 mod catalogue;
 mod enumerate;

@@ -42,6 +42,8 @@ pub enum Hand {
     Mute(String, bool),
     /// A device plugin ends whenever it starts, or does no longer.
     BreakPlugin(String, bool),
+    /// The pods of a node's device plugin are deleted, so that it starts anew.
+    RestartPlugin(String),
     /// A taint is put on a node.
     Taint(String, Taint),
     /// All taints with a key are removed from a node.
@@ -108,6 +110,7 @@ impl World {
             Hand::RestartKubelet(node, lost) => self.restart_kubelet(node, *lost),
             Hand::Mute(node, mute) => self.mute(node, *mute),
             Hand::BreakPlugin(node, broken) => self.break_plugin(node, *broken),
+            Hand::RestartPlugin(node) => self.restart_plugin(node),
             Hand::Taint(node, taint) => drop(self.api.modify_node(now, node, |node| {
                 node.taints.retain(|old| (&old.key, &old.effect) != (&taint.key, &taint.effect));
                 node.taints.push(taint.clone());
@@ -188,6 +191,21 @@ impl World {
             let grace = force.then_some(0);
             // Gone already is as good.
             let _ = self.api.delete_pod(now, &name, &Deletion { grace, ..Deletion::default() });
+        }
+    }
+
+    fn restart_plugin(&mut self, node: &str) {
+        let now = self.queue.now();
+        let pods: Vec<Name> = self
+            .api
+            .objects()
+            .bound_to(node)
+            .filter(|pod| pod.device_plugin())
+            .map(|pod| pod.meta.name.clone())
+            .collect();
+        for name in pods {
+            // Gone already is as good.
+            let _ = self.api.delete_pod(now, &name, &Deletion::default());
         }
     }
 

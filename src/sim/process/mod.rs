@@ -4,6 +4,10 @@
 //! one for its loop and one for each operation. Invariants: a process knows its own monotonic clock only; a crash drops it with all that it
 //! remembers.
 
+mod agent;
+
+pub use agent::Agent;
+
 use std::fmt;
 use std::time::Duration;
 
