@@ -148,8 +148,13 @@ impl DemandBook {
         }
         let doubts = self.doubts.get(&waiting.shape).filter(|doubts| doubts.held_until > now)?;
         let (failures, left) = (doubts.failures.failures(), doubts.held_until.since(now).as_secs().max(1));
-        let detail = format!("{failures} operations in a row did not get such pods scheduled; the next try is in {left} s");
-        Some((Reason::CoolingDown, detail, "see the scheduler's events of the pod: what keeps it off its node?".to_owned()))
+        let detail =
+            format!("{failures} operations in a row did not get such pods scheduled; the next try is in {left} s");
+        Some((
+            Reason::CoolingDown,
+            detail,
+            "see the scheduler's events of the pod: what keeps it off its node?".to_owned(),
+        ))
     }
 
     /// Notes that a plan is made now, in which every pod counts that is not held back.

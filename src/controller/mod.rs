@@ -9,6 +9,25 @@
 //!
 //! Must not depend on adapters, except in `run.rs`.
 
+mod admit;
+mod cycle;
+mod demand;
+mod flight;
+mod forecast;
+mod hypothesis;
+mod judge;
+mod lease;
+mod machine;
+mod nodes;
 mod propose;
+mod report;
+mod sequence;
+mod settings;
+mod stability;
+#[cfg(test)]
+mod testing;
 
+pub use machine::{Asked, Controller, Farewell, Ticket};
 pub use propose::{Proposal, ProposeError, Proposer, Retile};
+pub use report::{Cause, CycleReport, LISTED, Observed, Planned, Started};
+pub use settings::{LeaseTimes, Settings};

@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::exec::port::Observation;
-use crate::exec::{
-    AgentPhase, MigNode, Moment, NodeView, PROTOCOL, Phase, advertises, foreign_owner,
-};
+use crate::exec::{AgentPhase, MigNode, Moment, NodeView, PROTOCOL, Phase, advertises, foreign_owner};
 use crate::model::{MigStrategy, PlanningInput, Reason};
 
 use super::settings::Settings;
@@ -47,7 +45,8 @@ struct Seen<'a> {
 impl NodeWatch {
     /// Notes heartbeats, and since when something is wrong.
     pub(super) fn note(&mut self, observation: &Observation, now: Moment) {
-        self.watches.retain(|name, watch| observation.nodes.iter().any(|node| node.name == *name && node.uid == watch.uid));
+        self.watches
+            .retain(|name, watch| observation.nodes.iter().any(|node| node.name == *name && node.uid == watch.uid));
         for seen in seen(observation) {
             let heartbeat = seen.record.map_or(0, |record| record.status.heartbeat);
             let watch = self.watches.entry(seen.node.name.clone()).or_insert_with(|| Watch {
@@ -73,8 +72,7 @@ impl NodeWatch {
         settings: &Settings,
         now: Moment,
     ) -> BTreeMap<String, Withdrawal> {
-        let views: BTreeMap<&str, Seen<'_>> =
-            seen(observation).map(|seen| (seen.node.name.as_str(), seen)).collect();
+        let views: BTreeMap<&str, Seen<'_>> = seen(observation).map(|seen| (seen.node.name.as_str(), seen)).collect();
         let nodes = observation.input.nodes().iter().map(|node| node.name.as_str());
         let why = |name: &str| match views.get(name) {
             Some(seen) => self.why(*seen, busy, settings, now),
@@ -106,7 +104,9 @@ impl NodeWatch {
         };
         if record.status.protocol < PROTOCOL {
             let spoken = record.status.protocol;
-            return unready(format!("the node's agent speaks protocol {spoken}, {PROTOCOL} is needed; update the agent"));
+            return unready(format!(
+                "the node's agent speaks protocol {spoken}, {PROTOCOL} is needed; update the agent"
+            ));
         }
         if let Some(degraded) = degraded(record) {
             return unready(degraded);
@@ -197,7 +197,7 @@ fn orphaned(seen: Seen<'_>) -> bool {
 
 fn differs(seen: Seen<'_>) -> bool {
     let reported = seen.record.filter(|record| record.status.node_uid == seen.node.uid);
-    seen.comparable && reported.is_some_and(|record| !advertises(seen.node, &record.status.gpus))
+    seen.comparable && reported.is_some_and(|record| !advertises(&seen.node.allocatable, &record.status.gpus))
 }
 
 fn agent_degraded(record: &MigNode) -> bool {

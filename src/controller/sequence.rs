@@ -12,13 +12,12 @@ use crate::exec::Operation;
 pub(super) type Landings = BTreeMap<String, BTreeSet<String>>;
 
 /// The nodes of the same plan where the victims of each operation land.
-pub(super) fn landings<'a>(operations: impl IntoIterator<Item = (&'a String, &'a Operation)> + Clone) -> Landings {
-    let nodes: BTreeSet<&String> = operations.clone().into_iter().map(|(node, _)| node).collect();
+pub(super) fn landings(operations: &BTreeMap<String, &Operation>) -> Landings {
     let of = |node: &String, operation: &Operation| {
         let places = operation.victims.iter().filter_map(|victim| victim.placed_on.as_ref());
-        places.filter(|place| *place != node && nodes.contains(place)).cloned().collect()
+        places.filter(|place| *place != node && operations.contains_key(*place)).cloned().collect()
     };
-    operations.into_iter().map(|(node, operation)| (node.clone(), of(node, operation))).collect()
+    operations.iter().map(|(node, operation)| (node.clone(), of(node, operation))).collect()
 }
 
 /// What each operation has to wait for.

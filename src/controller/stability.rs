@@ -42,8 +42,7 @@ impl Stability {
         self.noted.retain(|id| listed.contains(id));
         self.cooling.retain(|_, until| *until > now);
         self.failed.retain(|_, (_, until)| now.since(*until) < settings.back_off_most);
-        self.owners =
-            observation.pods.values().flatten().map(|pod| (pod.pod.uid.clone(), owner(pod))).collect();
+        self.owners = observation.pods.values().flatten().map(|pod| (pod.pod.uid.clone(), owner(pod))).collect();
         self.moves.retain(|_, moments| {
             moments.retain(|&moment| now.since(moment) < settings.move_window);
             !moments.is_empty()

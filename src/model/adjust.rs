@@ -83,7 +83,8 @@ impl PlanningInput {
         // Shifted together so that the builder's arithmetic, which counts in 32 bits, can take them.
         let shift = (64 - most.leading_zeros()).saturating_sub(32);
         let most = (most >> shift) as u32;
-        self.forecast = known.into_iter().map(|(id, weight)| (id, scaled((weight >> shift).max(1) as u32, most))).collect();
+        self.forecast =
+            known.into_iter().map(|(id, weight)| (id, scaled((weight >> shift).max(1) as u32, most))).collect();
     }
 }
 
@@ -132,9 +133,8 @@ mod tests {
                 eligible: all,
             });
         }
-        let place = |profile: &str, start| {
-            geometry.place(geometry.find(profile).expect("a profile"), start).expect("a place")
-        };
+        let place =
+            |profile: &str, start| geometry.place(geometry.find(profile).expect("a profile"), start).expect("a place");
         let instances = vec![
             Instance { placement: place("1g.5gb", 0), uuid: None, occupancy: Occupancy::Busy(vec![holder]) },
             Instance { placement: place("3g.20gb", 4), uuid: None, occupancy: Occupancy::Free },

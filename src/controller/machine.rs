@@ -1,0 +1,461 @@
+//! The controller as one machine: lease, loop, and an operation per node, each with its own ticket.
+//!
+//! Inputs: what happened on a ticket. Outputs: what to do next, on this ticket and on new ones. Invariants: a ticket has at most one request or rest
+//! outstanding; nothing but the lease's own requests goes out unless the lease is fresh at that very moment; once leadership is lost nothing goes
+//! out any more, and the process must exit.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::exec::port::{
+    ClusterAnswer, ClusterError, ClusterReply, ClusterRequest, Judgement, Observation, OperationReply, OperationRequest,
+};
+use crate::exec::{
+    Backoff, Closed, Event, Moment, Next, Operation, OperationId, OperationMachine, Origin, Outcome, Phase, repair,
+};
+use crate::model::{Mode, Reason};
+
+use super::cycle::{Cycle, Memory, least_age, residents};
+use super::flight::{Flight, Running, beneficiaries};
+use super::judge::judge;
+use super::lease::LeaseMachine;
+use super::propose::Proposer;
+use super::report::{Cause, CycleReport, LISTED, Observed, Started};
+use super::sequence;
+use super::settings::Settings;
+
+/// Reports that are kept for whoever asks.
+const REPORTS: usize = 32;
+
+/// What a request or rest belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ticket {
+    /// The lease.
+    Lease,
+    /// The loop: it observes, plans, and starts operations.
+    Loop,
+    /// The operation of a node, by the node's name.
+    Operation(String),
+}
+
+/// How a ticket ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// The lease has run out or belongs to somebody else. The process must exit at once, whatever else is outstanding.
+    LostLeadership,
+    /// The operation is over, or somebody else leads it.
+    OperationOver,
+}
+
+/// What to do next for a ticket.
+pub type Asked = (Ticket, Next<ClusterRequest, Farewell>);
+
+/// The controller.
+pub struct Controller {
+    settings: Settings,
+    proposer: Box<dyn Proposer>,
+    ids: Box<dyn FnMut() -> String>,
+    lease: LeaseMachine,
+    /// Whether the loop has started, which it does when leadership is gained.
+    leading: bool,
+    /// Whether leadership was lost.
+    over: bool,
+    /// Tickets with a request outstanding: they take nothing but its answer.
+    asking: BTreeSet<Ticket>,
+    memory: Memory,
+    flight: Flight,
+    /// Whether something has changed while the loop waited for an answer.
+    woken: bool,
+    looked: Option<Moment>,
+    last_plan: Option<Moment>,
+    errors: Backoff,
+    pending_report: CycleReport,
+    reports: VecDeque<CycleReport>,
+}
+
+impl Controller {
+    /// A controller that has not started. `ids` makes names of operations and never the same twice, whoever leads.
+    pub fn new(settings: Settings, proposer: Box<dyn Proposer>, ids: Box<dyn FnMut() -> String>) -> Self {
+        Self {
+            lease: LeaseMachine::new(settings.identity.clone(), settings.lease),
+            memory: Memory::new(&settings),
+            settings,
+            proposer,
+            ids,
+            leading: false,
+            over: false,
+            asking: BTreeSet::new(),
+            flight: Flight::default(),
+            woken: false,
+            looked: None,
+            last_plan: None,
+            errors: Backoff::default(),
+            pending_report: CycleReport::default(),
+            reports: VecDeque::new(),
+        }
+    }
+
+    /// Starts it: it asks for the lease.
+    pub fn start(&mut self, now: Moment) -> Vec<Asked> {
+        self.step(&Ticket::Lease, Event::Wake, now)
+    }
+
+    /// Whether this process leads and its lease is fresh. Whoever sends requests asks once more immediately before a write, because deciding takes
+    /// time.
+    pub fn may_write(&self, now: Moment) -> bool {
+        !self.over && self.lease.leads(now)
+    }
+
+    /// The fencing number, while this process holds the lease.
+    pub fn epoch(&self) -> Option<u64> {
+        self.lease.epoch()
+    }
+
+    /// Reports of the cycles since the last call, oldest first; those beyond a small number are dropped, oldest first.
+    pub fn take_reports(&mut self) -> Vec<CycleReport> {
+        self.reports.drain(..).collect()
+    }
+
+    /// Operations under way: node, operation, phase in which it was last seen, and what it waits for.
+    pub fn operations(&self) -> impl Iterator<Item = (&str, &OperationId, Option<Phase>, &str)> {
+        self.flight.running.iter().map(|(node, running)| {
+            (node.as_str(), &running.operation.id, running.machine.phase(), running.machine.waiting_on())
+        })
+    }
+
+    /// Takes in what happened on a ticket and says what to do next, there and on tickets that start now.
+    pub fn step(&mut self, ticket: &Ticket, event: Event<ClusterReply>, now: Moment) -> Vec<Asked> {
+        if self.over {
+            return Vec::new();
+        }
+        if self.lease.expired(now) {
+            return self.quit();
+        }
+        // The machine of an operation looks again after each answer anyway; the loop remembers. An answer to nothing is none.
+        let answered = self.asking.remove(ticket);
+        match (&event, answered) {
+            (Event::Wake, true) => {
+                self.asking.insert(ticket.clone());
+                self.woken |= *ticket == Ticket::Loop;
+                return Vec::new();
+            }
+            (Event::Reply(_), false) => return Vec::new(),
+            (Event::Wake, false) | (Event::Reply(_), true) => {}
+        }
+        let asked = match ticket {
+            Ticket::Lease => self.on_lease(event, now),
+            Ticket::Loop => self.on_loop(event, now),
+            Ticket::Operation(node) => self.on_operation(node, event, now),
+        };
+        for (ticket, next) in &asked {
+            if matches!(next, Next::Ask(_)) {
+                self.asking.insert(ticket.clone());
+            }
+        }
+        asked
+    }
+
+    fn quit(&mut self) -> Vec<Asked> {
+        self.over = true;
+        vec![(Ticket::Lease, Next::End(Farewell::LostLeadership))]
+    }
+
+    fn on_lease(&mut self, event: Event<ClusterReply>, now: Moment) -> Vec<Asked> {
+        let next = match self.lease.step(event, now) {
+            Next::Ask(request) => Next::Ask(request),
+            Next::Rest(wait) => Next::Rest(wait),
+            Next::End(_) => return self.quit(),
+        };
+        let mut asked = vec![(Ticket::Lease, next)];
+        if !self.leading && self.lease.leads(now) {
+            self.leading = true;
+            asked.push((Ticket::Loop, Next::Ask(ClusterRequest::Observe { fresh: true })));
+        }
+        asked
+    }
+
+    fn on_loop(&mut self, event: Event<ClusterReply>, now: Moment) -> Vec<Asked> {
+        let rest = |wait| vec![(Ticket::Loop, Next::Rest(wait))];
+        match event {
+            Event::Wake => {
+                let since = self.looked.map_or(Duration::MAX, |looked| now.since(looked));
+                let poll = self.settings.timing.poll;
+                if since < poll {
+                    return rest(poll - since);
+                }
+                let fresh = self.looked.is_none();
+                vec![(Ticket::Loop, Next::Ask(ClusterRequest::Observe { fresh }))]
+            }
+            Event::Reply(Ok(ClusterAnswer::Observed(observation))) => {
+                self.errors.reset();
+                self.cycle(&observation, now)
+            }
+            Event::Reply(Err(ClusterError::Throttled { retry_after: Some(wait) })) => rest(wait),
+            Event::Reply(Ok(_) | Err(_)) => {
+                let timing = self.settings.timing;
+                rest(self.errors.fail(timing.retry_first, timing.retry_most))
+            }
+        }
+    }
+
+    /// One look at everything: what was left behind is adopted, what is wrong is repaired, and when it is time a plan is made.
+    fn cycle(&mut self, observation: &Observation, now: Moment) -> Vec<Asked> {
+        let Some(mut epoch) = self.lease.epoch() else { return Vec::new() };
+        if self.looked.is_none()
+            && let Some(highest) = highest_epoch(observation).filter(|&highest| highest >= epoch)
+        {
+            self.lease.exceed(highest);
+            epoch = highest.saturating_add(1);
+        }
+        self.looked = Some(now);
+        self.memory.note(observation, &self.settings, now);
+        let mut asked = self.adopt(observation, epoch, now);
+        if self.settings.mode == Mode::Act {
+            asked.extend(self.cure(observation, epoch, now));
+        }
+        if self.next_plan(observation).is_none_or(|at| at <= now) {
+            asked.extend(self.plan(observation, epoch, now));
+        }
+        self.report(observation, now);
+        let rest =
+            if std::mem::take(&mut self.woken) { self.settings.timing.poll } else { self.rest(observation, now) };
+        asked.push((Ticket::Loop, Next::Rest(rest)));
+        asked
+    }
+
+    /// When the next plan is due; none when there has been no plan yet.
+    fn next_plan(&self, observation: &Observation) -> Option<Moment> {
+        let last = self.last_plan?;
+        let periodic = last + self.settings.period;
+        let early = self.settings.soonest.and_then(|soonest| {
+            let settles = self.memory.demand.next(least_age(&observation.input))?;
+            Some(settles.max(last + soonest))
+        });
+        Some(early.map_or(periodic, |early| early.min(periodic)))
+    }
+
+    fn rest(&self, observation: &Observation, now: Moment) -> Duration {
+        let plan = self.next_plan(observation).unwrap_or(now);
+        let next = self.memory.nodes.next(&self.settings, now).map_or(plan, |cure| cure.min(plan));
+        next.since(now).max(self.settings.timing.poll)
+    }
+
+    /// Goes on with operations that an earlier leader has left.
+    fn adopt(&mut self, observation: &Observation, epoch: u64, now: Moment) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        for record in &observation.records {
+            let Some(operation) = &record.spec.operation else { continue };
+            if operation.phase == Phase::Degraded || self.flight.holds(&record.name) {
+                continue;
+            }
+            let machine = OperationMachine::adopt(&record.name, operation.id.clone(), epoch, self.settings.timing);
+            asked.extend(self.begin(&record.name, machine, operation.clone(), Cause::Adopted, now));
+        }
+        asked
+    }
+
+    /// Starts repairs.
+    fn cure(&mut self, observation: &Observation, epoch: u64, now: Moment) -> Vec<Asked> {
+        let cures = self.memory.nodes.cures(observation, &self.flight.busy(observation), &self.settings, now);
+        let mut asked = Vec::new();
+        for (node, why) in cures {
+            let rests = self.memory.stability.backs_off(&node, now).is_some();
+            if rests || self.flight.len() >= self.settings.concurrency as usize {
+                continue;
+            }
+            let Some(view) = observation.nodes.iter().find(|view| view.name == node) else { continue };
+            let operation = repair(Origin {
+                id: OperationId((self.ids)()),
+                epoch,
+                node_uid: view.uid.clone(),
+                residents: residents(observation, &node),
+            });
+            let machine = OperationMachine::claim(&node, operation.clone(), self.settings.timing);
+            asked.extend(self.begin(&node, machine, operation, Cause::Repair(why), now));
+        }
+        asked
+    }
+
+    fn plan(&mut self, observation: &Observation, epoch: u64, now: Moment) -> Vec<Asked> {
+        self.last_plan = Some(now);
+        let Self { settings, memory, flight, proposer, ids, .. } = self;
+        let cycle = Cycle { observation, settings, memory, flight, epoch, now };
+        let outline = match cycle.plan(proposer.as_mut(), ids) {
+            Ok(outline) => outline,
+            Err(error) => {
+                self.pending_report.error = Some(error.to_string());
+                return Vec::new();
+            }
+        };
+        self.memory.demand.planned(least_age(&observation.input), now);
+        let report = &mut self.pending_report;
+        report.planned = Some(outline.planned);
+        report.withdrawn_count = outline.withdrawn.len();
+        report.withdrawn = outline.withdrawn.into_iter().take(LISTED).collect();
+        report.cooling = outline.cooling;
+        if self.settings.mode != Mode::Act {
+            return Vec::new();
+        }
+        let evictions: usize = outline.operations.values().map(|operation| operation.victims.len()).sum();
+        self.memory.stability.plan_evictions(evictions as u32, now);
+        let ready = self.flight.enqueue(outline.operations);
+        self.claim_all(ready, now)
+    }
+
+    fn claim_all(&mut self, operations: BTreeMap<String, Operation>, now: Moment) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        for (node, operation) in operations {
+            let machine = OperationMachine::claim(&node, operation.clone(), self.settings.timing);
+            asked.extend(self.begin(&node, machine, operation, Cause::Planned, now));
+        }
+        asked
+    }
+
+    /// Sets a machine to work.
+    fn begin(
+        &mut self,
+        node: &str,
+        machine: OperationMachine,
+        operation: Operation,
+        cause: Cause,
+        now: Moment,
+    ) -> Vec<Asked> {
+        if self.pending_report.started.len() < LISTED {
+            self.pending_report.started.push(Started {
+                node: node.to_owned(),
+                operation: operation.id.clone(),
+                cause,
+                gpus: operation.gpus.iter().map(|gpu| gpu.uuid.clone()).collect(),
+                victims: operation.victims.iter().map(|victim| victim.pod.clone()).collect(),
+                beneficiaries: operation.beneficiaries.clone(),
+            });
+        }
+        let running = Running { machine, operation, judging: false, evicting: None };
+        self.flight.running.insert(node.to_owned(), running);
+        self.advance(node, Event::Wake, now)
+    }
+
+    fn on_operation(&mut self, node: &str, event: Event<ClusterReply>, now: Moment) -> Vec<Asked> {
+        let Some(running) = self.flight.running.get_mut(node) else { return Vec::new() };
+        let judging = std::mem::take(&mut running.judging);
+        let evicting = running.evicting.take();
+        let reply = match event {
+            Event::Wake => return self.advance(node, Event::Wake, now),
+            Event::Reply(reply) => reply,
+        };
+        if let Some(uid) = evicting
+            && matches!(reply, Ok(ClusterAnswer::Accepted) | Err(ClusterError::Unknown(_)))
+        {
+            self.memory.stability.moved(&uid, now);
+        }
+        let reply = match reply {
+            Ok(ClusterAnswer::Observed(observation)) if judging => {
+                OperationReply::Judged(self.judged(node, &observation, now))
+            }
+            reply => OperationReply::Cluster(reply),
+        };
+        self.advance(node, Event::Reply(reply), now)
+    }
+
+    fn advance(&mut self, node: &str, event: Event<OperationReply>, now: Moment) -> Vec<Asked> {
+        let Some(running) = self.flight.running.get_mut(node) else { return Vec::new() };
+        let next = match running.machine.step(event, now) {
+            Next::Ask(OperationRequest::Cluster(request)) => {
+                if let ClusterRequest::Evict { pod, dry_run: false, .. } = &request {
+                    running.evicting = Some(pod.uid.clone());
+                }
+                Next::Ask(request)
+            }
+            Next::Ask(OperationRequest::Judge(operation)) => {
+                running.operation = *operation;
+                running.judging = true;
+                Next::Ask(ClusterRequest::Observe { fresh: true })
+            }
+            Next::Rest(wait) => Next::Rest(wait),
+            Next::End(closed) => return self.close(node, closed, now),
+        };
+        vec![(Ticket::Operation(node.to_owned()), next)]
+    }
+
+    /// Whether the operation of a node is still worth its cost, together with those that it hangs together with.
+    fn judged(&self, node: &str, observation: &Observation, now: Moment) -> Judgement {
+        let all = self.flight.hopeful(observation);
+        let component = sequence::components(&sequence::landings(&all))
+            .into_iter()
+            .find(|component| component.contains(node))
+            .unwrap_or_default();
+        let (ours, others): (BTreeMap<String, &Operation>, BTreeMap<String, &Operation>) =
+            all.into_iter().partition(|(name, _)| component.contains(name));
+        if !ours.contains_key(node) {
+            return Judgement::Pointless("it was given up".to_owned());
+        }
+        let mut input = observation.input.clone();
+        let busy = self.flight.busy(observation);
+        for (name, (reason, detail)) in self.memory.nodes.withdrawals(observation, &busy, &self.settings, now) {
+            if let Some(id) = input.node_named(&name).filter(|_| !component.contains(&name)) {
+                input.withdraw_node(id, reason, &detail);
+            }
+        }
+        let served = beneficiaries(others.values());
+        input.set_aside(|pod| {
+            let operation = served.get(&pod.pod)?;
+            Some((Reason::WaitingForExecution, format!("operation {} is for it", operation.id), String::new()))
+        });
+        judge(&input, &ours, self.settings.judge_work)
+    }
+
+    /// Notes the end of an operation; starts those that have waited for it.
+    fn close(&mut self, node: &str, closed: Closed, now: Moment) -> Vec<Asked> {
+        let mut asked = vec![(Ticket::Operation(node.to_owned()), Next::End(Farewell::OperationOver))];
+        let Some(running) = self.flight.running.remove(node) else { return asked };
+        let (outcome, detail) = match closed {
+            Closed::Ended(outcome, detail) => (Some(outcome), detail),
+            Closed::Lost(detail) => (None, detail),
+        };
+        let done = outcome == Some(Outcome::Done);
+        self.memory.stability.ended(node, done, &self.settings, now);
+        if outcome.is_some_and(|outcome| outcome != Outcome::Aborted) {
+            self.memory.demand.expect(&running.operation.beneficiaries, self.settings.landing, now);
+        }
+        if self.pending_report.ended.len() < LISTED {
+            self.pending_report.ended.push((node.to_owned(), running.operation.id, outcome, detail));
+        }
+        let ready = self.flight.ended(node, done);
+        asked.extend(self.claim_all(ready, now));
+        asked
+    }
+
+    /// Closes the report, if there is anything to say.
+    fn report(&mut self, observation: &Observation, now: Moment) {
+        let CycleReport { planned, error, started, ended, .. } = &self.pending_report;
+        if planned.is_none() && error.is_none() && started.is_empty() && ended.is_empty() {
+            return;
+        }
+        let input = &observation.input;
+        let mut report = std::mem::take(&mut self.pending_report);
+        report.at = now;
+        report.observed = Observed {
+            nodes: input.nodes().len(),
+            gpus: input.gpus().len(),
+            running: input.running().len(),
+            pending: input.pending().len(),
+            unplannable: input.unplannable().len(),
+        };
+        report.waiting = self.flight.waiting().take(LISTED).cloned().collect();
+        if self.reports.len() == REPORTS {
+            self.reports.pop_front();
+        }
+        self.reports.push_back(report);
+    }
+}
+
+/// The highest fencing number that any record knows.
+fn highest_epoch(observation: &Observation) -> Option<u64> {
+    let of = |record: &crate::exec::MigNode| {
+        let spec = record.spec.operation.as_ref().map(|operation| operation.epoch);
+        let status = record.status.operation.as_ref().map(|operation| operation.epoch);
+        let history = record.spec.history.iter().map(|ended| ended.epoch);
+        history.chain(spec).chain(status).max()
+    };
+    observation.records.iter().filter_map(of).max()
+}

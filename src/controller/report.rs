@@ -1,0 +1,99 @@
+//! What one cycle of the loop saw, planned and started: the source of metrics, events and the demo. Bounded, whatever the cluster.
+
+use std::collections::BTreeMap;
+
+use crate::exec::{Moment, OperationId, Outcome};
+use crate::model::{PodRef, Reason};
+use crate::plan::UnservedPod;
+
+/// Nodes, pods and operations of each kind that a report lists; beyond these it only counts.
+pub const LISTED: usize = 64;
+
+/// One cycle.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CycleReport {
+    /// When it ended, by the controller's clock.
+    pub at: Moment,
+    /// What was there.
+    pub observed: Observed,
+    /// What was planned; none when no plan was due, or none could be made.
+    pub planned: Option<Planned>,
+    /// Why no plan was made although one was due.
+    pub error: Option<String>,
+    /// Operations that were started since the last report, adopted ones and repairs included.
+    pub started: Vec<Started>,
+    /// Nodes of operations that wait for others to be done, at most [`LISTED`].
+    pub waiting: Vec<String>,
+    /// Operations that ended since the last report, at most [`LISTED`].
+    pub ended: Vec<(String, OperationId, Option<Outcome>, String)>,
+    /// Nodes that were left alone, with the reason, at most [`LISTED`] by name.
+    pub withdrawn: BTreeMap<String, (Reason, String)>,
+    /// Number of all nodes that were left alone.
+    pub withdrawn_count: usize,
+    /// GPUs that rest.
+    pub cooling: usize,
+}
+
+/// What was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Observed {
+    /// Nodes.
+    pub nodes: usize,
+    /// GPUs.
+    pub gpus: usize,
+    /// Pods that hold instances.
+    pub running: usize,
+    /// Waiting pods that can be planned for.
+    pub pending: usize,
+    /// Waiting pods that cannot.
+    pub unplannable: usize,
+}
+
+/// What was planned.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Planned {
+    /// Waiting pods that find a place.
+    pub served: usize,
+    /// Of these, on instances that are there already.
+    pub existing: usize,
+    /// Waiting pods that do not, by reason; all of them.
+    pub unserved: BTreeMap<Reason, usize>,
+    /// Such pods with words and remedy, at most [`LISTED`] by name.
+    pub why: Vec<UnservedPod>,
+    /// Nodes that the plan changes.
+    pub nodes: usize,
+    /// GPUs that it changes.
+    pub gpus: usize,
+    /// Pods that it evicts.
+    pub evictions: usize,
+    /// Nodes whose changes the budgets did not let start, at most [`LISTED`].
+    pub put_off: Vec<String>,
+}
+
+/// An operation that was started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// Node.
+    pub node: String,
+    /// Operation.
+    pub operation: OperationId,
+    /// Why, as far as it was not planned.
+    pub cause: Cause,
+    /// UUIDs of the GPUs that it changes.
+    pub gpus: Vec<String>,
+    /// Pods to evict.
+    pub victims: Vec<PodRef>,
+    /// Waiting pods that it is for.
+    pub beneficiaries: Vec<PodRef>,
+}
+
+/// Why an operation was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A plan asks for it.
+    Planned,
+    /// An earlier leader left it.
+    Adopted,
+    /// Something is wrong with the node.
+    Repair(&'static str),
+}
