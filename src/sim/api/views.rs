@@ -1,6 +1,6 @@
 //! What the protocol sees of the objects.
 
-use super::objects::{Node, Pod, Record};
+use super::objects::{Node, Owner, Pod, Record};
 use super::observe::movability;
 use super::store::Objects;
 use crate::exec::{MigNode, NodeView, PodView, Version};
@@ -24,6 +24,7 @@ pub(super) fn pod_view(pod: &Pod, objects: &Objects) -> PodView {
     let budgets = objects.budgets_of(pod).map(|budget| u32::try_from(budget.status.allowed).unwrap_or(0)).collect();
     PodView {
         pod: pod.pod_ref(),
+        owner: owner(pod),
         requests: pod.requests.clone(),
         deleting: pod.deleting(),
         finished: pod.finished(),
@@ -43,4 +44,16 @@ pub(super) fn record_view(record: &Record) -> MigNode {
         spec: record.spec.clone(),
         status: record.status.clone(),
     }
+}
+
+/// The controller that makes a pod again; work has one of its own.
+fn owner(pod: &Pod) -> Option<String> {
+    let kind = match pod.owner {
+        Owner::None => return None,
+        Owner::ReplicaSet => "ReplicaSet",
+        Owner::StatefulSet => "StatefulSet",
+        Owner::Job => "Job",
+        Owner::DaemonSet => "DaemonSet",
+    };
+    Some(format!("{kind}/{}", pod.work().unwrap_or("nvidia-device-plugin-daemonset")))
 }
