@@ -1,9 +1,10 @@
 //! The two simulated clusters of the demo: the same GPUs, layouts and work, one with retile and one without.
 
+use crate::controller::{self, Retile};
 use crate::exec::Timing;
 use crate::plan::Place;
 use crate::sim::Record;
-use crate::sim::process::{Agent, ProcessId, Program};
+use crate::sim::process::{Agent, ControllerProcess, ProcessId, Program, Said};
 use crate::sim::story::{BOARD, GPUS, LAYOUTS, NODES, story};
 use crate::sim::world::{Fleet, FleetError, Programs, Settings, World};
 
@@ -16,19 +17,32 @@ pub(super) enum Cast {
     Retile,
 }
 
-impl Programs for Cast {
-    fn program(&mut self, process: &ProcessId, _: u64) -> Option<Box<dyn Program>> {
-        match (self, process) {
-            (Self::Nobody, _) => None,
-            (Self::Retile, ProcessId::Agent(node)) => Some(Box::new(Agent::new(node, Timing::default()))),
-            (Self::Retile, ProcessId::Controller(_)) => None,
+/// The processes of a cast.
+struct Processes {
+    cast: Cast,
+    said: Said,
+}
+
+impl Programs for Processes {
+    fn program(&mut self, process: &ProcessId, life: u64) -> Option<Box<dyn Program>> {
+        match (self.cast, process) {
+            (Cast::Nobody, _) => None,
+            (Cast::Retile, ProcessId::Agent(node)) => Some(Box::new(Agent::new(node, Timing::default()))),
+            (Cast::Retile, ProcessId::Controller(number)) => {
+                let settings = controller::Settings::of(format!("retile-{number}-{life}"));
+                let proposer = Box::new(Retile { work_limit: WORK_LIMIT });
+                Some(Box::new(ControllerProcess::new(settings, proposer, Said::clone(&self.said))))
+            }
         }
     }
 
     fn take_records(&mut self) -> Vec<Record> {
-        Vec::new()
+        self.said.take()
     }
 }
+
+/// Steps of work of one plan: far more than eight GPUs need.
+const WORK_LIMIT: u64 = 20_000_000;
 
 /// Eight GPUs on two nodes, cut as somebody thought best.
 fn fleet() -> Result<Fleet, FleetError> {
@@ -47,5 +61,11 @@ fn fleet() -> Result<Fleet, FleetError> {
 
 /// A cluster at the beginning of the story.
 pub(super) fn cluster(cast: Cast, seed: u64, hours: u64) -> Result<World, FleetError> {
-    World::new(fleet()?, &story(seed, hours), Settings::default(), Box::new(cast), seed)
+    World::new(
+        fleet()?,
+        &story(seed, hours),
+        Settings::default(),
+        Box::new(Processes { cast, said: Said::default() }),
+        seed,
+    )
 }

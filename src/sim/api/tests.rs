@@ -261,7 +261,8 @@ fn record(reply: ClusterReply) -> crate::exec::MigNode {
 fn records_are_written_by_compare_and_swap_on_the_whole_object() {
     let mut fixture = Fixture::new(&[], &[]);
     let status = |heartbeat| Box::new(MigNodeStatus { heartbeat, ..MigNodeStatus::default() });
-    let write = |version, heartbeat| ClusterRequest::WriteStatus { node: "n".into(), version, status: status(heartbeat) };
+    let write =
+        |version, heartbeat| ClusterRequest::WriteStatus { node: "n".into(), version, status: status(heartbeat) };
     let get = ClusterRequest::GetMigNode { node: "n".into() };
     assert!(matches!(fixture.ask(&get), Err(ClusterError::NotFound)));
     assert!(matches!(fixture.ask(&write(Version(3), 1)), Err(ClusterError::NotFound)));
@@ -283,8 +284,13 @@ fn taints_need_the_nodes_version_and_only_ours_goes() {
     let foreign = Taint { key: "other".into(), value: String::new(), effect: "NoSchedule".into() };
     let node = fixture.api.modify_node(0, "n", |node| node.taints.push(foreign.clone())).expect("it is there");
     let (old, version) = (Version(node.meta.version - 1), Version(node.meta.version));
-    let add = |version, id: &str| ClusterRequest::AddTaint { node: "n".into(), version, operation: OperationId(id.into()) };
-    let remove = |version, id: &str| ClusterRequest::RemoveTaint { node: "n".into(), version, operation: OperationId(id.into()) };
+    let add =
+        |version, id: &str| ClusterRequest::AddTaint { node: "n".into(), version, operation: OperationId(id.into()) };
+    let remove = |version, id: &str| ClusterRequest::RemoveTaint {
+        node: "n".into(),
+        version,
+        operation: OperationId(id.into()),
+    };
     let now = |fixture: &Fixture| {
         let node = &fixture.api.objects().nodes["n"];
         (Version(node.meta.version), node.taints.clone())
@@ -336,7 +342,10 @@ fn watches_lag_miss_nothing_and_expire() {
 fn a_lagging_replica_answers_from_the_past_until_that_is_forgotten() {
     let mut fixture = Fixture::new(&[pod("a", Some("n"), RUNNING)], &[]);
     let version = fixture.api.version();
-    fixture.api.delete_pod(10, &Name::of(NAMESPACE, "a"), &Deletion { grace: Some(0), ..Deletion::default() }).expect("there");
+    fixture
+        .api
+        .delete_pod(10, &Name::of(NAMESPACE, "a"), &Deletion { grace: Some(0), ..Deletion::default() })
+        .expect("there");
     let list = ClusterRequest::ListPods { node: "n".into() };
     let view = View { observer: &fixture.observer, cache: &fixture.cache };
     let count = |reply: ClusterReply| match reply {

@@ -5,8 +5,10 @@
 //! remembers.
 
 mod agent;
+mod controller;
 
 pub use agent::Agent;
+pub use controller::{ControllerProcess, Said};
 
 use std::fmt;
 use std::time::Duration;

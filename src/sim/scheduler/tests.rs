@@ -181,7 +181,10 @@ fn a_pod_that_did_not_fit_is_tried_again_when_something_has_changed_or_after_a_w
     fixture.api.delete_pod(fixture.now, &one, &Deletion::default()).expect("it is there");
     fixture.run();
     assert_eq!(fixture.node_of("two"), None, "a terminating pod still takes its room");
-    fixture.api.delete_pod(fixture.now, &one, &Deletion { grace: Some(0), ..Deletion::default() }).expect("still there");
+    fixture
+        .api
+        .delete_pod(fixture.now, &one, &Deletion { grace: Some(0), ..Deletion::default() })
+        .expect("still there");
     fixture.run();
     assert_eq!(fixture.node_of("two"), Some("a"));
 

@@ -54,7 +54,8 @@ fn an_evicted_service_goes_on_and_a_job_starts_anew() {
         let waits_for_its_name = kind == Kind::Stateful;
         let made = api.objects().pods.values().any(|pod| !pod.deleting());
         assert_eq!(made, !waits_for_its_name, "{kind:?}");
-        api.delete_pod(52, &before.meta.name, &Deletion { grace: Some(0), ..Deletion::default() }).expect("it terminates");
+        api.delete_pod(52, &before.meta.name, &Deletion { grace: Some(0), ..Deletion::default() })
+            .expect("it terminates");
         works.reconcile("w-1", &mut api, 53);
         let after = only_pod(&api);
         assert_ne!(after.meta.uid, before.meta.uid);
