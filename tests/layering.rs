@@ -28,6 +28,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 9] = [
             "anstyle",
             "clap",
             "clap_complete",
+            "crossterm",
             "indicatif",
             "jiff",
             "retile_solver",

@@ -39,6 +39,13 @@ pub enum Verb {
     ///
     /// Shows what each serves, how long pods wait, what goes elsewhere, and what that costs in reconfigurations and moves.
     Simulate(Box<SimulateArgs>),
+    /// Shows retile keep eight simulated A100s fitted to arriving pods: no cluster, no GPU, no network.
+    ///
+    /// The controller's loop and the operation protocol are the real ones; only the cluster around them is simulated. Ends with a chart and
+    /// the GPUs not bought. The same seed gives the same story.
+    Demo(DemoArgs),
+    /// Says how many GPUs need not be bought, for how long, and what that is worth, from a history.
+    Savings(SavingsArgs),
     /// Checks a saved plan against a cluster export, without the planner's code.
     Verify(VerifyArgs),
     /// Prints a completion script for a shell.
@@ -209,4 +216,56 @@ pub struct VerifyArgs {
     /// Cluster and wishes that the plan was made for.
     #[command(flatten)]
     pub source: SourceArgs,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, clap::Args)]
+pub struct DemoArgs {
+    /// Which story; the same number gives the same one.
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    pub seed: u64,
+    /// Virtual seconds per second on the clock, or `max` for no pauses; by default so that it ends in under a minute.
+    #[arg(long, value_name = "SPEED")]
+    pub speed: Option<Speed>,
+    /// How many hours of the cluster are told.
+    #[arg(long, value_name = "HOURS", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=168))]
+    pub hours: u64,
+    /// Also writes the story as a savings history, for `retile savings -f`.
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+}
+
+/// How fast virtual time passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speed {
+    /// So many virtual seconds per second.
+    Times(u32),
+    /// As fast as it goes.
+    Max,
+}
+
+impl std::str::FromStr for Speed {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "max" {
+            return Ok(Self::Max);
+        }
+        let times = text.parse().ok().filter(|&times| (1..=1_000_000).contains(&times));
+        times.map(Self::Times).ok_or("write virtual seconds per second from 1 to 1000000, such as 600, or `max`")
+    }
+}
+
+/// Arguments of `savings`.
+#[derive(Debug, clap::Args)]
+pub struct SavingsArgs {
+    /// Savings history, JSON lines; `-` or nothing reads standard input.
+    #[arg(short = 'f', long = "file", value_name = "HISTORY", default_value = "-")]
+    pub file: PathBuf,
+    /// Prices per GPU model, JSON or YAML; without them GPUs and hours are told, and no money.
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<PathBuf>,
+    /// Form of the report.
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: AnswerFormat,
 }

@@ -6,10 +6,12 @@
 
 pub mod args;
 mod boards;
+mod demo;
 mod error;
 mod explain;
 mod output;
 mod planning;
+mod savings;
 mod show;
 mod simulate;
 mod source;
@@ -67,6 +69,8 @@ fn dispatch(verb: Verb, streams: &mut Streams<'_>) -> Result<u8, CliError> {
         Verb::Explain(args) => return planning::explain(&args, streams),
         Verb::Verify(args) => return planning::verify(&args, streams),
         Verb::Simulate(args) => return simulate::simulate(&args, streams),
+        Verb::Demo(args) => return demo::demo(&args, streams),
+        Verb::Savings(args) => savings::savings(&args, streams)?,
         Verb::Fit(args) => boards::fit(&args)?,
         Verb::Layouts(args) => boards::layouts(&args)?,
         Verb::Completions { shell } => {

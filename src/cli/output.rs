@@ -16,6 +16,8 @@ pub struct Streams<'a> {
     pub input_is_terminal: bool,
     /// Whether notes go to a terminal, where progress may be shown.
     pub notes_are_terminal: bool,
+    /// Whether data goes to a terminal, where a live view can be drawn.
+    pub data_is_terminal: bool,
 }
 
 impl std::fmt::Debug for Streams<'_> {
@@ -28,17 +30,20 @@ impl std::fmt::Debug for Streams<'_> {
 pub(super) fn with_process_streams<T>(run: impl FnOnce(&mut Streams<'_>) -> T) -> T {
     let stdin = io::stdin();
     let input_is_terminal = stdin.is_terminal();
+    let data_is_terminal = io::stdout().is_terminal();
     let mut data = io::BufWriter::new(anstream::stdout().lock());
     let notes_are_terminal = io::stderr().is_terminal();
     let mut notes = anstream::stderr().lock();
     let mut input = stdin.lock();
-    let result = run(&mut Streams {
+    let mut streams = Streams {
         input: &mut input,
         data: &mut data,
         notes: &mut notes,
         input_is_terminal,
         notes_are_terminal,
-    });
+        data_is_terminal,
+    };
+    let result = run(&mut streams);
     // A failure to flush was already reported by `Streams::data`, which flushes; here only a closed pipe is left.
     let _ = data.flush();
     result
@@ -79,14 +84,15 @@ mod tests {
     }
 
     fn write_to(kind: io::ErrorKind) -> io::Result<()> {
-        Streams {
+        let mut streams = Streams {
             input: &mut io::empty(),
             data: &mut Failing(kind),
             notes: &mut io::sink(),
             input_is_terminal: false,
             notes_are_terminal: false,
-        }
-        .data("text")
+            data_is_terminal: false,
+        };
+        streams.data("text")
     }
 
     #[test]

@@ -14,6 +14,10 @@ pub use retile_solver::minimum::Method as FitMethod;
 
 use crate::model::{Enumeration, Geometry, Layout, Multiset, ProfileId};
 
+mod count;
+
+pub use count::Counter;
+
 /// Why a demand has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FitError {
@@ -49,6 +53,18 @@ pub enum FitError {
     /// The solver gave no answer.
     #[error("no answer for this demand: {0}")]
     Solver(MinimumError),
+}
+
+impl From<MinimumError> for FitError {
+    fn from(error: MinimumError) -> Self {
+        match error {
+            MinimumError::TooLarge => Self::TooLarge,
+            error @ (MinimumError::Length { .. }
+            | MinimumError::Shape(_)
+            | MinimumError::NoPattern(_)
+            | MinimumError::Program(_)) => Self::Solver(error),
+        }
+    }
 }
 
 /// Fewest GPUs for a demand.
@@ -142,13 +158,7 @@ impl<'g> Fitter<'g> {
                 .map_err(|_| FitError::Foreign { board: self.geometry.board().key.clone(), index: id.index() })?;
             wanted[kind] = wanted[kind].checked_add(count).ok_or(FitError::TooLarge)?;
         }
-        let minimum = self.machine.minimum(&wanted).map_err(|error| match error {
-            MinimumError::TooLarge => FitError::TooLarge,
-            error @ (MinimumError::Length { .. }
-            | MinimumError::Shape(_)
-            | MinimumError::NoPattern(_)
-            | MinimumError::Program(_)) => FitError::Solver(error),
-        })?;
+        let minimum = self.machine.minimum(&wanted)?;
         let patterns = self.machine.patterns().as_slice();
         let used = || patterns.iter().zip(minimum.counts.iter().copied()).filter(|&(_, count)| count > 0);
         let spare = self.profiles.iter().zip(&wanted).enumerate().filter_map(|(kind, (&id, &need))| {

@@ -12,10 +12,13 @@ pub mod invariants;
 pub mod node;
 pub mod process;
 pub mod replay;
+mod savings_history;
 pub mod scheduler;
+pub mod story;
 mod workload;
 pub mod workloads;
 pub mod world;
 
 pub use history::{BurstReason, History, Record, Stamped};
+pub use savings_history::from_sim;
 pub use workload::{Arrival, Kind, Workload};

@@ -25,6 +25,7 @@ fn ran(arguments: &[&str], input: &str) -> (Result<u8, CliError>, String) {
             notes: &mut io::sink(),
             input_is_terminal: false,
             notes_are_terminal: false,
+            data_is_terminal: false,
         },
     );
     (result, String::from_utf8(data).expect("output is UTF-8"))

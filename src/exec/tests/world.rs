@@ -127,7 +127,6 @@ impl World {
         self.pods.push(PodView {
             owner: None,
             pod,
-            owner: None,
             requests: [(mig_resource(profile), 1)].into(),
             deleting: false,
             finished: false,
