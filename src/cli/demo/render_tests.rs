@@ -37,7 +37,7 @@ fn frame(waiting: usize) -> Frame {
             .map(|number| WaitingFrame {
                 work: format!("notebook-{number:03}"),
                 wants: "1g.10gb".into(),
-                waited: (90 - number as u64) * MINUTE,
+                waited: 90_u64.saturating_sub(number as u64) * MINUTE,
             })
             .collect(),
         last: vec![
