@@ -125,6 +125,7 @@ impl World {
         let pod = pod_ref(name);
         self.holds.insert(pod.uid.clone(), vec![instance.to_owned()]);
         self.pods.push(PodView {
+            owner: None,
             pod,
             requests: [(mig_resource(profile), 1)].into(),
             deleting: false,
