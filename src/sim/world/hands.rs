@@ -88,8 +88,8 @@ pub enum Hand {
 
 impl World {
     /// Has something done at a moment or at a request.
-    pub fn inject(&mut self, when: When, hand: Hand) {
-        match when {
+    pub fn inject(&mut self, when: &When, hand: Hand) {
+        match *when {
             When::At(at) => self.queue.at(at, super::happening::Happening::Hand(Box::new(hand))),
             When::Before(kind, number) => self.before.entry((kind, number)).or_default().push(hand),
             When::After(kind, number) => self.after.entry((kind, number)).or_default().push(hand),
@@ -132,7 +132,11 @@ impl World {
             Hand::Finish(work) => self.finish(work),
             Hand::Arrive(arrival) => self.add_work(arrival.clone(), None),
             Hand::Pin(arrival, node) => self.add_work(arrival.clone(), Some(node)),
-            Hand::Compact => self.api.compact(),
+            Hand::Compact => {
+                // Only watches lose what is forgotten; what follows from it in the cluster does not.
+                self.pass_on();
+                self.api.compact();
+            }
             Hand::Deafen(millis) => self.cache.deaf_until = now.saturating_add(*millis),
             Hand::DeleteRecord(node) => self.api.remove_record(now, node),
             Hand::DropOperation(node) => {
