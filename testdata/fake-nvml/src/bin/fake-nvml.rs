@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use fake_nvml::node::Client;
 use fake_nvml::session::config_from_environment;
-use fake_nvml::{Code, Fault, Node, Store, host};
+use fake_nvml::{Fault, Node, Store, host};
 
 const USAGE: &str = "\
 usage: FAKE_NVML_STATE=<file> fake-nvml <command>
@@ -118,7 +118,10 @@ fn show(node: &Node) -> String {
             let placed = format!("{name}@{}:{}", gpu.span.start, gpu.span.size);
             lines.push(format!("  GPU instance {}: {placed}", gpu.id));
             for compute in &gpu.compute {
-                lines.push(format!("    compute instance {}: {} slices ({})", compute.id, compute.span.size, compute.uuid));
+                lines.push(format!(
+                    "    compute instance {}: {} slices ({})",
+                    compute.id, compute.span.size, compute.uuid
+                ));
             }
         }
         for client in &board.clients {
@@ -131,15 +134,15 @@ fn show(node: &Node) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The codes that a script can name; here so that a wrong name in `fault` lists them.
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use fake_nvml::{Code, Fault};
 
     #[test]
     fn faults_are_read_as_documented() {
-        let fault: Fault = serde_json::from_str(r#"{"call": "nvmlGpuInstanceDestroy", "answer": "IN_USE", "times": 2}"#)
-            .expect("the documented form");
+        let fault: Fault =
+            serde_json::from_str(r#"{"call": "nvmlGpuInstanceDestroy", "answer": "IN_USE", "times": 2}"#)
+                .expect("the documented form");
         assert_eq!((fault.answer, fault.times), (Some(Code::InUse), 2));
     }
 }

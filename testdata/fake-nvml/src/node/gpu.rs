@@ -213,4 +213,46 @@ mod tests {
         assert!(!fits([19, 19, 14, 9]));
         assert!(fits([9, 19, 14, 19]));
     }
+
+    /// From every layout that can be reached, every further placement is accepted exactly if the model accepts it.
+    #[test]
+    fn reachable_layouts_are_those_of_the_model() {
+        use std::collections::BTreeSet;
+
+        use retile::model::{Layout, Placement};
+
+        for key in crate::boards::Board::keys() {
+            let mut node = Node::new(Config::of(&[key])).expect("a board of the fake");
+            let table = node.boards[0].table();
+            let every: Vec<Placement> = table.geometry.placements().collect();
+            let (mut reached, mut open) = (BTreeSet::from([Vec::new()]), vec![Vec::new()]);
+            while let Some(standing) = open.pop() {
+                node.boards[0].instances.clear();
+                for placement in &standing {
+                    stand(&mut node, *placement).expect("reached before");
+                }
+                for wanted in &every {
+                    let mut with: Vec<Placement> = [&standing[..], &[*wanted]].concat();
+                    let model = Layout::try_new(&table.geometry, with.clone());
+                    let answer = stand(&mut node, *wanted);
+                    assert_eq!(answer.is_ok(), model.is_ok(), "{key}: {with:?}");
+                    if let Ok(serial) = answer {
+                        node.destroy_gpu_instance(0, serial).expect("empty");
+                        with.sort_unstable();
+                        if reached.insert(with.clone()) {
+                            open.push(with);
+                        }
+                    }
+                }
+            }
+            // 723 placed states of the plain profiles of an 8-unit board, and those with one `+me` besides.
+            assert!(key.starts_with("A30") || reached.len() > 723, "{key}: {}", reached.len());
+        }
+    }
+
+    fn stand(node: &mut Node, placement: retile::model::Placement) -> Result<u64, Code> {
+        let profile = &node.boards[0].table().profiles[placement.profile().index()];
+        let span = Span { start: placement.start().into(), size: placement.size().into() };
+        node.create_gpu_instance(0, profile, Some(span)).map(|made| made.serial)
+    }
 }
