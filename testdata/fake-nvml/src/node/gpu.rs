@@ -246,7 +246,7 @@ mod tests {
                 }
             }
             // 723 placed states of the plain profiles of an 8-unit board, and those with one `+me` besides.
-            assert!(key.starts_with("A30") || reached.len() > 723, "{key}: {}", reached.len());
+            assert!(table.axis != 8 || reached.len() > 723, "{key}: {}", reached.len());
         }
     }
 
