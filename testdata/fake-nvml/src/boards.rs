@@ -17,7 +17,7 @@ pub enum Architecture {
     Ampere,
     /// GH100: no reset; the mode ends with the kernel module.
     Hopper,
-    /// GB100, GB20x: as Hopper.
+    /// `GB100`, `GB20x`: as Hopper.
     Blackwell,
 }
 

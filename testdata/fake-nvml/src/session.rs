@@ -201,7 +201,7 @@ fn play<T>(fault: Option<&Fault>, work: impl FnOnce() -> Result<T, Code>) -> Res
 
 fn hang() -> ! {
     loop {
-        std::thread::sleep(Duration::from_secs(3600));
+        std::thread::sleep(Duration::from_hours(1));
     }
 }
 
@@ -213,35 +213,33 @@ fn die() -> ! {
     hang()
 }
 
+/// Seconds to create and to destroy an instance, by the slices of its profile: 1, 2, 3, 4 and 7.
+const SLICES: [u32; 5] = [1, 2, 3, 4, 7];
+const A30: [[f64; 5]; 2] = [[0.12; 5], [0.10; 5]];
+const A100: [[f64; 5]; 2] = [[0.16, 0.17, 0.20, 0.21, 0.24], [0.20, 0.20, 0.21, 0.21, 0.22]];
+const H100: [[f64; 5]; 2] = [[0.16, 0.21, 0.33, 0.38, 0.42], [0.21, 0.23, 0.25, 0.26, 0.26]];
+/// Seconds of everything else; not measured.
+const QUICK: f64 = 0.01;
+
 /// How long a change takes, after published measurements on A30, A100 and H100; boards not measured take the H100's time.
 fn pause(node: &Node, board: usize, work: Work) -> Duration {
     let Some(state) = node.boards.get(board).filter(|_| node.config.latency > 0.0) else { return Duration::ZERO };
     let table = state.table();
-    let slices = |id| table.profile(id).map_or(1, |profile| profile.slices);
+    let measured = match (table.architecture, table.axis) {
+        (Architecture::Ampere, 4) => A30,
+        (Architecture::Ampere, _) => A100,
+        (Architecture::Hopper | Architecture::Blackwell, _) => H100,
+    };
+    let column = |profile| {
+        let slices = table.profile(profile).map_or(1, |profile| profile.slices);
+        SLICES.iter().position(|&own| own >= slices).unwrap_or(SLICES.len() - 1)
+    };
     let seconds = match work {
-        Work::Quick => 0.01,
-        Work::Create(profile) => match (table.architecture, table.axis, slices(profile)) {
-            (Architecture::Ampere, 4, _) => 0.12,
-            (Architecture::Ampere, _, 1) | (_, _, 1) => 0.16,
-            (Architecture::Ampere, _, 2) => 0.17,
-            (Architecture::Ampere, _, 3) => 0.20,
-            (Architecture::Ampere, _, 4) | (_, _, 2) => 0.21,
-            (Architecture::Ampere, _, _) => 0.24,
-            (_, _, 3) => 0.33,
-            (_, _, 4) => 0.38,
-            _ => 0.42,
-        },
+        Work::Quick => QUICK,
+        Work::Create(profile) => measured[0][column(profile)],
         Work::Destroy(serial) => {
             let gone = state.instances.iter().find(|instance| instance.serial == serial);
-            match (table.architecture, table.axis, gone.map_or(1, |instance| slices(instance.profile))) {
-                (Architecture::Ampere, 4, _) => 0.10,
-                (Architecture::Ampere, _, 1 | 2) => 0.20,
-                (Architecture::Ampere, _, 7) => 0.22,
-                (Architecture::Ampere, _, _) | (_, _, 1) => 0.21,
-                (_, _, 2) => 0.23,
-                (_, _, 3) => 0.25,
-                _ => 0.26,
-            }
+            gone.map_or(QUICK, |instance| measured[1][column(instance.profile)])
         }
     };
     Duration::from_secs_f64(seconds * node.config.latency)

@@ -43,7 +43,7 @@ pub enum Store {
     /// A file, shared by all processes that name it.
     File(PathBuf),
     /// This process only.
-    Memory(Mutex<Node>),
+    Memory(Box<Mutex<Node>>),
 }
 
 impl Store {
@@ -71,7 +71,7 @@ impl Store {
     /// # Errors
     /// `config` is not possible.
     pub fn in_memory(config: Config) -> Result<Self, StoreError> {
-        Ok(Self::Memory(Mutex::new(Node::new(config)?)))
+        Ok(Self::Memory(Box::new(Mutex::new(Node::new(config)?))))
     }
 
     /// Creates a node in a file, or replaces the one that is there.

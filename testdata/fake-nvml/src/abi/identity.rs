@@ -9,7 +9,7 @@ use nvml_wrapper_sys::bindings::{
 
 use super::{Device, ask, characters, device_text, device_value, get, put, reply};
 use crate::Code;
-use crate::node::{BoardState, ComputeInstance, GpuInstance, Node};
+use crate::node::{BoardState, ComputeInstance, GpuInstance};
 
 const MIB: u64 = 1 << 20;
 
@@ -40,10 +40,10 @@ fn mig_name(board: &BoardState, gpu: &GpuInstance, compute: &ComputeInstance) ->
     Ok(crate::node::device_name(profile.slices, name, compute.span.size))
 }
 
-fn pci(_: &Node, device: &Device<'_>) -> Result<nvmlPciInfo_t, Code> {
+fn pci(device: &Device<'_>) -> nvmlPciInfo_t {
     let (_, board) = device.board();
     let address = |width: usize| format!("{:0width$x}:{:02X}:00.0", 0, board.bus);
-    Ok(nvmlPciInfo_t {
+    nvmlPciInfo_t {
         busIdLegacy: characters(&address(4)),
         domain: 0,
         bus: board.bus,
@@ -51,7 +51,7 @@ fn pci(_: &Node, device: &Device<'_>) -> Result<nvmlPciInfo_t, Code> {
         pciDeviceId: board.table().pci_id(),
         pciSubSystemId: 0x1463_10de,
         busId: characters(&address(8)),
-    })
+    }
 }
 
 /// Memory in use: what the processes that are shown use.
@@ -71,9 +71,9 @@ fn memory(device: &Device<'_>) -> Result<nvmlMemory_t, Code> {
 
 device_value! {
     /// PCI address and ids.
-    nvmlDeviceGetPciInfo_v3 -> nvmlPciInfo_t = |node, device| pci(node, device);
+    nvmlDeviceGetPciInfo_v3 -> nvmlPciInfo_t = |_, device| Ok(pci(device));
     /// As version 3.
-    nvmlDeviceGetPciInfo_v2 -> nvmlPciInfo_t = |node, device| pci(node, device);
+    nvmlDeviceGetPciInfo_v2 -> nvmlPciInfo_t = |_, device| Ok(pci(device));
     /// Memory of the GPU, or of the GPU instance of a MIG device.
     nvmlDeviceGetMemoryInfo -> nvmlMemory_t = |_, device| memory(device);
     /// Architecture.

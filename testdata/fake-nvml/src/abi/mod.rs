@@ -71,7 +71,9 @@ unsafe fn put_text(buffer: *mut c_char, length: c_uint, text: &str) -> Result<()
     }
     for (at, byte) in text.bytes().chain([0]).enumerate() {
         // SAFETY: the text and its zero byte are no longer than the buffer.
-        unsafe { buffer.add(at).write(byte as c_char) };
+        let slot = unsafe { buffer.add(at) };
+        // SAFETY: the same.
+        unsafe { slot.write(byte as c_char) };
     }
     Ok(())
 }
@@ -97,7 +99,9 @@ unsafe fn put_list<T>(list: *mut T, count: *mut c_uint, items: Vec<T>) -> Result
     }
     for (at, item) in items.into_iter().enumerate() {
         // SAFETY: the list is valid for all items by the promise of this function.
-        unsafe { list.add(at).write_unaligned(item) };
+        let slot = unsafe { list.add(at) };
+        // SAFETY: the same.
+        unsafe { slot.write_unaligned(item) };
     }
     Ok(())
 }

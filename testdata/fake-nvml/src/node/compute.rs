@@ -9,6 +9,9 @@ const SLICES: [u32; 8] = [1, 2, 3, 4, 7, 8, 6, 1];
 /// The profile that gives the double-memory 1g all its multiprocessors.
 const ONE_SLICE_REV1: u32 = 7;
 
+/// Ids that compute instances of one GPU instance can have; there are fewer slices.
+const SLOTS: u32 = 8;
+
 /// A compute instance profile of one GPU instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ComputeProfile {
@@ -41,7 +44,7 @@ fn offered(board: &Board, gpu: &GpuProfile, id: u32) -> Result<ComputeProfile, C
         return Err(Code::NotSupported);
     }
     let of_slices = board.plain(slices).map_or(gpu.multiprocessors, |plain| plain.multiprocessors);
-    let multiprocessors = if slices == gpu.slices && !(doubled && !revised) {
+    let multiprocessors = if slices == gpu.slices && (revised || !doubled) {
         gpu.multiprocessors
     } else {
         of_slices.min(gpu.multiprocessors)
@@ -95,7 +98,7 @@ impl Node {
         let span = span.map_or_else(free, Ok)?;
         Self::compute_room(instance, &profile, span)?;
         let gpu_id = instance.id;
-        let id = (0..).find(|id| instance.compute.iter().all(|other| other.id != *id)).unwrap_or(0);
+        let id = (0..SLOTS).find(|id| instance.compute.iter().all(|other| other.id != *id)).unwrap_or(0);
         let serial = self.serial();
         let uuid = uuid::mig(&self.board(place)?.uuid, serial);
         self.announce(place, Some(gpu_id), Some(id));

@@ -79,6 +79,12 @@ impl Node {
         Ok(count)
     }
 
+    /// Where the driver puts an instance that is created without a placement.
+    fn preferred(&self, place: usize, profile: &GpuProfile) -> Result<Span, Code> {
+        let mut spans = profile.preferred.iter().map(|&start| Span { start, size: profile.size });
+        spans.find(|&span| self.room(place, profile, span).is_ok()).ok_or(Code::InsufficientResources)
+    }
+
     /// Creates a GPU instance at a placement, or where the driver likes.
     pub(crate) fn create_gpu_instance(
         &mut self,
@@ -90,16 +96,7 @@ impl Node {
         if board.instances.is_empty() && board.clients.iter().any(|client| client.gpu_instance.is_none()) {
             return Err(Code::InUse);
         }
-        let span = match span {
-            Some(span) => span,
-            None => {
-                let spans = profile.preferred.iter().map(|&start| Span { start, size: profile.size });
-                spans
-                    .into_iter()
-                    .find(|&span| self.room(place, profile, span).is_ok())
-                    .ok_or(Code::InsufficientResources)?
-            }
-        };
+        let span = span.map_or_else(|| self.preferred(place, profile), Ok)?;
         self.room(place, profile, span)?;
         let id = instance_id(self.board(place)?, span);
         let serial = self.serial();

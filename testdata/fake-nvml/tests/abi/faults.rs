@@ -5,7 +5,7 @@ use std::ptr::null_mut;
 use fake_nvml::{Code, Config, Fault};
 use nvml_wrapper_sys::bindings::nvmlEventData_t;
 
-use crate::support::{IN_USE, NOT_FOUND, UNKNOWN, call, isolated, zeroed};
+use crate::support::{IN_USE, NOT_FOUND, UNKNOWN, call, isolated, node, zeroed};
 
 #[test]
 fn faults_strike_their_call_and_are_spent() {
@@ -29,7 +29,7 @@ fn faults_strike_their_call_and_are_spent() {
 fn a_lost_board_answers_nothing_else() {
     isolated("faults::a_lost_board_answers_nothing_else", Config::of(&["A100-40GB", "A100-40GB"]), |client| {
         let (device, other) = (client.gpu(0), client.gpu(1));
-        client.node().change(|node| node.boards[0].lost = true).expect("the file");
+        node().change(|node| node.boards[0].lost = true).expect("the file");
         assert_eq!(client.uuid(device), Err(15));
         assert_eq!(client.create(device, 19, 0, 1), Err(15));
         assert!(client.uuid(other).is_ok());
@@ -62,7 +62,7 @@ fn a_reboot_takes_everything_from_under_a_client() {
         let device = client.gpu(0);
         let gpu = client.create(device, 19, 0, 1).expect("an empty board");
         client.create_compute(gpu, 0).expect("empty");
-        client.node().change(|node| node.reboot(false)).expect("the file");
+        node().change(|node| node.reboot(false)).expect("the file");
         assert_eq!(client.mode(device), Ok((1, 1)), "Ampere keeps the mode");
         assert!(client.instances(device).is_empty());
         assert_eq!(client.mig_device(device, 0), Err(NOT_FOUND));

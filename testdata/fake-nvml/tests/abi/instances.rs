@@ -6,7 +6,7 @@ use fake_nvml::{BoardConfig, Config};
 use nvml_wrapper_sys::bindings::{nvmlDeviceAttributes_t, nvmlGpuInstance_t};
 
 use crate::support::{
-    Client, INSUFFICIENT_RESOURCES, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, call, isolated, zeroed,
+    Client, INSUFFICIENT_RESOURCES, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, call, isolated, node, zeroed,
 };
 
 fn placed(client: &Client, instance: nvmlGpuInstance_t) -> (u32, u32, u32) {
@@ -51,7 +51,9 @@ fn the_driver_chooses_in_its_own_order() {
                 (0..times).map(|_| client.create_anywhere(client.gpu(index), id).expect("room")).collect();
             let seen =
                 made.iter().map(|&instance| placed(client, instance)).map(|(id, start, _)| (id, start)).collect();
-            made.into_iter().for_each(|instance| client.destroy(instance).expect("empty"));
+            for instance in made {
+                client.destroy(instance).expect("empty");
+            }
             seen
         };
         assert_eq!(starts(0, 19, 7), [(13, 6), (11, 4), (12, 5), (7, 0), (8, 1), (9, 2), (10, 3)]);
@@ -183,7 +185,7 @@ fn the_mode_follows_the_architecture() {
         assert_eq!((set(1, 0), client.mode(client.gpu(1))), (Ok(0), Ok((0, 0))));
         assert_eq!((set(2, 0), client.mode(client.gpu(2))), (Ok(0), Ok((0, 0))));
         assert_eq!(set(1, 2), Err(INVALID_ARGUMENT));
-        client.node().change(|node| node.reboot(true)).expect("the node's file");
+        node().change(|node| node.reboot(true)).expect("the node's file");
         assert_eq!(client.mode(client.gpu(2)), Ok((0, 0)), "the first board is now the last and its mode is off");
     });
 }

@@ -4,12 +4,12 @@ use fake_nvml::Config;
 use fake_nvml::node::Client as Holder;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 
-use crate::support::{IN_USE, INSUFFICIENT_SIZE, call, isolated};
+use crate::support::{IN_USE, INSUFFICIENT_SIZE, call, isolated, node};
 
 #[test]
 fn what_is_held_is_not_destroyed() {
     isolated("occupancy::what_is_held_is_not_destroyed", Config::of(&["A100-40GB"]), |client| {
-        let (device, node) = (client.gpu(0), client.node());
+        let (device, node) = (client.gpu(0), node());
         let busy = client.create(device, 9, 0, 4).expect("an empty board");
         let idle = client.create(device, 9, 4, 4).expect("the other half");
         let [busy_ci, idle_ci] = [busy, idle].map(|gpu| client.create_compute(gpu, 2).expect("empty"));
@@ -37,7 +37,7 @@ fn what_is_held_is_not_destroyed() {
 #[test]
 fn a_monitor_blocks_and_is_not_shown() {
     isolated("occupancy::a_monitor_blocks_and_is_not_shown", Config::of(&["A100-40GB"]), |client| {
-        let (device, node) = (client.gpu(0), client.node());
+        let (device, node) = (client.gpu(0), node());
         let gpu = client.create(device, 19, 0, 1).expect("an empty board");
         let compute = client.create_compute(gpu, 0).expect("empty");
         node.change(|node| node.attach(0, Holder::monitor(7, 7))).expect("the file").expect("the instance");
@@ -52,7 +52,7 @@ fn a_monitor_blocks_and_is_not_shown() {
 #[test]
 fn the_first_instance_wants_an_empty_board() {
     isolated("occupancy::the_first_instance_wants_an_empty_board", Config::of(&["A100-40GB"]), |client| {
-        let (device, node) = (client.gpu(0), client.node());
+        let (device, node) = (client.gpu(0), node());
         node.change(|node| node.attach(0, Holder::on_board(9, 100))).expect("the file").expect("the board");
         assert_eq!(client.create(device, 19, 0, 1), Err(IN_USE));
         node.change(|node| node.detach(9)).expect("the file");

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::support::{INSUFFICIENT_RESOURCES, inside, isolated, itself};
 
-fn node(config: Config) -> (TempDir, Store) {
+fn shared(config: Config) -> (TempDir, Store) {
     let folder = tempfile::tempdir().expect("a folder for the node");
     let store = Store::create(folder.path().join("node.json"), config).expect("a possible node");
     (folder, store)
@@ -34,7 +34,7 @@ fn fill() {
 
 #[test]
 fn processes_share_one_board() {
-    let (folder, store) = node(Config::of(&["A100-40GB"]));
+    let (folder, store) = shared(Config::of(&["A100-40GB"]));
     let clients: Vec<_> =
         (0..3).map(|_| itself("sharing::fill", &state(&folder)).spawn().expect("the test runs itself")).collect();
     for mut client in clients {
@@ -64,7 +64,7 @@ fn churn() {
 
 #[test]
 fn a_killed_process_leaves_a_whole_node_and_no_lock() {
-    let (folder, store) = node(Config { latency: 0.02, ..Config::of(&["A100-40GB"]) });
+    let (folder, store) = shared(Config { latency: 0.02, ..Config::of(&["A100-40GB"]) });
     for round in 0..12 {
         let mut client = itself("sharing::churn", &state(&folder)).spawn().expect("the test runs itself");
         std::thread::sleep(Duration::from_millis(120 + 7 * round));
@@ -85,7 +85,7 @@ fn a_script_kills_before_or_after_the_work() {
     for (when, left) in [(Kill::Before, 0), (Kill::After, 1)] {
         let mut config = Config::of(&["A100-40GB"]);
         config.faults = vec![Fault::kill("nvmlDeviceCreateGpuInstanceWithPlacement", when)];
-        let (folder, store) = node(config);
+        let (folder, store) = shared(config);
         let status = itself("sharing::churn", &state(&folder)).status().expect("the test runs itself");
         assert_eq!(status.signal(), Some(9));
         let node: Node = store.read().expect("whole");
@@ -98,7 +98,7 @@ fn a_hanging_call_holds_nobody_else_up() {
     let mut config = Config::of(&["A100-40GB"]);
     let hang = Fault { hang: true, applied: true, ..Fault::default() };
     config.faults = vec![Fault { call: "nvmlGpuInstanceDestroy".to_owned(), ..hang }];
-    let (folder, store) = node(config);
+    let (folder, store) = shared(config);
     let mut hanging = itself("sharing::churn", &state(&folder)).spawn().expect("the test runs itself");
     while !store.read().expect("whole").faults.is_empty() {
         std::thread::sleep(Duration::from_millis(5));

@@ -1,5 +1,7 @@
 //! A client: nvml-wrapper's loader and the raw calls on top of it, each as a safe function with a plain answer.
 
+#![allow(clippy::disallowed_methods, reason = "a client of NVML is configured by its environment")]
+
 use std::ffi::CStr;
 use std::path::PathBuf;
 use std::process::Command;
@@ -82,12 +84,6 @@ pub(crate) use call;
 impl Client {
     fn load() -> Self {
         Self { nvml: Nvml::builder().lib_path(library().as_os_str()).init().expect("the library loads") }
-    }
-
-    /// The node from outside, as the tests' hand behind the driver.
-    pub(crate) fn node(&self) -> Store {
-        let path = std::env::var_os("FAKE_NVML_STATE").expect("set for every client");
-        Store::open(path, || Ok(Config::default())).expect("made before the client")
     }
 
     pub(crate) fn gpu(&self, index: u32) -> nvmlDevice_t {
@@ -185,6 +181,12 @@ impl Client {
         let (mut current, mut pending) = (9, 9);
         call!(self, nvmlDeviceGetMigMode(device, &raw mut current, &raw mut pending)).map(|()| (current, pending))
     }
+}
+
+/// The node from outside, as the tests' hand behind the driver.
+pub(crate) fn node() -> Store {
+    let path = std::env::var_os("FAKE_NVML_STATE").expect("set for every client");
+    Store::open(path, || Ok(Config::default())).expect("made before the client")
 }
 
 /// A struct for a call to fill.
