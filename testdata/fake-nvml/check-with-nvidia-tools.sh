@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Lets NVIDIA's own tools work on the fake: nvidia-mig-parted (export, assert, apply) and gpu-feature-discovery.
+# Lets NVIDIA's own tools work on the fake: nvidia-mig-parted (export, assert, apply), gpu-feature-discovery
+# and the Kubernetes device plugin.
 #
 # They are built from the Go modules that nvidia-tools/go.mod pins, in a folder outside the tree. Wants Go, util-linux'
 # unshare, and the right to mount in a namespace of its own (root, or user namespaces); skips, saying so, where one of
@@ -29,9 +30,9 @@ tools=${1:-$WORK/tools}
 mkdir -p "$tools" "$WORK/bin" "$WORK/lib" "$WORK/module"
 tools=$(cd "$tools" && pwd)
 
-if [[ ! -x $tools/nvidia-mig-parted || ! -x $tools/gpu-feature-discovery ]]; then
-    cp "$here/nvidia-tools/go.mod" "$here/nvidia-tools/go.sum" "$WORK/module"
-    GOFLAGS=-mod=mod go build -C "$WORK/module" -o "$tools/" tool ||
+if [[ ! -x $tools/nvidia-mig-parted || ! -x $tools/kubelet ]]; then
+    cp -R "$here/nvidia-tools/"{go.mod,go.sum,kubelet} "$WORK/module"
+    GOFLAGS=-mod=mod go build -C "$WORK/module" -o "$tools/" tool ./kubelet ||
         skip "NVIDIA's tools could not be built; see above"
 fi
 

@@ -66,6 +66,30 @@ while IFS=: read -r profile count; do
     echo "ok   $board  gpu-feature-discovery  $label"
 done < <(tr ',' '\n' <<<"$1")
 
+# The device plugin registers with a stand-in for the kubelet and lists what it would advertise; it looks for the capabilities
+# of the new instances in /proc.
+mkdir -p "$WORK/var-lib/kubelet/device-plugins"
+rm -rf "$WORK/host"
+fake-nvml host "$WORK/host"
+cp -R "$WORK/host/proc/." /proc/
+mount --bind "$WORK/var-lib" /var/lib
+rm -f /var/lib/kubelet/device-plugins/*
+instances=$(tr ',' '\n' <<<"$1" | sed 's/.*://' | xargs | tr ' ' '+')
+kubelet "$((2 * (instances)))" >devices 2>kubelet.log &
+kubelet=$!
+until [[ -S /var/lib/kubelet/device-plugins/kubelet.sock ]]; do sleep 0.1; done
+nvidia-device-plugin --mig-strategy=mixed --device-discovery-strategy=nvml >plugin.log 2>&1 &
+plugin=$!
+wait "$kubelet" || fail "the device plugin lists $(xargs <devices): $(tail -3 plugin.log)"
+kill "$plugin"
+wait "$plugin" || true
+while IFS=: read -r profile count; do
+    resource="nvidia.com/mig-$(tr -d ' ' <<<"$profile" | sed 's/+/./')"
+    [[ $(grep -c "^$resource MIG-[0-9a-f-]* Healthy\$" devices) == $((2 * count)) ]] || fail "$(xargs <devices)"
+    echo "ok   $board  nvidia-device-plugin  $resource: $((2 * count))"
+done < <(tr ',' '\n' <<<"$1")
+umount /var/lib
+
 # The MIG mode off and on again; on Ampere the tool has the boards reset by nvidia-smi.
 config false ''
 parted apply || fail "the mode is not switched off: $(tail -3 parted.log)"
