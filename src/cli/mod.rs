@@ -8,6 +8,8 @@ pub mod args;
 mod boards;
 mod error;
 mod explain;
+#[cfg(feature = "node")]
+mod inventory;
 mod output;
 mod planning;
 mod show;
@@ -67,6 +69,8 @@ fn dispatch(verb: Verb, streams: &mut Streams<'_>) -> Result<u8, CliError> {
         Verb::Verify(args) => return planning::verify(&args, streams),
         Verb::Fit(args) => boards::fit(&args)?,
         Verb::Layouts(args) => boards::layouts(&args)?,
+        #[cfg(feature = "node")]
+        Verb::Inventory(args) => inventory::inventory(&args)?,
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "retile", &mut script);
