@@ -14,11 +14,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 12] = [
     ("savings", &["model", "plan", "planner"], &["serde", "serde_json", "thiserror"]),
     ("exec", &["model", "plan"], &["serde", "serde_json", "thiserror"]),
     ("nvml", &["model", "plan", "exec"], &["nvml_wrapper", "nvml_wrapper_sys", "serde", "thiserror"]),
-    (
-        "podresources",
-        &[],
-        &["hyper_util", "prost", "thiserror", "tokio", "tonic", "tonic_prost", "tower"],
-    ),
+    ("podresources", &[], &["hyper_util", "prost", "thiserror", "tokio", "tonic", "tonic_prost", "tower"]),
     ("occupancy", &["model", "exec", "nvml", "podresources"], &[]),
     ("controller", &["model", "plan", "planner", "exec", "savings"], &["serde", "thiserror"]),
     (
@@ -29,7 +25,19 @@ const LAYERS: [(&str, &[&str], &[&str]); 12] = [
     ("kube", &["model", "plan"], &["serde", "serde_json", "serde_path_to_error", "serde_saphyr", "jiff", "thiserror"]),
     (
         "cli",
-        &["model", "plan", "planner", "savings", "exec", "controller", "sim", "kube", "nvml", "podresources", "occupancy"],
+        &[
+            "model",
+            "plan",
+            "planner",
+            "savings",
+            "exec",
+            "controller",
+            "sim",
+            "kube",
+            "nvml",
+            "podresources",
+            "occupancy",
+        ],
         &[
             "anstream",
             "anstyle",

@@ -317,11 +317,7 @@ pub(super) fn find<'s>(
 }
 
 /// All GPU instances of a board, ordered by start.
-fn instances(
-    session: &Session,
-    device: &Device<'_>,
-    table: &Table,
-) -> Result<Vec<GpuInstanceOnBoard>, DriverError> {
+fn instances(session: &Session, device: &Device<'_>, table: &Table) -> Result<Vec<GpuInstanceOnBoard>, DriverError> {
     let mut all = Vec::new();
     for live in live(session, device, table)? {
         let mut computes = Vec::new();
@@ -356,15 +352,11 @@ pub(super) struct LiveCompute<'s> {
 }
 
 /// All GPU instances of a board, profile by profile.
-pub(super) fn live<'s>(
-    session: &'s Session,
-    device: &Device<'s>,
-    table: &Table,
-) -> Result<Vec<Live<'s>>, DriverError> {
+pub(super) fn live<'s>(session: &'s Session, device: &Device<'s>, table: &Table) -> Result<Vec<Live<'s>>, DriverError> {
     let mut all: Vec<Live<'s>> = Vec::new();
     for (profile, driver) in table.geometry.profiles().iter().zip(&table.driver) {
-        let handles = session
-            .ask("nvmlDeviceGetGpuInstances", || super::raw::gpu_instances(device, driver.id, driver.count))?;
+        let handles =
+            session.ask("nvmlDeviceGetGpuInstances", || super::raw::gpu_instances(device, driver.id, driver.count))?;
         for handle in handles {
             let info = session.ask("nvmlGpuInstanceGetInfo", || handle.info())?;
             if info.profile != driver.id {
@@ -374,11 +366,8 @@ pub(super) fn live<'s>(
             let unit = |value: u32| {
                 u8::try_from(value).map_err(|_| DriverError::Nonsense(format!("an instance at or of {value} units")))
             };
-            let place = Place {
-                start: unit(info.span.start)?,
-                size: unit(info.span.size)?,
-                profile: profile.name.clone(),
-            };
+            let place =
+                Place { start: unit(info.span.start)?, size: unit(info.span.size)?, profile: profile.name.clone() };
             all.push(Live { handle, info, place, slices: driver.slices });
         }
     }
@@ -404,9 +393,8 @@ pub(super) fn compute_profiles(session: &Session, live: &Live<'_>) -> Result<Vec
 pub(super) fn computes_of<'s>(session: &'s Session, live: &Live<'s>) -> Result<Vec<LiveCompute<'s>>, DriverError> {
     let mut all = Vec::new();
     for profile in compute_profiles(session, live)? {
-        let handles = session.ask("nvmlGpuInstanceGetComputeInstances", || {
-            live.handle.compute_instances(profile.id, profile.count)
-        })?;
+        let handles = session
+            .ask("nvmlGpuInstanceGetComputeInstances", || live.handle.compute_instances(profile.id, profile.count))?;
         for handle in handles {
             let info = session.ask("nvmlComputeInstanceGetInfo_v2", || handle.info())?;
             // Two profiles of one size may list the same instances.
@@ -430,7 +418,8 @@ pub(super) fn compute_uuid(session: &Session, info: &ComputeInstanceInfo<'_>) ->
 /// Processes of a MIG device, ordered. Compute must be told; graphics and MPS are told where the driver knows of them.
 fn processes(session: &Session, device: &Device<'_>) -> Result<Vec<u32>, DriverError> {
     let mut pids = Vec::new();
-    let told = retried(|| session.ask("nvmlDeviceGetComputeRunningProcesses_v3", || device.running_compute_processes()))?;
+    let told =
+        retried(|| session.ask("nvmlDeviceGetComputeRunningProcesses_v3", || device.running_compute_processes()))?;
     pids.extend(told.into_iter().map(|process| process.pid));
     let others = [
         retried(|| session.ask("nvmlDeviceGetGraphicsRunningProcesses_v3", || device.running_graphics_processes())),

@@ -64,14 +64,16 @@ pub(super) fn create_gpu_instance(
     let (device, table) = board::find(session, tables, gpu)?;
     let profile = profile_of(&table, gpu, place)?;
     let span = Span { start: place.start.into(), size: place.size.into() };
-    let created = session.ask("nvmlDeviceCreateGpuInstanceWithPlacement", || {
-        raw::create_gpu_instance(&device, profile, span)
-    })?;
+    let created =
+        session.ask("nvmlDeviceCreateGpuInstanceWithPlacement", || raw::create_gpu_instance(&device, profile, span))?;
     let info = session.ask("nvmlGpuInstanceGetInfo", || created.info())?;
     if info.span != span || info.profile != profile {
         let Span { start, size } = info.span;
         let asked = show(place);
-        return Err(DriverError::Nonsense(format!("asked for {asked}, it made profile id {} at {start}:{size}", info.profile)));
+        return Err(DriverError::Nonsense(format!(
+            "asked for {asked}, it made profile id {} at {start}:{size}",
+            info.profile
+        )));
     }
     Ok(())
 }
@@ -90,18 +92,14 @@ pub(super) fn create_compute_instance(
     let best = filling.rev().max_by_key(|profile| profile.multiprocessors).ok_or_else(|| {
         DriverError::Nonsense(format!("no compute instance profile fills the GPU instance {}", show(place)))
     })?;
-    let created = session.ask("nvmlGpuInstanceCreateComputeInstance", || live.handle.create_compute_instance(best.id))?;
+    let created =
+        session.ask("nvmlGpuInstanceCreateComputeInstance", || live.handle.create_compute_instance(best.id))?;
     let info = session.ask("nvmlComputeInstanceGetInfo_v2", || created.info())?;
     compute_uuid(session, &info)
 }
 
 /// The live GPU instance at a place of a GPU.
-fn instance<'s>(
-    session: &'s Session,
-    tables: &mut Tables,
-    gpu: &str,
-    place: &Place,
-) -> Result<Live<'s>, DriverError> {
+fn instance<'s>(session: &'s Session, tables: &mut Tables, gpu: &str, place: &Place) -> Result<Live<'s>, DriverError> {
     let (device, table) = board::find(session, tables, gpu)?;
     let profile = profile_of(&table, gpu, place)?;
     let there = board::live(session, &device, &table)?.into_iter().find(|live| {

@@ -104,7 +104,9 @@ impl DriverError {
                 "install the NVIDIA driver, or name its library or root folder where it is installed elsewhere (in a container, the host's \
                  driver must be mounted); a program linked statically cannot load it at all"
             }
-            Self::Library { .. } => "check that the file is the library of the driver that is loaded, for this architecture",
+            Self::Library { .. } => {
+                "check that the file is the library of the driver that is loaded, for this architecture"
+            }
             Self::Call { source: NvmlError::NoPermission | NvmlError::OperatingSystem, .. } => {
                 "run as root or with CAP_SYS_ADMIN; reading GPU instances needs it as well as changing them"
             }
@@ -112,15 +114,23 @@ impl DriverError {
             Self::Call { source: NvmlError::LibRmVersionMismatch, .. } => {
                 "library and kernel module are of different driver versions; start again, or reboot after a driver upgrade"
             }
-            Self::Call { source: NvmlError::GpuLost | NvmlError::ResetRequired, .. } => "reset the GPU or reboot the node",
-            Self::Call { source: NvmlError::InUse, .. } => "wait until what uses the instance has ended, monitors included",
+            Self::Call { source: NvmlError::GpuLost | NvmlError::ResetRequired, .. } => {
+                "reset the GPU or reboot the node"
+            }
+            Self::Call { source: NvmlError::InUse, .. } => {
+                "wait until what uses the instance has ended, monitors included"
+            }
             Self::Call { .. } => "see the kernel log for messages of the driver (NVRM, Xid)",
             Self::Hung { .. } => "see the kernel log; a process stuck in the driver ends only with a reboot",
-            Self::DuplicateUuid { .. } => "nothing is done on a node where GPUs cannot be told apart; restart it, then ask its maker",
+            Self::DuplicateUuid { .. } => {
+                "nothing is done on a node where GPUs cannot be told apart; restart it, then ask its maker"
+            }
             Self::NoSuchGpu(_) | Self::NoSuchPlace { .. } | Self::NoSuchInstance { .. } | Self::NotTheProven { .. } => {
                 "read the board again and plan on what is there"
             }
-            Self::NotInMigMode(_) => "switch MIG mode on with nvidia-smi -mig 1, and reset the GPU where the mode is pending",
+            Self::NotInMigMode(_) => {
+                "switch MIG mode on with nvidia-smi -mig 1, and reset the GPU where the mode is pending"
+            }
             Self::Nonsense(_) => "nothing was changed; please report this with the output of nvidia-smi -q",
             Self::Stopped(_) => "start the program again; please report this",
         }
@@ -174,7 +184,9 @@ fn of_code(code: &NvmlError) -> Option<NodeError> {
 fn explain(code: &NvmlError) -> String {
     match code {
         NvmlError::UnexpectedVariant(INSUFFICIENT_RESOURCES) => "insufficient resources".into(),
-        NvmlError::UnexpectedVariant(ARGUMENT_VERSION_MISMATCH) => "the driver does not know this version of a struct".into(),
+        NvmlError::UnexpectedVariant(ARGUMENT_VERSION_MISMATCH) => {
+            "the driver does not know this version of a struct".into()
+        }
         NvmlError::UnexpectedVariant(code) => format!("NVML error {code}"),
         code => code.to_string(),
     }
@@ -206,7 +218,8 @@ mod tests {
 
     #[test]
     fn a_missing_library_is_named_with_every_place_looked_at() {
-        let error = DriverError::NoLibrary { looked_for: vec!["/a/libnvidia-ml.so.1".into(), "/b/libnvidia-ml.so.1".into()] };
+        let error =
+            DriverError::NoLibrary { looked_for: vec!["/a/libnvidia-ml.so.1".into(), "/b/libnvidia-ml.so.1".into()] };
         assert!(error.to_string().ends_with("looked for /a/libnvidia-ml.so.1, /b/libnvidia-ml.so.1"), "{error}");
     }
 }

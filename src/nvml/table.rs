@@ -156,8 +156,7 @@ enum Walk {
 }
 
 fn profile(session: &Session, device: &Device<'_>, number: u32) -> Result<Walk, DriverError> {
-    let named =
-        session.ask("nvmlDeviceGetGpuInstanceProfileInfoV", || raw::named_gpu_profile(device, number));
+    let named = session.ask("nvmlDeviceGetGpuInstanceProfileInfoV", || raw::named_gpu_profile(device, number));
     match named {
         Ok(profile) => return Ok(Walk::Found(profile)),
         Err(DriverError::Call { source: NvmlError::NotSupported, .. }) => return Ok(Walk::Absent),

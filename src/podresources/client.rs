@@ -61,7 +61,9 @@ pub enum PodResourcesError {
         limit: Duration,
     },
     /// The kubelet does not speak `v1`.
-    #[error("the kubelet does not know {method} of the pod-resources API v1; it is older than Kubernetes 1.23 or the feature is off")]
+    #[error(
+        "the kubelet does not know {method} of the pod-resources API v1; it is older than Kubernetes 1.23 or the feature is off"
+    )]
     NotServed {
         /// The method.
         method: &'static str,
@@ -80,7 +82,9 @@ pub enum PodResourcesError {
     #[error(transparent)]
     Device(#[from] DeviceIdError),
     /// GPUs of the node are given out by dynamic resource allocation, whose devices have no MIG UUID.
-    #[error("the pod {namespace}/{pod} holds the device {device} through dynamic resource allocation ({GPU_DRA_DRIVER}), which retile does not share GPUs with")]
+    #[error(
+        "the pod {namespace}/{pod} holds the device {device} through dynamic resource allocation ({GPU_DRA_DRIVER}), which retile does not share GPUs with"
+    )]
     DynamicResource {
         /// Namespace of the pod.
         namespace: String,
@@ -193,10 +197,10 @@ impl PodResources {
         });
         // The name is never resolved: the connector knows where to go.
         let endpoint = Endpoint::from_static("http://localhost");
-        endpoint.connect_with_connector(connector).await.map_err(|error| PodResourcesError::Connect {
-            socket: self.socket.clone(),
-            detail: innermost(&error),
-        })
+        endpoint
+            .connect_with_connector(connector)
+            .await
+            .map_err(|error| PodResourcesError::Connect { socket: self.socket.clone(), detail: innermost(&error) })
     }
 }
 

@@ -74,7 +74,8 @@ impl<const V1: bool> Service<http::Request<Body>> for Served<V1> {
         Box::pin(async move {
             let list = request.uri().path().ends_with("/List");
             Ok(if list {
-                tonic::server::Grpc::new(ProstCodec::default()).unary::<_, Body>(kubelet, request).await
+                let codec = ProstCodec::<ListPodResourcesResponse, ListPodResourcesRequest>::default();
+                tonic::server::Grpc::new(codec).unary::<_, Body>(kubelet, request).await
             } else {
                 let codec = ProstCodec::<AllocatableResourcesResponse, AllocatableResourcesRequest>::default();
                 tonic::server::Grpc::new(codec).unary::<_, Body>(kubelet, request).await
@@ -106,7 +107,10 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 /// Serves a kubelet and hands over its client.
-async fn with_kubelet<const V1: bool, T, F: Future<Output = T>>(kubelet: Kubelet, ask: impl FnOnce(PodResources) -> F) -> T
+async fn with_kubelet<const V1: bool, T, F: Future<Output = T>>(
+    kubelet: Kubelet,
+    ask: impl FnOnce(PodResources) -> F,
+) -> T
 where
     Served<V1>: NamedService,
 {
@@ -173,8 +177,7 @@ fn gpus_of_dynamic_resource_allocation_are_an_error() {
     let claimed = |driver: &str| {
         let claim_resources = vec![ClaimResource { driver_name: driver.into(), device_name: "gpu-0-mig-1g".into() }];
         let mut pod = pod("p", Vec::new());
-        pod.containers[0].dynamic_resources =
-            vec![DynamicResource { claim_resources, ..DynamicResource::default() }];
+        pod.containers[0].dynamic_resources = vec![DynamicResource { claim_resources, ..DynamicResource::default() }];
         pod
     };
     let error = run(holdings_of(vec![claimed("gpu.nvidia.com")])).expect_err("a device without UUID");
