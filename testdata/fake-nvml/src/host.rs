@@ -64,7 +64,10 @@ pub fn write_proc(node: &Node, proc: &Path) -> io::Result<()> {
         }
     }
     let version = &node.config.driver_version;
-    fs::write(proc.join("driver/nvidia/version"), format!("NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}\n"))
+    fs::write(
+        proc.join("driver/nvidia/version"),
+        format!("NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}\n"),
+    )
 }
 
 /// The static table of minors, for as many boards as the node has.

@@ -64,8 +64,7 @@ fn open() -> Result<Store, StoreError> {
 /// The file that `FAKE_NVML_CONFIG` names cannot be read or is not a configuration.
 pub fn config_from_environment() -> Result<Config, StoreError> {
     if let Some(path) = variable("FAKE_NVML_CONFIG") {
-        let text =
-            std::fs::read_to_string(&path).map_err(|cause| StoreError::Io { path: path.clone(), cause })?;
+        let text = std::fs::read_to_string(&path).map_err(|cause| StoreError::Io { path: path.clone(), cause })?;
         return serde_json::from_str(&text).map_err(|cause| StoreError::Form { path, cause });
     }
     let mut config = Config::default();

@@ -51,7 +51,10 @@ impl Store {
     ///
     /// # Errors
     /// The file cannot be read or written, or does not hold a node; `config` is not possible.
-    pub fn open(path: impl Into<PathBuf>, config: impl FnOnce() -> Result<Config, StoreError>) -> Result<Self, StoreError> {
+    pub fn open(
+        path: impl Into<PathBuf>,
+        config: impl FnOnce() -> Result<Config, StoreError>,
+    ) -> Result<Self, StoreError> {
         let path = path.into();
         let lock = lock(&path)?;
         if path.exists() {
@@ -136,8 +139,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
 
 fn read(path: &Path) -> Result<Node, StoreError> {
     let text = fs::read_to_string(path).map_err(failed(path))?;
-    let node: Node =
-        serde_json::from_str(&text).map_err(|cause| StoreError::Form { path: path.to_owned(), cause })?;
+    let node: Node = serde_json::from_str(&text).map_err(|cause| StoreError::Form { path: path.to_owned(), cause })?;
     if let Some(unknown) = node.boards.iter().find(|board| Board::find(&board.config.board).is_none()) {
         return Err(NodeError::UnknownBoard(unknown.config.board.clone()).into());
     }

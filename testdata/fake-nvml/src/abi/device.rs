@@ -86,8 +86,7 @@ fn with_uuid(node: &Node, uuid: &str) -> Result<Handle, Code> {
 }
 
 fn find_by_uuid(call: &str, uuid: &str) -> Result<Handle, Code> {
-    let (answer, wait) =
-        session::query(call, None, |node| Ok((with_uuid(node, uuid), node.config.uuid_lookup_ms)))?;
+    let (answer, wait) = session::query(call, None, |node| Ok((with_uuid(node, uuid), node.config.uuid_lookup_ms)))?;
     std::thread::sleep(std::time::Duration::from_millis(wait));
     answer
 }

@@ -67,8 +67,7 @@ pub extern "C" fn nvmlDeviceRegisterEvents(
     set: nvmlEventSet_t,
 ) -> nvmlReturn_t {
     let register = || {
-        let place =
-            super::ask("nvmlDeviceRegisterEvents", device, |_, device| Ok(device.whole()?.0))?;
+        let place = super::ask("nvmlDeviceRegisterEvents", device, |_, device| Ok(device.whole()?.0))?;
         if types & !SUPPORTED != 0 {
             return Err(Code::NotSupported);
         }

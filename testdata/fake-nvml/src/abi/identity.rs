@@ -3,8 +3,8 @@
 use std::ffi::{c_int, c_uint};
 
 use nvml_wrapper_sys::bindings::{
-    nvmlBrandType_enum_NVML_BRAND_NVIDIA as BRAND_NVIDIA, nvmlBrandType_t, nvmlDeviceArchitecture_t,
-    nvmlDeviceAttributes_t, nvmlDevice_t, nvmlMemory_t, nvmlMemory_v2_t, nvmlPciInfo_t, nvmlReturn_t,
+    nvmlBrandType_enum_NVML_BRAND_NVIDIA as BRAND_NVIDIA, nvmlBrandType_t, nvmlDevice_t, nvmlDeviceArchitecture_t,
+    nvmlDeviceAttributes_t, nvmlMemory_t, nvmlMemory_v2_t, nvmlPciInfo_t, nvmlReturn_t,
 };
 
 use super::{Device, ask, characters, device_text, device_value, get, put, reply};

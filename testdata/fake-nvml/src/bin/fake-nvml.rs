@@ -118,7 +118,10 @@ fn show(node: &Node) -> String {
             let placed = format!("{name}@{}:{}", gpu.span.start, gpu.span.size);
             lines.push(format!("  GPU instance {}: {placed}", gpu.id));
             for compute in &gpu.compute {
-                lines.push(format!("    compute instance {}: {} slices ({})", compute.id, compute.span.size, compute.uuid));
+                lines.push(format!(
+                    "    compute instance {}: {} slices ({})",
+                    compute.id, compute.span.size, compute.uuid
+                ));
             }
         }
         for client in &board.clients {
@@ -138,8 +141,9 @@ mod tests {
 
     #[test]
     fn faults_are_read_as_documented() {
-        let fault: Fault = serde_json::from_str(r#"{"call": "nvmlGpuInstanceDestroy", "answer": "IN_USE", "times": 2}"#)
-            .expect("the documented form");
+        let fault: Fault =
+            serde_json::from_str(r#"{"call": "nvmlGpuInstanceDestroy", "answer": "IN_USE", "times": 2}"#)
+                .expect("the documented form");
         assert_eq!((fault.answer, fault.times), (Some(Code::InUse), 2));
     }
 }

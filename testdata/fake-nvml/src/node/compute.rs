@@ -106,11 +106,7 @@ impl Node {
     }
 
     /// The compute instance of one incarnation, with its GPU instance.
-    pub(crate) fn compute_instance(
-        &self,
-        place: usize,
-        serial: u64,
-    ) -> Result<(&GpuInstance, &ComputeInstance), Code> {
+    pub(crate) fn compute_instance(&self, place: usize, serial: u64) -> Result<(&GpuInstance, &ComputeInstance), Code> {
         let mut devices = self.board(place)?.mig_devices();
         devices.find(|(_, compute)| compute.serial == serial).ok_or(Code::InvalidArgument)
     }

@@ -11,8 +11,8 @@ mod mode;
 mod uuid;
 
 pub use clients::Client;
-pub(crate) use compute::device_name;
 pub use compute::ComputeProfile;
+pub(crate) use compute::device_name;
 
 use std::sync::Arc;
 
