@@ -156,6 +156,10 @@ impl From<&DriverError> for NodeError {
 }
 
 /// What a code of NVML is called by the protocol; none for codes that concern this machine's set-up.
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "another crate's enumeration, whose other codes have no meaning here"
+)]
 fn of_code(code: &NvmlError) -> Option<NodeError> {
     Some(match code {
         NvmlError::InUse => NodeError::InUse,
@@ -175,20 +179,18 @@ fn of_code(code: &NvmlError) -> Option<NodeError> {
         | NvmlError::IrqIssue
         | NvmlError::NoData
         | NvmlError::UnexpectedVariant(_) => NodeError::Unknown,
-        // Another crate's enumeration: what is left concerns loading, initialisation and strings.
+        // What is left concerns loading, initialisation and strings.
         _ => return None,
     })
 }
 
 /// The code in words; those without a name in the bindings have one in `nvml.h`.
 fn explain(code: &NvmlError) -> String {
-    match code {
-        NvmlError::UnexpectedVariant(INSUFFICIENT_RESOURCES) => "insufficient resources".into(),
-        NvmlError::UnexpectedVariant(ARGUMENT_VERSION_MISMATCH) => {
-            "the driver does not know this version of a struct".into()
-        }
-        NvmlError::UnexpectedVariant(code) => format!("NVML error {code}"),
-        code => code.to_string(),
+    let NvmlError::UnexpectedVariant(number) = code else { return code.to_string() };
+    match *number {
+        INSUFFICIENT_RESOURCES => "insufficient resources".into(),
+        ARGUMENT_VERSION_MISMATCH => "the driver does not know this version of a struct".into(),
+        number => format!("NVML error {number}"),
     }
 }
 

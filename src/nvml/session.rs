@@ -90,11 +90,16 @@ impl Session {
     /// Loads and initialises the library.
     pub(super) fn open(path: &Path, gate: &Arc<Gate>) -> Result<Self, DriverError> {
         let opened = gate.pass("nvmlInit_v2", || Nvml::builder().lib_path(path.as_os_str()).init());
-        let nvml = opened.map_err(|error| match error {
-            DriverError::Call { source: NvmlError::LibloadingError(error), .. } => unusable(path, &error.to_string()),
-            DriverError::Call { source: NvmlError::FailedToLoadSymbol(error), .. } => unusable(path, &error),
-            error => error,
-        })?;
+        let nvml = match opened {
+            Ok(nvml) => nvml,
+            Err(DriverError::Call { source: NvmlError::LibloadingError(error), .. }) => {
+                return Err(unusable(path, &error.to_string()));
+            }
+            Err(DriverError::Call { source: NvmlError::FailedToLoadSymbol(error), .. }) => {
+                return Err(unusable(path, &error));
+            }
+            Err(error) => return Err(error),
+        };
         if let Err(error) = raw::can_shut_down(&nvml) {
             // Its destructor would panic for want of the function.
             std::mem::forget(nvml);

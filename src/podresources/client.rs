@@ -174,12 +174,12 @@ impl PodResources {
         Q: prost::Message + Send + Sync + 'static,
         A: prost::Message + Default + Send + Sync + 'static,
     {
-        let failed = |status: Status| match status.code() {
-            Code::Unimplemented => PodResourcesError::NotServed { method },
-            code => {
-                let detail = status.message().chars().take(300).collect();
-                PodResourcesError::Call { method, code, detail }
+        let failed = |status: Status| {
+            if status.code() == Code::Unimplemented {
+                return PodResourcesError::NotServed { method };
             }
+            let detail = status.message().chars().take(300).collect();
+            PodResourcesError::Call { method, code: status.code(), detail }
         };
         let mut client = Grpc::new(self.connect().await?).max_decoding_message_size(LARGEST);
         client.ready().await.map_err(|error| failed(Status::unavailable(innermost(&error))))?;

@@ -48,10 +48,6 @@ pub(super) struct ContainerDevices {
 /// What a claim of dynamic resource allocation gave a container.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(super) struct DynamicResource {
-    #[prost(string, tag = "2")]
-    pub(super) claim_name: String,
-    #[prost(string, tag = "3")]
-    pub(super) claim_namespace: String,
     #[prost(message, repeated, tag = "4")]
     pub(super) claim_resources: Vec<ClaimResource>,
 }

@@ -177,7 +177,7 @@ fn gpus_of_dynamic_resource_allocation_are_an_error() {
     let claimed = |driver: &str| {
         let claim_resources = vec![ClaimResource { driver_name: driver.into(), device_name: "gpu-0-mig-1g".into() }];
         let mut pod = pod("p", Vec::new());
-        pod.containers[0].dynamic_resources = vec![DynamicResource { claim_resources, ..DynamicResource::default() }];
+        pod.containers[0].dynamic_resources = vec![DynamicResource { claim_resources }];
         pod
     };
     let error = run(holdings_of(vec![claimed("gpu.nvidia.com")])).expect_err("a device without UUID");
@@ -198,7 +198,8 @@ fn a_refusal_is_passed_on() {
     let kubelet = Kubelet { refuses: Some(Status::resource_exhausted("too many requests")), ..Kubelet::default() };
     let error = run(with_kubelet::<true, _, _>(kubelet, |client| async move { client.holdings().await }));
     let error = error.expect_err("refused");
-    assert!(error.to_string().contains("ResourceExhausted") || error.to_string().contains("too many"), "{error}");
+    assert!(matches!(&error, PodResourcesError::Call { code: Code::ResourceExhausted, .. }), "{error}");
+    assert!(error.to_string().contains("too many requests"), "{error}");
 }
 
 #[test]
