@@ -31,6 +31,9 @@ pub(super) fn destroy_compute_instance(
     if !computes.is_empty() {
         return Err(not_the_proven(proof, "several compute instances", expected));
     }
+    if !compute.fills {
+        return Err(not_the_proven(proof, "a compute instance that takes only a part", expected));
+    }
     let found = compute_uuid(session, &compute.info)?;
     if found != expected {
         return Err(not_the_proven(proof, &found, expected));

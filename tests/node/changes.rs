@@ -1,7 +1,7 @@
 //! Creating and destroying, and what keeps either from going wrong.
 
 use fake_nvml::Config;
-use fake_nvml::node::Client;
+use fake_nvml::node::{Client, ComputeInstance, Span};
 use retile::exec::port::NodeError;
 use retile::nvml::DriverError;
 
@@ -134,5 +134,36 @@ fn no_room_and_no_such_place_are_told_apart() {
         assert_eq!(NodeError::from(&error), NodeError::NotFound);
         let error = driver.create_compute_instance(&gpu, &place("3g.40gb", 4, 4)).expect_err("it has one");
         assert_eq!(NodeError::from(&error), NodeError::InsufficientResources, "{error}");
+    });
+}
+
+#[test]
+fn gpu_instances_that_others_have_cut_up_are_left_alone() {
+    let name = "changes::gpu_instances_that_others_have_cut_up_are_left_alone";
+    Machine::run(name, Config::of(&["A100-80GB"]), |machine| {
+        let driver = machine.driver();
+        let gpu = only(&driver).uuid;
+        let at = place("2g.20gb", 0, 2);
+        driver.create_gpu_instance(&gpu, &at).expect("there is room");
+        machine.change(|node| {
+            let slice = |id: u32| ComputeInstance {
+                id,
+                serial: 100 + u64::from(id),
+                profile: 0,
+                span: Span { start: id, size: 1 },
+                uuid: format!("MIG-slice-{id}"),
+            };
+            node.boards[0].instances[0].compute = vec![slice(0), slice(1)];
+        });
+        let board = only(&driver);
+        assert_eq!(shown(&board), ["2g.20gb@0:2 MIG-slice-0"]);
+        let instance = &board.instances[0];
+        assert!(!instance.ordinary() && instance.computes.iter().all(|compute| !compute.fills), "{instance:?}");
+        let error = driver.destroy_compute_instance(idle(&board, &at)).expect_err("it is not as retile makes them");
+        assert!(matches!(&error, DriverError::NotTheProven { .. }), "{error}");
+        machine.change(|node| node.boards[0].instances[0].compute.truncate(1));
+        let error = driver.destroy_compute_instance(idle(&only(&driver), &at)).expect_err("it fills only a part");
+        assert!(matches!(&error, DriverError::NotTheProven { .. }), "{error}");
+        assert_eq!(machine.calls("nvmlComputeInstanceDestroy"), 0);
     });
 }

@@ -54,7 +54,7 @@ fn after_a_call_that_hangs_none_is_made() {
         let proof = idle(&only(&patient), &at);
         let hang = Fault { hang: true, ..Fault::answer("nvmlComputeInstanceDestroy", Code::Unknown) };
         machine.change(|node| node.faults.push(hang));
-        let driver = machine.driver_within(Duration::from_secs(3));
+        let driver = Machine::driver_within(Duration::from_secs(3));
         let error = driver.destroy_compute_instance(proof.clone()).expect_err("it does not return");
         assert!(matches!(&error, DriverError::Hung { call: "nvmlComputeInstanceDestroy" }), "{error}");
         assert_eq!(NodeError::from(&error), NodeError::Hung);
@@ -76,7 +76,7 @@ fn a_late_answer_does_not_go_on_to_destroy() {
         let at = place("1g.10gb", 0, 1);
         let uuids = create(&patient, &gpu, std::slice::from_ref(&at));
         let proof = idle(&only(&patient), &at);
-        let driver = machine.driver_within(Duration::from_secs(2));
+        let driver = Machine::driver_within(Duration::from_secs(2));
         // The look before the destruction comes back, but only after the watchdog's verdict.
         let late = Fault { call: "nvmlComputeInstanceGetInfo_v2".into(), delay_ms: 7000, ..Fault::default() };
         machine.change(|node| node.faults.push(late));
@@ -93,9 +93,9 @@ fn slow_calls_that_come_back_are_waited_for() {
     let mut config = Config::of(&["A100-80GB"]);
     config.faults =
         vec![Fault { call: "nvmlDeviceGetGpuInstances".into(), delay_ms: 700, times: 7, ..Fault::default() }];
-    Machine::run("faults::slow_calls_that_come_back_are_waited_for", config, |machine| {
+    Machine::run("faults::slow_calls_that_come_back_are_waited_for", config, |_| {
         // Seven calls take longer together than one may take.
-        let driver = machine.driver_within(Duration::from_secs(3));
+        let driver = Machine::driver_within(Duration::from_secs(3));
         assert_eq!(shown(&only(&driver)), Vec::<String>::new());
         assert_eq!(driver.hung(), None);
     });

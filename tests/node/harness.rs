@@ -55,12 +55,13 @@ impl Machine {
     }
 
     /// The adapter.
+    #[allow(clippy::unused_self, reason = "the driver is that of this machine's process")]
     pub(crate) fn driver(&self) -> Driver {
-        self.driver_within(LIMIT)
+        Self::driver_within(LIMIT)
     }
 
     /// The adapter, with another limit for a call.
-    pub(crate) fn driver_within(&self, limit: Duration) -> Driver {
+    pub(crate) fn driver_within(limit: Duration) -> Driver {
         Driver::start(&library(), limit).expect("the fake is loaded and initialised")
     }
 
