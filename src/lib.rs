@@ -12,6 +12,9 @@
 //! | [`exec`] | the operation protocol: two machines without input or output, and what they ask of the world |
 //! | [`controller`] | the loop: observe, plan, verify, operate |
 //! | [`sim`] | a cluster in virtual time, in which the real loop and the real protocol run |
+//! | `nvml` | the NVIDIA driver of this machine: boards, instances, processes (feature `node`) |
+//! | `podresources` | the kubelet's pod-resources socket (feature `node`) |
+//! | `occupancy` | who holds which instance, from driver, kubelet and API server (feature `node`) |
 //! | [`kube`] | reads cluster exports into a [`model::PlanningInput`] |
 //! | [`cli`] | the verbs of the command line; the only module that prints |
 
@@ -20,7 +23,13 @@ pub mod controller;
 pub mod exec;
 pub mod kube;
 pub mod model;
+#[cfg(feature = "node")]
+pub mod nvml;
+#[cfg(feature = "node")]
+pub mod occupancy;
 pub mod plan;
 pub mod planner;
+#[cfg(feature = "node")]
+pub mod podresources;
 pub mod savings;
 pub mod sim;

@@ -7,12 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Per module of the library: modules of the library, and external crates, that it may use.
-const LAYERS: [(&str, &[&str], &[&str]); 9] = [
+const LAYERS: [(&str, &[&str], &[&str]); 12] = [
     ("model", &[], &["serde", "serde_json", "schemars", "thiserror"]),
     ("plan", &["model"], &["serde", "serde_json", "schemars", "thiserror", "petgraph", "sha2"]),
     ("planner", &["model", "plan"], &["retile_solver", "thiserror", "petgraph"]),
     ("savings", &["model", "plan", "planner"], &["serde", "serde_json", "thiserror"]),
     ("exec", &["model", "plan"], &["serde", "serde_json", "thiserror"]),
+    ("nvml", &["model", "plan", "exec"], &["nvml_wrapper", "nvml_wrapper_sys", "serde", "thiserror"]),
+    ("podresources", &[], &["hyper_util", "prost", "thiserror", "tokio", "tonic", "tonic_prost", "tower"]),
+    ("occupancy", &["model", "exec", "nvml", "podresources"], &[]),
     ("controller", &["model", "plan", "planner", "exec", "savings"], &["serde", "thiserror"]),
     (
         "sim",
@@ -22,7 +25,19 @@ const LAYERS: [(&str, &[&str], &[&str]); 9] = [
     ("kube", &["model", "plan"], &["serde", "serde_json", "serde_path_to_error", "serde_saphyr", "jiff", "thiserror"]),
     (
         "cli",
-        &["model", "plan", "planner", "savings", "exec", "controller", "sim", "kube"],
+        &[
+            "model",
+            "plan",
+            "planner",
+            "savings",
+            "exec",
+            "controller",
+            "sim",
+            "kube",
+            "nvml",
+            "podresources",
+            "occupancy",
+        ],
         &[
             "anstream",
             "anstyle",
@@ -37,6 +52,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 9] = [
             "serde_saphyr",
             "strsim",
             "thiserror",
+            "tokio",
         ],
     ),
 ];
@@ -296,6 +312,44 @@ fn the_core_depends_on_its_arguments_alone() {
             }
         }
     }
+}
+
+/// The only file with unsafe code; each use of it says why it is sound.
+const UNSAFE: &str = "src/nvml/raw.rs";
+
+#[test]
+fn unsafe_code_is_in_one_file_and_argued_for() {
+    let mut files = rust_files(&root().join("src"));
+    files.extend(rust_files(&root().join("solver/src")));
+    let mut seen = false;
+    for path in files {
+        let inside = path.strip_prefix(root()).expect("found there");
+        let text = std::fs::read_to_string(&path).expect("found there");
+        let code = code_of(&text);
+        let uses = whole_words(&code, "unsafe");
+        if inside == Path::new(UNSAFE) {
+            seen = uses > 0;
+            let argued = text.matches("// SAFETY: ").count();
+            assert_eq!(uses, argued, "{UNSAFE}: each use of unsafe code has its argument");
+            continue;
+        }
+        assert_eq!(uses, 0, "{}: unsafe code belongs in {UNSAFE}", inside.display());
+        let allows = whole_words(&code, "unsafe_code");
+        let declares = usize::from(inside == Path::new("src/nvml/mod.rs"));
+        assert_eq!(allows, declares, "{}: unsafe code is allowed in {UNSAFE} only", inside.display());
+    }
+    assert!(seen, "{UNSAFE} has none, so the rule can be stricter");
+    for manifest in ["Cargo.toml", "solver/Cargo.toml"] {
+        let text = std::fs::read_to_string(root().join(manifest)).expect("the manifest can be read");
+        assert!(text.contains("[lints]\nworkspace = true"), "{manifest} does not have the lints of the workspace");
+    }
+}
+
+/// How often a word stands alone.
+fn whole_words(code: &str, word: &str) -> usize {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let alone = |at: usize| !code[..at].ends_with(part) && !code[at + word.len()..].starts_with(part);
+    code.match_indices(word).filter(|&(at, _)| alone(at)).count()
 }
 
 /// The scanner itself: what it would overlook, the tests above would not forbid.

@@ -48,6 +48,12 @@ pub enum Verb {
     Savings(SavingsArgs),
     /// Checks a saved plan against a cluster export, without the planner's code.
     Verify(VerifyArgs),
+    /// Shows this machine's GPUs: what they are cut into, who holds what, and where a board differs from the catalogue.
+    ///
+    /// Reads the NVIDIA driver and the kubelet's pod-resources socket and changes nothing. Works with MIG on or off; reading GPU
+    /// instances needs root or `CAP_SYS_ADMIN`.
+    #[cfg(feature = "node")]
+    Inventory(InventoryArgs),
     /// Prints a completion script for a shell.
     Completions {
         /// Shell to complete for.
@@ -268,4 +274,40 @@ pub struct SavingsArgs {
     /// Form of the report.
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: AnswerFormat,
+}
+
+/// Arguments of `inventory`.
+#[cfg(feature = "node")]
+#[derive(Debug, clap::Args)]
+pub struct InventoryArgs {
+    /// The driver's library; by default the one below the driver's root.
+    #[arg(long, value_name = "FILE")]
+    pub library: Option<PathBuf>,
+    /// Root folder of the driver's installation, such as `/run/nvidia/driver` for one in a container.
+    #[arg(long, value_name = "FOLDER", default_value = "/", conflicts_with = "library")]
+    pub driver_root: PathBuf,
+    /// The kubelet's pod-resources socket.
+    #[arg(long, value_name = "SOCKET", default_value = crate::podresources::SOCKET)]
+    pub kubelet: PathBuf,
+    /// Leaves the kubelet out, on a machine that is no Kubernetes node: then only processes tell what is held.
+    #[arg(long, conflicts_with = "kubelet")]
+    pub no_kubelet: bool,
+    /// Name of the node in a `MigNode`; the machine's by default.
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// Form of the inventory.
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: InventoryFormat,
+}
+
+/// Forms of an inventory.
+#[cfg(feature = "node")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InventoryFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// A `MigNode` object in YAML; `plan` reads it beside the node's object.
+    Mignode,
 }

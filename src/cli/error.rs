@@ -75,6 +75,15 @@ pub(crate) enum CliError {
     /// Standard output broke for another reason than a reader that has gone.
     #[error("cannot write to standard output: {}", plain(.0))]
     Stdout(std::io::Error),
+    /// This machine cannot be read.
+    #[cfg(feature = "node")]
+    #[error("{message}")]
+    Machine {
+        /// What is wrong, and where.
+        message: String,
+        /// What to do.
+        help: String,
+    },
     /// No plan was found within the limits.
     #[error("{0}")]
     Planning(String),
@@ -104,6 +113,8 @@ impl CliError {
             | Self::Stdout(_)
             | Self::Planning(_)
             | Self::Internal(_) => None,
+            #[cfg(feature = "node")]
+            Self::Machine { .. } => None,
         }
     }
 
@@ -111,6 +122,8 @@ impl CliError {
     pub(crate) fn help(&self) -> String {
         match self {
             Self::Input { help, .. } | Self::Argument { help, .. } | Self::NotFound { help, .. } => help.clone(),
+            #[cfg(feature = "node")]
+            Self::Machine { help, .. } => help.clone(),
             Self::Read { path, source } => help_for_reading(path, source, ""),
             Self::ReadExport { path, source } => help_for_reading(path, source, MAKE_EXPORT),
             Self::Rejected { other_world: true, .. } => {

@@ -9,6 +9,8 @@ mod boards;
 mod demo;
 mod error;
 mod explain;
+#[cfg(feature = "node")]
+mod inventory;
 mod output;
 mod planning;
 mod savings;
@@ -73,6 +75,8 @@ fn dispatch(verb: Verb, streams: &mut Streams<'_>) -> Result<u8, CliError> {
         Verb::Savings(args) => savings::savings(&args, streams)?,
         Verb::Fit(args) => boards::fit(&args)?,
         Verb::Layouts(args) => boards::layouts(&args)?,
+        #[cfg(feature = "node")]
+        Verb::Inventory(args) => inventory::inventory(&args)?,
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "retile", &mut script);

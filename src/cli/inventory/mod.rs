@@ -1,0 +1,72 @@
+//! `inventory`: what this machine's GPUs are cut into, who holds what, and where the boards differ from the catalogue.
+//!
+//! Inputs: the driver's library and, where there is one, the kubelet's socket. Output: text, JSON, or a `MigNode` that `plan` reads. Only
+//! reads. A GPU that cannot be read is said so beside the others; without a driver, or with one that hangs, it is an error.
+
+mod report;
+mod text;
+
+use std::path::Path;
+
+use self::report::{Kubelet, Report};
+use super::args::{InventoryArgs, InventoryFormat};
+use super::error::CliError;
+use crate::nvml::{Driver, DriverError, WATCHDOG, find_library};
+use crate::occupancy::{Occupancy, Source, Sources};
+use crate::podresources::{Holding, PodResources};
+
+/// Reads this machine and shows it.
+pub(crate) fn inventory(args: &InventoryArgs) -> Result<String, CliError> {
+    let InventoryArgs { library, driver_root, kubelet, no_kubelet, node, output } = args;
+    let library = match library {
+        Some(path) => std::path::absolute(path).map_err(|source| CliError::Read { path: path.clone(), source })?,
+        None => find_library(driver_root).map_err(|error| failed(&error))?,
+    };
+    let driver = Driver::start(&library, WATCHDOG).map_err(|error| failed(&error))?;
+    let inventory = driver.inventory().map_err(|error| failed(&error))?;
+    let kubelet = if *no_kubelet { Kubelet::LeftOut } else { ask_kubelet(kubelet)? };
+    let holdings: Source<&[Holding]> = match &kubelet {
+        Kubelet::LeftOut => Source::LeftOut,
+        Kubelet::Failed(_) => Source::Failed,
+        Kubelet::Read(holdings) => Source::Read(holdings),
+    };
+    // What the API server says of the node's pods is added by whoever plans with the report.
+    let sources = Sources { kubelet: holdings, driver: Source::Read(&inventory.boards), pods: Source::LeftOut };
+    let occupancy = Occupancy::of(&sources);
+    let report = Report::of(&library, &inventory, &kubelet, &occupancy);
+    let internal = |what: &str, error: &dyn std::error::Error| {
+        CliError::Internal(format!("the inventory cannot be written as {what}: {error}"))
+    };
+    match output {
+        InventoryFormat::Text => Ok(text::text(&report, &inventory)),
+        InventoryFormat::Json => {
+            let text = serde_json::to_string_pretty(&report).map_err(|error| internal("JSON", &error))?;
+            Ok(text + "\n")
+        }
+        InventoryFormat::Mignode => {
+            let node = node.clone().map_or_else(host_name, Ok)?;
+            serde_saphyr::to_string(&report.mig_node(&node)).map_err(|error| internal("YAML", &error))
+        }
+    }
+}
+
+fn failed(error: &DriverError) -> CliError {
+    CliError::Machine { message: error.to_string(), help: error.remedy().to_owned() }
+}
+
+/// Devices that containers hold. That they cannot be read is no failure of the whole: what they would tell is unknown then.
+fn ask_kubelet(socket: &Path) -> Result<Kubelet, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::Internal(format!("no event loop can be made: {error}")))?;
+    Ok(match runtime.block_on(PodResources::new(socket).holdings()) {
+        Ok(holdings) => Kubelet::Read(holdings),
+        Err(error) => Kubelet::Failed(error.to_string()),
+    })
+}
+
+/// The machine's name, which is the node's unless the kubelet was told another.
+fn host_name() -> Result<String, CliError> {
+    let path = Path::new("/proc/sys/kernel/hostname");
+    let name = std::fs::read_to_string(path).map_err(|source| CliError::Read { path: path.to_owned(), source })?;
+    Ok(name.trim().to_lowercase())
+}
