@@ -78,6 +78,8 @@ impl Checker {
         }
         match (before, after) {
             (None, Some(after)) => self.check_claim(at, node, after, seen.fleet),
+            // A repair takes over what was left degraded.
+            (Some(before), Some(after)) if before.id != after.id && before.phase == Phase::Degraded && after.is_repair() => {}
             (Some(before), Some(after)) if before.id != after.id => {
                 self.violated(at, Invariant::S4, node, format!("{} replaces {}", after.id, before.id));
             }
@@ -100,7 +102,9 @@ impl Checker {
             self.violated(at, Invariant::S3, node, format!("its status was written by the agent of {agent_of}"));
         }
         let epoch = |record: &MigNode| record.status.operation.as_ref().map_or(0, |report| report.epoch);
-        if epoch(seen.after) < epoch(seen.before) {
+        // A node that was made again under its name inherits nothing.
+        let same = seen.after.status.node_uid == seen.before.status.node_uid;
+        if same && epoch(seen.after) < epoch(seen.before) {
             let what = format!("the agent goes back from epoch {} to {}", epoch(seen.before), epoch(seen.after));
             self.violated(at, Invariant::S14, node, what);
         }
@@ -231,7 +235,8 @@ impl Checker {
         let working = report.is_some_and(|report| {
             matches!(report.phase, AgentPhase::Accepted | AgentPhase::Executing | AgentPhase::RollingBack)
         });
-        if working && operation.node_uid == seen.after.status.node_uid {
+        let gone = seen.after.spec.history.first().is_some_and(|ended| ended.outcome == Outcome::NodeGone);
+        if working && !gone && operation.node_uid == seen.after.status.node_uid {
             self.violated(at, Invariant::S4, node, format!("{} is closed while its agent works", operation.id));
         }
         let outcome = seen.after.spec.history.first().filter(|ended| ended.id == operation.id);
