@@ -36,6 +36,8 @@ fn main() {
     let mut failed = 0;
     if let Some(at) = args.iter().position(|arg| arg == "--run") {
         failed += one_case(&args[at + 1..]);
+    } else if args.iter().any(|arg| arg == "--cost") {
+        cost();
     } else if let Some(seed) = number("--seed") {
         failed += one_seed(seed);
     } else if let Some(family) = value("--family") {
@@ -85,6 +87,17 @@ fn random(from: u64, seeds: u64) -> usize {
     tally.failures.len()
 }
 
+/// What it costs to look for breaches.
+fn cost() {
+    for watched in [false, true, false, true] {
+        let begun = Instant::now();
+        let events: u64 =
+            scenarios::all().iter().map(|scenario| faults::run::undisturbed(scenario, 3_600_000, watched)).sum();
+        let each = begun.elapsed().as_secs_f64() * 1e6 / events as f64;
+        println!("{}: {events} events, {each:.2} µs each", if watched { "watched" } else { "unwatched" });
+    }
+}
+
 fn one_seed(seed: u64) -> usize {
     let (scenario, plan) = swarm::of_seed(seed);
     let verdict = run(&scenario, &plan, seed);
@@ -105,7 +118,10 @@ fn one_case(args: &[String]) -> usize {
     });
     let verdict = run_with(&scenario, &plan, seed, proposers, 4000);
     verdict.trace.iter().for_each(|line| println!("{line}"));
-    println!("{verdict}\n{} done, {} evictions, {} waiting, hits {:?}", verdict.done, verdict.evictions, verdict.waiting, verdict.hits);
+    println!(
+        "{verdict}\n{} done, {} evictions, {} waiting, hits {:?}",
+        verdict.done, verdict.evictions, verdict.waiting, verdict.hits
+    );
     verdict.violations.iter().for_each(|violation| println!("  {violation}"));
     usize::from(verdict.failed())
 }
@@ -149,6 +165,9 @@ fn batch(count: usize, one: impl Fn(usize) -> (Scenario, Verdict) + Sync) -> Tal
     let tally = tally.into_inner().expect("no run panics");
     let seconds = begun.elapsed().as_secs_f64().max(0.001);
     let (runs, events, failures) = (tally.runs, tally.events, tally.failures.len());
-    println!("{runs} runs in {seconds:.0} s, {events} events, {:.0} per second, {failures} failed", events as f64 / seconds);
+    println!(
+        "{runs} runs in {seconds:.0} s, {events} events, {:.0} per second, {failures} failed",
+        events as f64 / seconds
+    );
     tally
 }
