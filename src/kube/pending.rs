@@ -35,6 +35,10 @@ pub(crate) fn judge(pod: &Pod, now: i64, min_age_seconds: u64) -> Waiting {
         let detail = "its condition PodScheduled is not that of an unschedulable pod".to_owned();
         return Waiting::Young(detail, "wait for the scheduler to look at it again");
     }
+    if !pod.status.nominated_node_name.is_empty() {
+        let detail = format!("it is nominated to node {}, where room is kept for it", pod.status.nominated_node_name);
+        return Waiting::Young(detail, "wait until it is bound there, or the nomination is withdrawn");
+    }
     let waited = waited(pod, now);
     if waited < min_age_seconds {
         let detail = format!("it has waited {waited} s; demand counts after {min_age_seconds} s");

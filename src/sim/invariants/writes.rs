@@ -77,7 +77,10 @@ impl Checker {
             self.check_epoch(at, node, after.epoch);
         }
         match (before, after) {
-            (None, Some(after)) => self.check_claim(at, node, after, seen.fleet),
+            (None, Some(after)) => {
+                self.check_name(at, node, after, seen.before);
+                self.check_claim(at, node, after, seen.fleet);
+            }
             (Some(before), Some(after)) if before.id != after.id => {
                 self.violated(at, Invariant::S4, node, format!("{} replaces {}", after.id, before.id));
             }
@@ -120,8 +123,9 @@ impl Checker {
         let ours = |view: &NodeView| -> Vec<Taint> {
             view.taints.iter().filter(|taint| taint.key == TAINT_KEY).cloned().collect()
         };
-        let same: [(&str, bool); 6] = [
+        let same: [(&str, bool); 7] = [
             ("uid", seen.before.uid == seen.after.uid),
+            ("cordon", seen.before.cordoned == seen.after.cordoned),
             ("labels", seen.before.labels == seen.after.labels),
             ("annotations", foreign_annotations(seen.before) == foreign_annotations(seen.after)),
             ("taints of others", sorted(others(seen.before)) == sorted(others(seen.after))),
@@ -130,6 +134,9 @@ impl Checker {
         ];
         for (what, _) in same.iter().filter(|(_, same)| !same) {
             self.violated(at, Invariant::S11, node, format!("{} changed the node's {what}", seen.operation));
+        }
+        if ours(seen.after) != ours(seen.before) {
+            self.tainted.insert(node.to_owned(), at);
         }
         for taint in ours(seen.after) {
             let named = taint.value == seen.operation.0 || ours(seen.before).contains(&taint);
@@ -190,6 +197,16 @@ impl Checker {
         }
     }
 
+    /// A name tells one operation from all others, on whatever node and whenever they were: taints, intents and reports say no more.
+    fn check_name(&mut self, at: u64, node: &str, operation: &Operation, before: &MigNode) {
+        let first = self.names.entry(operation.id.clone()).or_insert_with(|| node.to_owned());
+        let over = before.spec.history.iter().any(|ended| ended.id == operation.id);
+        if first != node || over {
+            let what = format!("{} was the name of another operation, on {first}", operation.id);
+            self.violated(at, Invariant::S4, node, what);
+        }
+    }
+
     fn check_claim(&mut self, at: u64, node: &str, operation: &Operation, fleet: FleetCount) {
         if operation.gpus.is_empty() {
             return; // A repair changes no GPU, and must be possible when everything else stands still.
@@ -214,6 +231,10 @@ impl Checker {
         }
         if before.victims != after.victims {
             self.violated(at, Invariant::S6, node, format!("{} changes its victims", after.id));
+        }
+        let settles = self.tainted.get(node).map(|since| since.saturating_add(self.limits.settle));
+        if before.phase == Phase::Claimed && after.phase == Phase::Draining && settles.is_some_and(|settles| at < settles) {
+            self.violated(at, Invariant::S3, node, format!("{} drains before its taint has settled", after.id));
         }
         if before.phase != Phase::Drained && after.phase == Phase::Drained {
             let mut victims = after.victims.iter();
