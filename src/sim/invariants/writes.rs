@@ -199,7 +199,7 @@ impl Checker {
 
     /// A name tells one operation from all others, on whatever node and whenever they were: taints, intents and reports say no more.
     fn check_name(&mut self, at: u64, node: &str, operation: &Operation, before: &MigNode) {
-        let first = self.names.entry(operation.id.clone()).or_insert_with(|| node.to_owned());
+        let first = self.names.entry(operation.id.clone()).or_insert_with(|| node.to_owned()).clone();
         let over = before.spec.history.iter().any(|ended| ended.id == operation.id);
         if first != node || over {
             let what = format!("{} was the name of another operation, on {first}", operation.id);
@@ -233,7 +233,10 @@ impl Checker {
             self.violated(at, Invariant::S6, node, format!("{} changes its victims", after.id));
         }
         let settles = self.tainted.get(node).map(|since| since.saturating_add(self.limits.settle));
-        if before.phase == Phase::Claimed && after.phase == Phase::Draining && settles.is_some_and(|settles| at < settles) {
+        if before.phase == Phase::Claimed
+            && after.phase == Phase::Draining
+            && settles.is_some_and(|settles| at < settles)
+        {
             self.violated(at, Invariant::S3, node, format!("{} drains before its taint has settled", after.id));
         }
         if before.phase != Phase::Drained && after.phase == Phase::Drained {
