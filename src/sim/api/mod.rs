@@ -31,6 +31,7 @@ pub use observe::{DO_NOT_MOVE, Observer};
 pub use requests::View;
 use store::Store;
 pub use store::{Change, Object, Objects};
+pub(in crate::sim) use views::{node_view, pod_view, record_view};
 
 /// The API server.
 #[derive(Debug, Clone)]

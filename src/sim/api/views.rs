@@ -5,7 +5,7 @@ use super::observe::movability;
 use super::store::Objects;
 use crate::exec::{MigNode, NodeView, PodView, Version};
 
-pub(super) fn node_view(node: &Node) -> NodeView {
+pub(in crate::sim) fn node_view(node: &Node) -> NodeView {
     NodeView {
         name: node.meta.name.name.clone(),
         uid: node.meta.uid.clone(),
@@ -21,7 +21,7 @@ pub(super) fn node_view(node: &Node) -> NodeView {
     }
 }
 
-pub(super) fn pod_view(pod: &Pod, objects: &Objects) -> PodView {
+pub(in crate::sim) fn pod_view(pod: &Pod, objects: &Objects) -> PodView {
     let budgets = objects.budgets_of(pod).map(|budget| u32::try_from(budget.status.allowed).unwrap_or(0)).collect();
     PodView {
         pod: pod.pod_ref(),
@@ -38,7 +38,7 @@ pub(super) fn pod_view(pod: &Pod, objects: &Objects) -> PodView {
     }
 }
 
-pub(super) fn record_view(record: &Record) -> MigNode {
+pub(in crate::sim) fn record_view(record: &Record) -> MigNode {
     MigNode {
         name: record.meta.name.name.clone(),
         version: Version(record.meta.version),

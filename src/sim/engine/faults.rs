@@ -2,6 +2,7 @@
 
 use crate::exec::port::{ClusterError, NodeError};
 use crate::sim::process::{ProcessId, Request, Slot};
+use crate::sim::world::Hand;
 
 use super::kinds::RequestKind;
 
@@ -57,10 +58,24 @@ pub enum Verdict {
     CrashAfter,
 }
 
+/// What somebody does around a request.
+#[derive(Debug, Clone, Default)]
+pub struct Deeds {
+    /// Before it is sent.
+    pub before: Vec<Hand>,
+    /// Right after it had its effect.
+    pub after: Vec<Hand>,
+}
+
 /// Decides about every request.
 pub trait Faults {
     /// What becomes of a request.
     fn judge(&mut self, call: &Call<'_>) -> Verdict;
+
+    /// What somebody does around a request; asked after [`Faults::judge`].
+    fn deeds(&mut self, _: &Call<'_>) -> Deeds {
+        Deeds::default()
+    }
 }
 
 /// Nothing goes wrong.

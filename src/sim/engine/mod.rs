@@ -7,6 +7,6 @@ mod faults;
 mod kinds;
 mod queue;
 
-pub use faults::{Call, Faults, NoFaults, Refusal, Verdict};
+pub use faults::{Call, Deeds, Faults, NoFaults, Refusal, Verdict};
 pub use kinds::RequestKind;
 pub use queue::Queue;

@@ -3,7 +3,7 @@
 use crate::exec::Taint;
 use crate::sim::api::{Amount, Budget, BudgetRule, BudgetStatus, Deletion, Meta, NAMESPACE, Name, Pod};
 use crate::sim::engine::RequestKind;
-use crate::sim::node::{ByHand, Health, Holder};
+use crate::sim::node::{ByHand, Disk, Health, Holder};
 use crate::sim::process::ProcessId;
 use crate::sim::workload::Arrival;
 use crate::sim::workloads::Stop;
@@ -84,6 +84,8 @@ pub enum Hand {
     Hold(String, u32, Holder),
     /// Whoever is no container lets go of all instances of a node.
     LetGo(String),
+    /// What the disk of a node does to the agent's writes from now on.
+    Disk(String, Disk),
 }
 
 impl World {
@@ -99,6 +101,7 @@ impl World {
     /// Does something now.
     pub fn lay_hand(&mut self, hand: &Hand) {
         self.trace(|| format!("hand {hand:?}"));
+        self.watch_hand(hand);
         let now = self.queue.now();
         match hand {
             Hand::Crash(process) => self.crash(process),
@@ -147,6 +150,11 @@ impl World {
                 }
             }
             Hand::Hold(node, gpu, holder) => self.hold(node, *gpu, holder),
+            Hand::Disk(node, disk) => {
+                if let Some(host) = self.hosts.get_mut(node) {
+                    host.sim.store.disk = *disk;
+                }
+            }
             Hand::LetGo(node) => {
                 if let Some(host) = self.hosts.get_mut(node) {
                     host.sim.release(|holder| holder.pod().is_none());

@@ -21,6 +21,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod watches;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,6 +74,8 @@ pub struct World {
     due: Due,
     notes: notes::Notes,
     events: u64,
+    /// Who looks for breaches of the invariants; none where nobody does.
+    watching: Option<watching::Watching>,
 }
 
 /// Events that are in the queue at most once.
@@ -120,6 +123,7 @@ impl World {
             due: Due::default(),
             notes: notes::Notes::new(settings.trace),
             events: 0,
+            watching: Some(watching::Watching::new(settings.policy.as_ref())),
             fleet,
             settings,
         };
@@ -240,6 +244,7 @@ impl World {
         self.events += 1;
         self.happen(event);
         self.pass_on();
+        self.watch_time();
         true
     }
 

@@ -6,13 +6,15 @@ use std::time::Duration;
 use crate::exec::Moment;
 use crate::exec::port::{ClusterError, NodeError};
 use crate::sim::api::View;
-use crate::sim::engine::{Call, Refusal, RequestKind, Verdict};
+use crate::sim::engine::{Call, Deeds, Refusal, RequestKind, Verdict};
 use crate::sim::history::Record;
+use crate::sim::invariants::Look;
 use crate::sim::process::{Action, ProcessId, Program, Reply, Request, Slot, Told};
 
 use super::World;
 use super::happening::{Address, Happening, Sent, Then};
 use super::settings::Span;
+use super::watching;
 
 /// Makes the code of processes anew whenever they start.
 pub trait Programs {
@@ -30,6 +32,8 @@ struct Doing {
     resting: bool,
     /// Whether something that it watches has changed since it last looked.
     stirred: bool,
+    /// What the answer will show, and of whom.
+    look: Option<(String, Look)>,
 }
 
 /// A process.
@@ -80,6 +84,7 @@ impl World {
         let actions = program.start(now);
         process.program = Some(program);
         self.trace(|| format!("{id} starts"));
+        self.watch_start(id);
         self.perform(id, actions);
     }
 
@@ -124,11 +129,12 @@ impl World {
             match action {
                 Action::Ask(request) => {
                     // Whatever has changed before the request is seen by it, or by what follows it.
-                    process.slots.insert(slot, Doing { token, resting: false, stirred: false });
+                    let look = watching::look(id, &slot, &request);
+                    process.slots.insert(slot, Doing { token, resting: false, stirred: false, look });
                     self.send(address, request);
                 }
                 Action::Rest(rest) => {
-                    process.slots.insert(slot, Doing { token, resting: true, stirred: false });
+                    process.slots.insert(slot, Doing { token, resting: true, stirred: false, look: None });
                     let rest = if stirred { 0 } else { millis(rest) };
                     self.queue.after(rest.max(1), Happening::Rested(address));
                 }
@@ -153,10 +159,20 @@ impl World {
         if !alive {
             return;
         }
-        let hands = self.after.remove(&(kind, number_of_kind)).unwrap_or_default();
+        let mut hands = self.after.remove(&(kind, number_of_kind)).unwrap_or_default();
         let call =
             Call { at: now, process: &from.process, slot: &from.slot, request: &request, kind, number, number_of_kind };
         let verdict = self.faults.judge(&call);
+        let Deeds { before, after } = self.faults.deeds(&call);
+        for hand in &before {
+            self.lay_hand(hand);
+        }
+        hands.extend(after);
+        let alive = self.processes.get(&from.process).is_some_and(|process| process.life == from.life);
+        if !alive {
+            return;
+        }
+        self.watch_verdict(&from, &verdict);
         if verdict != Verdict::Pass {
             self.trace(|| format!("fault {verdict:?}"));
         }
@@ -185,6 +201,18 @@ impl World {
         self.queue.after(way, Happening::Effect(Box::new(sent)));
     }
 
+    /// Faults after which nobody can know what is true: an old state is shown, or a write comes late.
+    fn watch_verdict(&mut self, from: &Address, verdict: &Verdict) {
+        let uncertain = matches!(verdict, Verdict::Stale(_) | Verdict::Late(..));
+        let node = match (&from.process, &from.slot) {
+            (ProcessId::Agent(node), _) | (ProcessId::Controller(_), Slot::Operation(node)) => node.clone(),
+            (ProcessId::Controller(_), Slot::Agent | Slot::Lease | Slot::Loop) => return,
+        };
+        if uncertain {
+            self.watch_disturbance(&node);
+        }
+    }
+
     /// How long a request takes to arrive.
     fn way(&mut self, request: &Request) -> u64 {
         match request {
@@ -196,7 +224,7 @@ impl World {
     /// A request has its effect, whether or not the process that sent it still runs.
     pub(super) fn effect(&mut self, sent: Sent) {
         let Sent { from, request, then, stale, delay, hands } = sent;
-        let Some((reply, back)) = self.answer(&from.process, &request, stale) else { return };
+        let Some((reply, back)) = self.answer(&from, &request, stale) else { return };
         for hand in &hands {
             // What was done is passed on first, as hands may rely on it.
             self.lay_hand(hand);
@@ -213,10 +241,12 @@ impl World {
         self.queue.after(back.saturating_add(delay), Happening::Deliver(from, Box::new(reply)));
     }
 
-    fn answer(&mut self, process: &ProcessId, request: &Request, stale: u64) -> Option<(Reply, u64)> {
+    fn answer(&mut self, from: &Address, request: &Request, stale: u64) -> Option<(Reply, u64)> {
         let now = self.queue.now();
+        let process = &from.process;
         match request {
             Request::Cluster(request) => {
+                let before = self.watch_before(request);
                 self.cache.follow(&self.api, now);
                 let view = View { observer: &self.observer, cache: &self.cache.objects };
                 let kind = RequestKind::of(&Request::Cluster(request.clone()));
@@ -225,6 +255,7 @@ impl World {
                 } else {
                     self.api.answer(now, request, &view)
                 };
+                self.watch_after(process, request, before, &reply);
                 Some((Reply::Cluster(reply), self.draw(self.settings.api)))
             }
             Request::Node(request) => {
@@ -235,6 +266,7 @@ impl World {
                 let host = self.hosts.get_mut(node).filter(|host| host.up)?;
                 let answered = host.sim.answer(request, None);
                 if let Some(effect) = answered.effect {
+                    self.watch_effect(node, from.life, &effect);
                     self.note_effect(node, effect);
                 }
                 Some((Reply::Node(answered.reply), millis(answered.latency)))
@@ -247,6 +279,10 @@ impl World {
             && !self.put_off(&address.process, || Happening::Deliver(address.clone(), Box::new(reply.clone())))
         {
             self.trace(|| format!("{} is told {reply:?}", address.process));
+            let doing = self.processes.get_mut(&address.process).and_then(|it| it.slots.get_mut(&address.slot));
+            if let Some((actor, look)) = doing.and_then(|doing| doing.look.take()) {
+                self.watch_look(&address.process, &actor, look, agreed(&reply));
+            }
             self.tell(&address.process, &address.slot, Told::Reply(reply));
         }
     }
@@ -294,6 +330,11 @@ impl World {
         self.perform(id, actions);
     }
 
+    /// Whether a process runs.
+    pub(super) fn runs(&self, id: &ProcessId) -> bool {
+        self.processes.get(id).is_some_and(|process| process.program.is_some())
+    }
+
     /// Slots of all running processes that are of a kind.
     pub(super) fn slots(&self, is: impl Fn(&ProcessId, &Slot) -> bool) -> Vec<(ProcessId, Slot)> {
         let mut found = Vec::new();
@@ -301,6 +342,13 @@ impl World {
             found.extend(process.slots.keys().filter(|slot| is(id, slot)).map(|slot| (id.clone(), slot.clone())));
         }
         found
+    }
+}
+
+fn agreed(reply: &Reply) -> bool {
+    match reply {
+        Reply::Cluster(reply) => reply.is_ok(),
+        Reply::Node(reply) => reply.is_ok(),
     }
 }
 
