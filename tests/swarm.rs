@@ -105,7 +105,10 @@ fn one_case(args: &[String]) -> usize {
     });
     let verdict = run_with(&scenario, &plan, seed, proposers, 4000);
     verdict.trace.iter().for_each(|line| println!("{line}"));
-    println!("{verdict}\n{} done, {} evictions, {} waiting, hits {:?}", verdict.done, verdict.evictions, verdict.waiting, verdict.hits);
+    println!(
+        "{verdict}\n{} done, {} evictions, {} waiting, hits {:?}",
+        verdict.done, verdict.evictions, verdict.waiting, verdict.hits
+    );
     verdict.violations.iter().for_each(|violation| println!("  {violation}"));
     usize::from(verdict.failed())
 }
@@ -149,6 +152,9 @@ fn batch(count: usize, one: impl Fn(usize) -> (Scenario, Verdict) + Sync) -> Tal
     let tally = tally.into_inner().expect("no run panics");
     let seconds = begun.elapsed().as_secs_f64().max(0.001);
     let (runs, events, failures) = (tally.runs, tally.events, tally.failures.len());
-    println!("{runs} runs in {seconds:.0} s, {events} events, {:.0} per second, {failures} failed", events as f64 / seconds);
+    println!(
+        "{runs} runs in {seconds:.0} s, {events} events, {:.0} per second, {failures} failed",
+        events as f64 / seconds
+    );
     tally
 }

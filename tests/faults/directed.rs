@@ -9,7 +9,8 @@ fn hold(cases: Vec<Case>) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let chunk = cases.len().div_ceil(threads).max(1);
     let failures: Vec<String> = std::thread::scope(|scope| {
-        let workers: Vec<_> = cases.chunks(chunk).map(|part| scope.spawn(|| part.iter().filter_map(fails).collect())).collect();
+        let workers: Vec<_> =
+            cases.chunks(chunk).map(|part| scope.spawn(|| part.iter().filter_map(fails).collect())).collect();
         workers.into_iter().flat_map(|worker| -> Vec<String> { worker.join().expect("a run panics") }).collect()
     });
     assert!(failures.is_empty(), "{} fail\n{}", failures.len(), failures.join("\n"));

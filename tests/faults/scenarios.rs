@@ -14,7 +14,8 @@ fn every_scenario_ends_as_it_should_when_nothing_goes_wrong() {
         let evictions = expected.evictions.is_none_or(|evictions| evictions == verdict.evictions);
         if verdict.failed() || verdict.done < expected.done || !evictions || verdict.waiting != expected.waiting {
             let (done, evicted, waiting) = (verdict.done, verdict.evictions, verdict.waiting);
-            wrong.push(format!("{verdict}: {done} done, {evicted} evictions, {waiting} waiting; expected {expected:?}"));
+            wrong
+                .push(format!("{verdict}: {done} done, {evicted} evictions, {waiting} waiting; expected {expected:?}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

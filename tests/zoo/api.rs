@@ -48,7 +48,7 @@ fn judged(operation: &OperationId, before: &NodeView, after: &NodeView) -> Check
     checker.on_node_write(1, &SeenNodeWrite { operation, before, after, record: None, machine: None });
     match checker.violations().first() {
         Some(violation) if violation.invariant.to_string() == "S11" => {
-            Err(Broken { rule: "S11", how: violation.to_string() })
+            Err(Broken { rule: "S11".to_owned(), how: violation.to_string() })
         }
         Some(other) => panic!("{other}"),
         None => Ok(()),

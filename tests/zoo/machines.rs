@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use retile::exec::port::{AgentRequest, ClusterRequest, Intent, NodeRequest, Occupant};
-use retile::exec::{AgentPhase, Backoff, IdleProof, Next, Phase, TAINT_KEY};
+use retile::exec::{AgentPhase, Backoff, IdleProof, Next, Phase, PodView, TAINT_KEY, Victim};
 
 use crate::desk::{Desk, board, operation, place, pod, pod_ref, taint};
 use crate::{keeps, kills};
@@ -65,6 +65,24 @@ fn defect_10_the_old_plugin_is_mistaken_for_the_new_one() {
             }
         }
         keeps("C7", matches!(next, Next::Rest(_)), || "it goes on while the old plugin's pod still ends".to_owned())
+    });
+}
+
+#[test]
+fn defect_20_a_pod_that_ends_slowly_is_forgotten() {
+    kills(20, "S3", || {
+        let (base, target) = ([place("1g.10gb", 0, 1)], [place("7g.80gb", 0, 8)]);
+        let mut wanted = operation(GPU, &base, &target);
+        wanted.victims = vec![Victim { pod: pod_ref("slow"), placed_on: None }];
+        let mut desk = Desk::new(wanted, Phase::Draining, AgentPhase::Idle, vec![board(0, GPU, &base)]);
+        desk.pods = vec![PodView { deleting: true, ..pod("slow") }];
+        let mut machine = desk.controller();
+        for now in [1_000, 40_000, 62_000, 300_000] {
+            let next = desk.controls(&mut machine, now);
+            keeps("S3", matches!(next, Next::Rest(_)), || format!("after {now} ms it does not wait any more"))?;
+        }
+        let proof = IdleProof::establish(&desk.boards[0], &base[0], "nvidia.com/mig-1g.10gb", &[], &desk.pods);
+        keeps("S1", proof.is_err(), || "an instance counts as idle while a pod ends on it".to_owned())
     });
 }
 

@@ -8,12 +8,16 @@ mod board;
 mod desk;
 mod exports;
 mod machines;
+mod suite;
+
+#[path = "../support/faults/mod.rs"]
+mod faults;
 
 use retile::exec::mutant::{self, Mutant};
 
 /// What a check has found: the rule that is broken, and how.
 pub(crate) struct Broken {
-    rule: &'static str,
+    rule: String,
     how: String,
 }
 
@@ -21,8 +25,8 @@ pub(crate) struct Broken {
 pub(crate) type Checked = Result<(), Broken>;
 
 /// A rule is kept, or broken in this way.
-pub(crate) fn keeps(rule: &'static str, kept: bool, how: impl FnOnce() -> String) -> Checked {
-    if kept { Ok(()) } else { Err(Broken { rule, how: how() }) }
+pub(crate) fn keeps(rule: &str, kept: bool, how: impl FnOnce() -> String) -> Checked {
+    if kept { Ok(()) } else { Err(Broken { rule: rule.to_owned(), how: how() }) }
 }
 
 /// A case: the check passes without the defect, and with it finds that this rule is broken.

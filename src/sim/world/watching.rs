@@ -204,8 +204,7 @@ impl World {
         let objects = self.api.objects();
         let record = |node: &str| objects.records.get(node).map(|record| record_view(record));
         let view = |node: &str| objects.nodes.get(node).map(|node| node_view(node));
-        let pods =
-            |node: &str| objects.bound_to(node).map(|pod| pod_view(pod, objects)).collect::<Vec<_>>();
+        let pods = |node: &str| objects.bound_to(node).map(|pod| pod_view(pod, objects)).collect::<Vec<_>>();
         let mut before = Before::default();
         match request {
             ClusterRequest::WriteSpec { node, .. } => {
@@ -260,7 +259,9 @@ impl World {
             ClusterRequest::AddTaint { operation, .. } | ClusterRequest::RemoveTaint { operation, .. }
                 if reply.is_ok() =>
             {
-                let Some(after) = self.api.objects().nodes.get(&before.node).map(|node| node_view(node)) else { return };
+                let Some(after) = self.api.objects().nodes.get(&before.node).map(|node| node_view(node)) else {
+                    return;
+                };
                 let (Some(watching), Some(view)) = (&mut self.watching, &before.view) else { return };
                 let machine = self.hosts.get(&before.node).filter(|host| host.up).map(|host| &host.sim);
                 let record = before.record.as_ref();
@@ -304,7 +305,9 @@ impl World {
 
     fn watch_spec(&mut self, process: &ProcessId, based_on: Version, before: &Before) {
         let at = self.queue.now();
-        let Some(after) = self.api.objects().records.get(&before.node).map(|record| record_view(record)) else { return };
+        let Some(after) = self.api.objects().records.get(&before.node).map(|record| record_view(record)) else {
+            return;
+        };
         let Some(record) = &before.record else { return };
         let fleet = self.fleet_count(&before.node);
         let ours = matches!(process, ProcessId::Controller(_));
@@ -326,7 +329,9 @@ impl World {
 
     fn watch_status(&mut self, process: &ProcessId, based_on: Version, before: &Before) {
         let at = self.queue.now();
-        let Some(after) = self.api.objects().records.get(&before.node).map(|record| record_view(record)) else { return };
+        let Some(after) = self.api.objects().records.get(&before.node).map(|record| record_view(record)) else {
+            return;
+        };
         let none = MigNode { name: before.node.clone(), ..MigNode::default() };
         let agent_of = match process {
             ProcessId::Agent(node) => Some(node.as_str()),

@@ -95,11 +95,7 @@ pub fn deed_of(kind: Kind, node: &str, leader: &ProcessId, scenario: &Scenario, 
         )
     };
     let foreign = |key: &str| {
-        mended(
-            Hand::Taint(node.to_owned(), taint(key, "")),
-            100_000,
-            Hand::Untaint(node.to_owned(), key.to_owned()),
-        )
+        mended(Hand::Taint(node.to_owned(), taint(key, "")), 100_000, Hand::Untaint(node.to_owned(), key.to_owned()))
     };
     let subject = scenario.subject.to_owned();
     let application = subject.rsplit_once('-').map_or(subject.as_str(), |(head, _)| head).to_owned();

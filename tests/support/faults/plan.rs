@@ -107,7 +107,8 @@ impl FromStr for Fault {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text}: a fault is written SITE#NTHxTIMES<KIND, or with > when it comes after the effect");
+        let bad =
+            || format!("{text}: a fault is written SITE#NTHxTIMES<KIND, or with > when it comes after the effect");
         let (site, rest) = text.split_once('#').ok_or_else(bad)?;
         let (nth, rest) = rest.split_once('x').ok_or_else(bad)?;
         let cut = rest.find(['<', '>']).ok_or_else(bad)?;

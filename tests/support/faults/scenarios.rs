@@ -112,10 +112,7 @@ const WANTS: u64 = 20_000;
 
 /// A pod on a board that is wanted whole, and a free instance for it elsewhere.
 fn one_victim(name: &'static str, owner: Owner) -> Scenario {
-    let nodes = vec![
-        node("gpu-000", &[&[("1g.10gb", 0)]]),
-        node("gpu-001", &[&[("3g.40gb", 0), ("1g.10gb", 4)]]),
-    ];
+    let nodes = vec![node("gpu-000", &[&[("1g.10gb", 0)]]), node("gpu-001", &[&[("3g.40gb", 0), ("1g.10gb", 4)]])];
     let arrivals = vec![work("big-0", 0, "3g.40gb"), work("wants-0", WANTS, "7g.80gb")];
     let victim = Arrival { kind: owner, ..work("victim-0", 0, "1g.10gb") };
     Scenario {
