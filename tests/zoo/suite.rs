@@ -36,8 +36,7 @@ fn handled(number: u8, rule: &str, scenario: &Scenario, hands: &[(When, Hand)], 
         let (fleet, settings) = (scenario.fleet.clone(), scenario.settings.clone());
         let mut world = World::new(fleet, &scenario.workload, settings, Box::new(programs), SEED)
             .expect("a scenario is consistent");
-        scenario.setup.iter().for_each(|hand| world.lay_hand(hand));
-        for (when, hand) in hands.iter().cloned() {
+        for (when, hand) in scenario.setup.iter().chain(hands).cloned() {
             world.inject(when, hand);
         }
         world.run_until(until);
@@ -73,6 +72,16 @@ fn defect_02_the_field_that_pins_an_eviction_is_misspelt() {
 }
 
 #[test]
+fn defect_03_the_taint_of_somebody_else_is_removed() {
+    struck(3, "S11", &named("s3"), "C7#0x1>SecondInstall");
+}
+
+#[test]
+fn defect_04_the_node_is_uncordoned() {
+    struck(4, "S11", &named("s3"), "C2#0x1>Cordoned");
+}
+
+#[test]
 fn defect_05_a_drain_that_failed_counts_as_done() {
     handled(5, "S3", &named("s4"), &[blocked()], 900_000);
 }
@@ -88,6 +97,11 @@ fn defect_07_operations_are_named_by_the_second() {
 }
 
 #[test]
+fn defect_08_applied_is_reported_too_early() {
+    struck(8, "S12", &named("s3"), "none");
+}
+
+#[test]
 fn defect_09_nothing_is_planned_until_all_nodes_report() {
     let mut scenario = two_at_once();
     scenario.workload.arrivals = vec![work("wants-0", 150_000, "7g.80gb")];
@@ -97,7 +111,7 @@ fn defect_09_nothing_is_planned_until_all_nodes_report() {
 
 #[test]
 fn defect_11_gpu_instances_without_compute_instance_are_not_seen() {
-    struck(11, "L10", &named("s3"), "none");
+    struck(11, "S12", &named("s3"), "none");
 }
 
 #[test]
@@ -154,6 +168,11 @@ fn defect_22_the_taint_comes_after_the_validation() {
 }
 
 #[test]
+fn defect_23_the_taint_of_somebody_else_is_lost() {
+    struck(23, "S11", &named("s3"), "C2#0x1<Autoscaler");
+}
+
+#[test]
 fn defect_26_only_ready_nodes_are_swept() {
     let silent = (When::After(RequestKind::WriteSpec, 1), Hand::Mute(NODE.to_owned(), true));
     let crash = (When::At(120_000), Hand::Crash(ProcessId::Controller(0)));
@@ -166,11 +185,16 @@ fn defect_27_operations_are_forgotten_at_a_restart() {
 }
 
 #[test]
+fn defect_28_an_empty_gpu_is_taken_out_of_mig_mode() {
+    struck(28, "S16", &named("s2"), "none");
+}
+
+#[test]
 fn defect_32_the_taint_goes_before_the_node_advertises_the_layout() {
     struck(32, "S12", &named("s3"), "none");
 }
 
 #[test]
 fn defect_35_one_place_has_two_names() {
-    struck(35, "L1", &named("s3"), "none");
+    struck(35, "L10", &named("s3"), "none");
 }

@@ -89,6 +89,12 @@ pub(super) fn movability(pod: &Pod, objects: &Objects) -> (ControllerKind, Movab
     (kind, Movability::From(level))
 }
 
+/// How the plugin of a node names instances, as its label says.
+fn strategy(node: &Node) -> MigStrategy {
+    let single = node.meta.labels.get("nvidia.com/mig.strategy").is_some_and(|strategy| strategy == "single");
+    if single { MigStrategy::Single } else { MigStrategy::Mixed }
+}
+
 struct Assembly<'a> {
     observer: &'a Observer,
     objects: &'a Objects,
@@ -153,7 +159,8 @@ impl<'a> Assembly<'a> {
             gpus.push(self.gpu(node, report, &ids, &unseen)?);
         }
         let name = node.meta.name.name.clone();
-        self.builder.node(PlannedNode { name, strategy: MigStrategy::Mixed, free, gpus: 0..0 }, gpus);
+        let strategy = strategy(node);
+        self.builder.node(PlannedNode { name, strategy, free, gpus: 0..0 }, gpus);
         Ok(())
     }
 

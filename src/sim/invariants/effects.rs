@@ -113,6 +113,17 @@ impl<'a> Authority<'a> {
         }
     }
 
+    /// Whether the agent has taken it on.
+    fn accepted(&self, seen: &SeenEffect<'_>) -> bool {
+        let id = match self {
+            Self::Operation(operation) => &operation.id,
+            Self::Intent(_) => return true,
+            Self::None => return false,
+        };
+        let report = seen.record.and_then(|record| record.status.operation.as_ref());
+        report.is_some_and(|report| report.id == *id)
+    }
+
     /// Whether a place is among those that change.
     fn covers(&self, gpu: &str, place: &Place) -> bool {
         let target = self.gpus().iter().find(|target| target.uuid == gpu);
@@ -179,13 +190,15 @@ impl Checker {
     fn check_authority(&mut self, at: u64, seen: &SeenEffect<'_>) {
         let Effect { gpu, place, .. } = seen.effect;
         let authority = Authority::of(seen);
+        // What was there before and got lost may be made again, without any operation, and before one is accepted.
+        let known = seen.store.applied.as_ref().and_then(|applied| applied.get(gpu));
+        let base = authority.gpus().iter().find(|target| target.uuid == *gpu).map(|target| &target.base);
+        let restores = !destroys(seen) && known.into_iter().chain(base).any(|places| places.contains(place));
+        if restores && !authority.accepted(seen) {
+            return;
+        }
         if !authority.covers(gpu, place) {
-            let destroys = destroys(seen);
-            // What was there before and got lost may be made again, without any operation.
-            let known = seen.store.applied.as_ref().and_then(|applied| applied.get(gpu));
-            let base = authority.gpus().iter().find(|target| target.uuid == *gpu).map(|target| &target.base);
-            let restores = known.into_iter().chain(base).any(|places| places.contains(place));
-            if destroys || !restores {
+            if !restores {
                 let invariant = if matches!(authority, Authority::None) { Invariant::S3 } else { Invariant::S2 };
                 self.violated(at, invariant, seen.node, format!("{} is not part of the operation", shown(seen)));
             }

@@ -81,6 +81,8 @@ impl Checker {
                 self.check_name(at, node, after, seen.before);
                 self.check_claim(at, node, after, seen.fleet);
             }
+            // A repair takes over what was left degraded.
+            (Some(before), Some(after)) if before.id != after.id && before.phase == Phase::Degraded && after.is_repair() => {}
             (Some(before), Some(after)) if before.id != after.id => {
                 self.violated(at, Invariant::S4, node, format!("{} replaces {}", after.id, before.id));
             }
@@ -103,7 +105,9 @@ impl Checker {
             self.violated(at, Invariant::S3, node, format!("its status was written by the agent of {agent_of}"));
         }
         let epoch = |record: &MigNode| record.status.operation.as_ref().map_or(0, |report| report.epoch);
-        if epoch(seen.after) < epoch(seen.before) {
+        // A node that was made again under its name inherits nothing.
+        let same = seen.after.status.node_uid == seen.before.status.node_uid;
+        if same && epoch(seen.after) < epoch(seen.before) {
             let what = format!("the agent goes back from epoch {} to {}", epoch(seen.before), epoch(seen.after));
             self.violated(at, Invariant::S14, node, what);
         }
@@ -150,7 +154,28 @@ impl Checker {
                 let was = seen.before.our_taint().unwrap_or_default();
                 self.violated(at, Invariant::S11, node, format!("{} removed the taint of {was}", seen.operation));
             }
+            self.check_stranger(at, seen);
             self.check_untaint(at, seen);
+        }
+    }
+
+    /// The value that a request names is not proof enough: it may have been taken from the node. What no operation is called is not ours.
+    fn check_stranger(&mut self, at: u64, seen: &SeenNodeWrite<'_>) {
+        let Some(operation) = seen.record.and_then(|record| record.spec.operation.as_ref()) else { return };
+        if operation.id != *seen.operation && !self.names.contains_key(seen.operation) {
+            let what = format!("{} removed the taint of {}, which is no operation", operation.id, seen.operation);
+            self.violated(at, Invariant::S11, &seen.after.name, what);
+        }
+    }
+
+    /// The agent has reported that the plugin serves its board.
+    pub fn on_applied(&mut self, at: u64, machine: &SimNode) {
+        let instances = machine.boards.iter().flat_map(|board| board.state().instances);
+        let mut there: Vec<String> = instances.filter_map(|instance| instance.compute).collect();
+        there.sort_unstable();
+        if machine.kubelet.offered() != there && !self.disturbed_within(at, machine.name(), self.limits.status_lag) {
+            let what = "its agent calls the layout applied, and the device plugin offers other instances";
+            self.violated(at, Invariant::S12, machine.name(), what);
         }
     }
 
@@ -255,7 +280,8 @@ impl Checker {
         let working = report.is_some_and(|report| {
             matches!(report.phase, AgentPhase::Accepted | AgentPhase::Executing | AgentPhase::RollingBack)
         });
-        if working && operation.node_uid == seen.after.status.node_uid {
+        let gone = seen.after.spec.history.first().is_some_and(|ended| ended.outcome == Outcome::NodeGone);
+        if working && !gone && operation.node_uid == seen.after.status.node_uid {
             self.violated(at, Invariant::S4, node, format!("{} is closed while its agent works", operation.id));
         }
         let outcome = seen.after.spec.history.first().filter(|ended| ended.id == operation.id);

@@ -281,7 +281,7 @@ impl World {
             self.trace(|| format!("{} is told {reply:?}", address.process));
             let doing = self.processes.get_mut(&address.process).and_then(|it| it.slots.get_mut(&address.slot));
             if let Some((actor, look)) = doing.and_then(|doing| doing.look.take()) {
-                self.watch_look(&address.process, &actor, look, agreed(&reply));
+                self.watch_look(&address.process, &actor, look, shows(look, &reply));
             }
             self.tell(&address.process, &address.slot, Told::Reply(reply));
         }
@@ -345,8 +345,10 @@ impl World {
     }
 }
 
-fn agreed(reply: &Reply) -> bool {
+/// Whether an answer shows what was asked for; that there is no record is such an answer.
+fn shows(look: Look, reply: &Reply) -> bool {
     match reply {
+        Reply::Cluster(Err(ClusterError::NotFound)) => look == Look::Record,
         Reply::Cluster(reply) => reply.is_ok(),
         Reply::Node(reply) => reply.is_ok(),
     }

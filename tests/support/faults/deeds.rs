@@ -103,10 +103,10 @@ pub fn deed_of(kind: Kind, node: &str, leader: &ProcessId, scenario: &Scenario, 
     match kind {
         Kind::Hang => Some(Deed {
             now: vec![Hand::Health(name.clone(), 0, Health::Hung)],
-            later: vec![(120_000, Hand::Health(name, 0, Health::Well)), (121_000, Hand::Crash(agent))],
+            later: vec![(120_000, Hand::Health(name.clone(), 0, Health::Well)), (120_000, Hand::Reboot(name, 30_000))],
         }),
-        // A human looks after a lost GPU, and restarts the agent.
-        Kind::GpuLost => Some(Deed { now: Vec::new(), later: vec![(120_000, Hand::Crash(agent))] }),
+        // People cure a lost GPU, as one that hangs, with a reboot.
+        Kind::GpuLost => Some(Deed { now: Vec::new(), later: vec![(120_000, Hand::Reboot(name, 30_000))] }),
         Kind::Deaf => deed(vec![Hand::Deafen(60_000)]),
         Kind::Compacted => deed(vec![Hand::Compact]),
         Kind::LeaseDeleted => deed(vec![Hand::DeleteLease]),

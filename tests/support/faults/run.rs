@@ -171,8 +171,8 @@ pub fn run_with(scenario: &Scenario, plan: &FaultPlan, seed: u64, proposers: Pro
         throttle: 0,
     }));
     world.set_faults(Box::new(Injector(Rc::clone(&state))));
-    for hand in &scenario.setup {
-        world.lay_hand(hand);
+    for (when, hand) in scenario.setup.clone() {
+        world.inject(when, hand);
     }
     by_the_clock(&mut world, plan, scenario, &state);
     let limit = scenario.stretch;

@@ -8,7 +8,8 @@ use retile::controller;
 use retile::model::{Catalogue, DisruptionLevel, Limit, Mode, Policy, Stability};
 use retile::plan::Place;
 use retile::sim::node::Strategy;
-use retile::sim::world::{BoardSpec, Fleet, Hand, NodeSpec, Settings, max_unavailable, min_available};
+use retile::sim::engine::RequestKind;
+use retile::sim::world::{BoardSpec, Fleet, Hand, NodeSpec, Settings, When, max_unavailable, min_available};
 use retile::sim::{Arrival, Kind as Owner, Workload};
 
 const HOUR: u64 = 3_600_000;
@@ -32,8 +33,8 @@ pub struct Scenario {
     pub workload: Workload,
     pub settings: Settings,
     pub loops: controller::Settings,
-    /// What people do at the very beginning.
-    pub setup: Vec<Hand>,
+    /// What people do, and when.
+    pub setup: Vec<(When, Hand)>,
     /// Work that runs, and that other people's deeds are about.
     pub subject: &'static str,
     /// Work that waits.
@@ -74,6 +75,16 @@ pub fn work(name: &str, at: u64, profile: &str) -> Arrival {
     }
 }
 
+/// Work that nobody would make again, so that it stays where it is.
+fn rooted(name: &str, profile: &str) -> Arrival {
+    Arrival { kind: Owner::Bare, ..work(name, 0, profile) }
+}
+
+/// Work that is bound to the first node from the beginning.
+fn pinned(arrival: Arrival) -> (When, Hand) {
+    (When::At(0), Hand::Pin(arrival, "gpu-000".to_owned()))
+}
+
 /// How the loop is set up: quick, so that a run is short.
 pub fn loops() -> controller::Settings {
     let mut loops = controller::Settings::of("unnamed");
@@ -112,11 +123,14 @@ const WANTS: u64 = 20_000;
 
 /// A pod on a board that is wanted whole, and a free instance for it elsewhere.
 fn one_victim(name: &'static str, owner: Owner) -> Scenario {
-    let nodes = vec![node("gpu-000", &[&[("1g.10gb", 0)]]), node("gpu-001", &[&[("3g.40gb", 0), ("1g.10gb", 4)]])];
-    let arrivals = vec![work("big-0", 0, "3g.40gb"), work("wants-0", WANTS, "7g.80gb")];
+    let nodes = vec![
+        node("gpu-000", &[&[("1g.10gb", 0)]]),
+        node("gpu-001", &[&[("3g.40gb", 0), ("1g.10gb", 4)]]),
+    ];
+    let arrivals = vec![rooted("big-0", "3g.40gb"), work("wants-0", WANTS, "7g.80gb")];
     let victim = Arrival { kind: owner, ..work("victim-0", 0, "1g.10gb") };
     Scenario {
-        setup: vec![Hand::Pin(victim, "gpu-000".to_owned())],
+        setup: vec![pinned(victim)],
         subject: "victim-0",
         ..scenario(name, nodes, arrivals, expected(1, 1, 0))
     }
@@ -129,10 +143,13 @@ fn three_victims(name: &'static str) -> Scenario {
         node("gpu-000", &[ones]),
         node("gpu-001", &[&[("1g.10gb", 0), ("1g.10gb", 1), ("1g.10gb", 2), ("3g.40gb", 4)]]),
     ];
-    let arrivals = vec![work("big-0", 0, "3g.40gb"), work("wants-0", WANTS, "7g.80gb")];
+    let arrivals = vec![rooted("big-0", "3g.40gb"), work("wants-0", WANTS, "7g.80gb")];
     let victims = (0..3).map(|number| work(&format!("victim-{number}"), 0, "1g.10gb"));
-    let mut setup: Vec<Hand> = victims.map(|victim| Hand::Pin(victim, "gpu-000".to_owned())).collect();
-    setup.push(Hand::SetBudget("base".to_owned(), "victim".to_owned(), max_unavailable(1)));
+    let mut setup: Vec<(When, Hand)> = victims.map(pinned).collect();
+    // Planned while all three may go, drained when only one at a time may.
+    let budget = |allowed| Hand::SetBudget("base".to_owned(), "victim".to_owned(), max_unavailable(allowed));
+    setup.push((When::At(0), budget(3)));
+    setup.push((When::After(RequestKind::WriteSpec, 1), budget(1)));
     Scenario { setup, subject: "victim-1", ..scenario(name, nodes, arrivals, expected(1, 3, 0)) }
 }
 
@@ -149,6 +166,7 @@ fn s8() -> Scenario {
 fn s9() -> Scenario {
     let mut single = node("gpu-001", &[&[("1g.10gb", 0), ("1g.10gb", 1)]]);
     single.config.strategy = Strategy::Single;
+    single.labels.insert("nvidia.com/mig.strategy".to_owned(), "single".to_owned());
     let mut labelled = node("gpu-000", &[&[]]);
     labelled.labels.insert("nvidia.com/mig.strategy".to_owned(), "mixed".to_owned());
     let nodes = vec![labelled, single, node("gpu-002", &[&[]])];
@@ -163,7 +181,7 @@ fn s11() -> Scenario {
         runs: 40_000 + number * 8_000,
         ..work(&format!("victim-{number}"), 0, "1g.10gb")
     });
-    scenario.setup = victims.map(|victim| Hand::Pin(victim, "gpu-000".to_owned())).collect();
+    scenario.setup = victims.map(pinned).collect();
     if let Some(policy) = &mut scenario.settings.policy {
         policy.disruption = DisruptionLevel::Aggressive;
     }
@@ -184,7 +202,7 @@ pub fn all() -> Vec<Scenario> {
     let beside: &[(&str, u8)] = &[("3g.40gb", 0), ("1g.10gb", 4), ("1g.10gb", 5)];
     let whole: &[(&str, u8)] = &[("7g.80gb", 0)];
     let mut s6 = one_victim("s6", Owner::Service);
-    s6.setup.push(Hand::SetBudget("base".to_owned(), "victim".to_owned(), min_available(1)));
+    s6.setup.push((When::At(0), Hand::SetBudget("base".to_owned(), "victim".to_owned(), min_available(1))));
     s6.expected = expected(0, 0, 1);
     let mut s7 = vec![whole; 7];
     s7.push(&[]);
