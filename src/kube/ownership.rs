@@ -188,6 +188,15 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_a_pod_is_nominated_to_is_left_alone() {
+        let freeze = |nominated| {
+            freeze(&node("{}"), Circumstances { policy_given: false, served_by_dra: false, nominated })
+                .map(|(reason, _)| reason)
+        };
+        assert_eq!((freeze(true), freeze(false)), (Some(Reason::CoolingDown), None));
+    }
+
+    #[test]
     fn opting_in_matters_only_under_a_policy() {
         assert_eq!(frozen("{}", false), None);
         assert_eq!(frozen("{}", true), Some(Reason::PolicyForbids));

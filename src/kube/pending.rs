@@ -86,6 +86,14 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_for_which_room_is_kept_is_no_demand() {
+        let nominated = format!(r#"{{"phase":"Pending","nominatedNodeName":"n","conditions":[{UNSCHEDULABLE}]}}"#);
+        assert!(
+            matches!(judge(&pod("{}", "{}", &nominated), 0, 0), Waiting::Young(detail, _) if detail.contains("node n"))
+        );
+    }
+
+    #[test]
     fn gated_and_dying_pods_are_no_demand() {
         let status = status(UNSCHEDULABLE);
         assert_eq!(judge(&pod("{}", r#"{"schedulingGates":[{"name":"g"}]}"#, &status), 0, 0), Waiting::Gated);

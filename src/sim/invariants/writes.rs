@@ -82,7 +82,8 @@ impl Checker {
                 self.check_claim(at, node, after, seen.fleet);
             }
             // A repair takes over what was left degraded.
-            (Some(before), Some(after)) if before.id != after.id && before.phase == Phase::Degraded && after.is_repair() => {}
+            (Some(before), Some(after))
+                if before.id != after.id && before.phase == Phase::Degraded && after.is_repair() => {}
             (Some(before), Some(after)) if before.id != after.id => {
                 self.violated(at, Invariant::S4, node, format!("{} replaces {}", after.id, before.id));
             }

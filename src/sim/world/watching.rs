@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::controller::Proposer;
 use crate::exec::port::{ClusterReply, ClusterRequest};
-use crate::exec::{AgentPhase, MigNode, NodeView, Operation, OperationId, Outcome, Phase, PodView, Timing, Version, foreign_owner};
+use crate::exec::{
+    AgentPhase, MigNode, NodeView, Operation, OperationId, Outcome, Phase, PodView, Timing, Version, foreign_owner,
+};
 use crate::model::{Policy, Stability};
 use crate::sim::api::{Name, node_view, pod_view, record_view};
 use crate::sim::invariants::{

@@ -7,8 +7,8 @@ use std::time::Duration;
 use retile::controller;
 use retile::model::{Catalogue, DisruptionLevel, Limit, Mode, Policy, Stability};
 use retile::plan::Place;
-use retile::sim::node::Strategy;
 use retile::sim::engine::RequestKind;
+use retile::sim::node::Strategy;
 use retile::sim::world::{BoardSpec, Fleet, Hand, NodeSpec, Settings, When, max_unavailable, min_available};
 use retile::sim::{Arrival, Kind as Owner, Workload};
 
@@ -123,17 +123,10 @@ const WANTS: u64 = 20_000;
 
 /// A pod on a board that is wanted whole, and a free instance for it elsewhere.
 fn one_victim(name: &'static str, owner: Owner) -> Scenario {
-    let nodes = vec![
-        node("gpu-000", &[&[("1g.10gb", 0)]]),
-        node("gpu-001", &[&[("3g.40gb", 0), ("1g.10gb", 4)]]),
-    ];
+    let nodes = vec![node("gpu-000", &[&[("1g.10gb", 0)]]), node("gpu-001", &[&[("3g.40gb", 0), ("1g.10gb", 4)]])];
     let arrivals = vec![rooted("big-0", "3g.40gb"), work("wants-0", WANTS, "7g.80gb")];
     let victim = Arrival { kind: owner, ..work("victim-0", 0, "1g.10gb") };
-    Scenario {
-        setup: vec![pinned(victim)],
-        subject: "victim-0",
-        ..scenario(name, nodes, arrivals, expected(1, 1, 0))
-    }
+    Scenario { setup: vec![pinned(victim)], subject: "victim-0", ..scenario(name, nodes, arrivals, expected(1, 1, 0)) }
 }
 
 /// Three pods on a board that is wanted whole, and three free instances elsewhere.

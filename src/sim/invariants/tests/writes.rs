@@ -287,3 +287,31 @@ fn s11_a_cordon_that_is_not_ours_is_lifted() {
     checker.on_node_write(1, &seen);
     assert_eq!(broken(&checker), [Invariant::S11]);
 }
+
+#[test]
+fn s11_the_taint_of_a_stranger_is_removed_by_its_own_name() {
+    let strange = NodeView { taints: vec![Taint { value: "theirs".into(), ..view().taints[0].clone() }], ..view() };
+    let (record, after) = (record(Phase::Releasing, AgentPhase::Refused), untainted());
+    let mut checker = checker();
+    for (name, before, expected) in [("op", view(), vec![]), ("theirs", strange, vec![Invariant::S11])] {
+        let operation = &id(name);
+        let seen = SeenNodeWrite { operation, before: &before, after: &after, record: Some(&record), machine: None };
+        checker.on_node_write(1, &seen);
+        assert_eq!(broken(&checker), expected, "{name}");
+    }
+}
+
+#[test]
+fn s12_applied_is_reported_while_the_plugin_offers_something_else() {
+    let mut machine = machine();
+    let mut checker = checker();
+    checker.on_applied(1, &machine);
+    assert_eq!(broken(&checker), []);
+    machine.plugin_stops();
+    checker.on_applied(2, &machine);
+    assert_eq!(broken(&checker), [Invariant::S12]);
+    let mut disturbed = self::checker();
+    disturbed.disturbed(1, "n");
+    disturbed.on_applied(2, &machine);
+    assert_eq!(broken(&disturbed), []);
+}
