@@ -36,6 +36,8 @@ fn main() {
     let mut failed = 0;
     if let Some(at) = args.iter().position(|arg| arg == "--run") {
         failed += one_case(&args[at + 1..]);
+    } else if args.iter().any(|arg| arg == "--cost") {
+        cost();
     } else if let Some(seed) = number("--seed") {
         failed += one_seed(seed);
     } else if let Some(family) = value("--family") {
@@ -83,6 +85,17 @@ fn random(from: u64, seeds: u64) -> usize {
     });
     println!("swarm: {} runs, {} cells", tally.runs, tally.hits.len());
     tally.failures.len()
+}
+
+/// What it costs to look for breaches.
+fn cost() {
+    for watched in [false, true, false, true] {
+        let begun = Instant::now();
+        let events: u64 =
+            scenarios::all().iter().map(|scenario| faults::run::undisturbed(scenario, 3_600_000, watched)).sum();
+        let each = begun.elapsed().as_secs_f64() * 1e6 / events as f64;
+        println!("{}: {events} events, {each:.2} µs each", if watched { "watched" } else { "unwatched" });
+    }
 }
 
 fn one_seed(seed: u64) -> usize {

@@ -421,6 +421,9 @@ impl Controller {
         };
         let done = outcome == Some(Outcome::Done);
         self.memory.stability.ended(node, done, &self.settings, now);
+        if let Some(outcome) = outcome {
+            self.memory.stability.changed(&running.operation, outcome, now);
+        }
         if outcome.is_some_and(|outcome| outcome != Outcome::Aborted) {
             self.memory.demand.expect(&running.operation.beneficiaries, self.settings.landing, now);
         }

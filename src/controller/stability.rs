@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::exec::port::Observation;
-use crate::exec::{Backoff, Ended, Moment, OperationId, Outcome, PodView};
+use crate::exec::{Backoff, Ended, Moment, Operation, OperationId, Outcome, PodView};
 
 use super::settings::Settings;
 
@@ -26,12 +26,15 @@ pub(super) struct Stability {
     moves: BTreeMap<String, Vec<Moment>>,
     /// Evictions that plans have asked for, and when.
     planned: Vec<(Moment, u32)>,
+    /// How long a GPU rests, as the policy said when it was last seen.
+    cool_down: Duration,
 }
 
 impl Stability {
     /// Notes ended operations and owners.
     pub(super) fn note(&mut self, observation: &Observation, settings: &Settings, now: Moment) {
         let cool_down = Duration::from_secs(observation.input.policy().stability.gpu_cool_down_seconds);
+        self.cool_down = cool_down;
         let ended: Vec<&Ended> = observation.records.iter().flat_map(|record| &record.spec.history).collect();
         for &end in &ended {
             if self.noted.insert(end.id.clone()) {
@@ -55,6 +58,12 @@ impl Stability {
         if outcome != Outcome::Aborted {
             self.cooling.extend(gpus.iter().map(|gpu| (gpu.clone(), now + cool_down)));
         }
+    }
+
+    /// Notes at once that an operation of this process has ended: what is observed may lag behind.
+    pub(super) fn changed(&mut self, operation: &Operation, outcome: Outcome, now: Moment) {
+        let gpus: Vec<String> = operation.gpus.iter().map(|gpu| gpu.uuid.clone()).collect();
+        self.cool(&gpus, outcome, self.cool_down, now);
     }
 
     /// Until when a GPU rests.

@@ -6,4 +6,6 @@
 mod faults;
 
 mod directed;
+mod regressions;
 mod scenarios;
+mod solver;

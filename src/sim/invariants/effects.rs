@@ -192,7 +192,9 @@ impl Checker {
         let authority = Authority::of(seen);
         // What was there before and got lost may be made again, without any operation, and before one is accepted.
         let known = seen.store.applied.as_ref().and_then(|applied| applied.get(gpu));
-        let base = authority.gpus().iter().find(|target| target.uuid == *gpu).map(|target| &target.base);
+        let intended = seen.store.intent.iter().flat_map(|intent| &intent.gpus);
+        let base =
+            authority.gpus().iter().chain(intended).find(|target| target.uuid == *gpu).map(|target| &target.base);
         let restores = !destroys(seen) && known.into_iter().chain(base).any(|places| places.contains(place));
         if restores && !authority.accepted(seen) {
             return;

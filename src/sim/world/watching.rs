@@ -546,6 +546,7 @@ impl World {
         let boards = host.sim.boards.iter().all(|board| {
             board.health() == Health::Well
                 && board.mig_mode()
+                && board.state().instances.iter().all(|instance| instance.compute.is_some())
                 && !board.held().any(|(_, holders)| holders.iter().any(held))
         });
         let foreign = foreign_owner(view).is_some();

@@ -185,6 +185,20 @@ pub fn run_with(scenario: &Scenario, plan: &FaultPlan, seed: u64, proposers: Pro
     judge(world, scenario, plan, seed, &state, unrest)
 }
 
+/// Events of a scenario without faults until a moment, with or without anybody who looks for breaches.
+pub fn undisturbed(scenario: &Scenario, until: u64, watched: bool) -> u64 {
+    let proposers: Proposers = Box::new(|| Box::new(Retile { work_limit: WORK }));
+    let programs = Deployed::new(scenario.loops.clone(), Timing::default(), proposers);
+    let settings = scenario.settings.clone();
+    let mut world = World::new(scenario.fleet.clone(), &scenario.workload, settings, Box::new(programs), 1)
+        .unwrap_or_else(|error| panic!("{}: {error}", scenario.name));
+    if !watched {
+        world.unwatched();
+    }
+    world.run_until(until);
+    world.events()
+}
+
 /// Faults that come at a moment.
 fn by_the_clock(world: &mut World, plan: &FaultPlan, scenario: &Scenario, state: &Rc<RefCell<State>>) {
     for (number, fault) in plan.0.iter().enumerate().filter(|(_, fault)| fault.site == Site::Clock) {
