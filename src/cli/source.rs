@@ -8,7 +8,8 @@ use super::args::SourceArgs;
 use super::error::{CliError, source_name};
 use super::output::Streams;
 use crate::kube::export::{self, PolicyFile, ReadError, ReadOptions, Source};
-use crate::model::{DisruptionLevel, PlanningInput};
+use crate::kube::policy::parse_policy;
+use crate::model::{DisruptionLevel, PlanningInput, Policy};
 
 /// How an export is made; the remedy for everything that is none.
 const MAKE_AN_EXPORT: &str =
@@ -41,6 +42,16 @@ pub(crate) fn read(
     let read = with_reader(file, streams, |reader| export::read(Source::Reader(&name, reader), &options))
         .map_err(CliError::of_an_export)?;
     read.map_err(|error| refused(file, policy.as_deref(), error))
+}
+
+/// Reads a policy by itself.
+pub(crate) fn read_policy(path: &Path, streams: &mut Streams<'_>) -> Result<Policy, CliError> {
+    parse_policy(&read_text(path, streams)?).map_err(|error| CliError::Input {
+        path: path.to_owned(),
+        message: format!("the policy cannot be used: {}", error.message),
+        place: error.place.map(|(line, column)| format!("line {line}, column {column}")),
+        help: "correct the MigPolicy, or give another one with --policy FILE".into(),
+    })
 }
 
 /// The reader's refusal as what, where and what to do.

@@ -220,7 +220,7 @@ mod tests {
 
         /// An operation for a pod that does not get it scheduled.
         fn in_vain(&mut self, name: &str) {
-            self.book.expect(&[pod(name)], Duration::from_secs(60), self.now);
+            self.book.expect(&[pod(name)], Duration::from_mins(1), self.now);
             self.look(60, &[name], &[]);
         }
     }
@@ -285,7 +285,7 @@ mod tests {
             waits.push(desk.now.since(from).as_secs() / 60);
         }
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 360, 360, 360, 360, 360], "in minutes, saturating");
-        desk.book.expect(&[pod("p")], Duration::from_secs(60), desk.now);
+        desk.book.expect(&[pod("p")], Duration::from_mins(1), desk.now);
         desk.look(30, &["q"], &["p"]);
         desk.look(30, &["q"], &[]);
         desk.in_vain("q");

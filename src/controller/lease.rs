@@ -148,10 +148,8 @@ mod tests {
     }
 
     fn written(next: Next<ClusterRequest, Lost>) -> (Option<Version>, Lease) {
-        match next {
-            Next::Ask(ClusterRequest::WriteLease { version, lease }) => (version, lease),
-            other => panic!("{other:?}"),
-        }
+        let Next::Ask(ClusterRequest::WriteLease { version, lease }) = next else { panic!("{next:?}") };
+        (version, lease)
     }
 
     const READ: Next<ClusterRequest, Lost> = Next::Ask(ClusterRequest::GetLease);

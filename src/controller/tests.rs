@@ -23,9 +23,9 @@ fn chain() -> Cluster {
 }
 
 fn evictions(stage: &Stage) -> Vec<&str> {
-    let evicted = stage.log.iter().filter_map(|(_, request)| match request {
-        ClusterRequest::Evict { pod, dry_run: false, .. } => Some(pod.name.as_str()),
-        _ => None,
+    let evicted = stage.log.iter().filter_map(|(_, request)| {
+        let ClusterRequest::Evict { pod, dry_run: false, .. } = request else { return None };
+        Some(pod.name.as_str())
     });
     evicted.collect()
 }

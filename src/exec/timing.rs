@@ -38,6 +38,8 @@ pub struct Timing {
     pub retry_most: Duration,
     /// Rest between two looks at something that changes by itself.
     pub poll: Duration,
+    /// Longest rest between two reports of an agent that has nothing to do; whatever it watches wakes it sooner.
+    pub report: Duration,
     /// Lost races for one write after which an operation gives up.
     pub conflicts: u32,
     /// Tries to destroy an instance that the driver calls in use.
@@ -54,6 +56,7 @@ impl Default for Timing {
             retry_first: Duration::from_secs(5),
             retry_most: Duration::from_mins(1),
             poll: Duration::from_secs(2),
+            report: Duration::from_secs(15),
             conflicts: 8,
             in_use: 3,
         }

@@ -204,8 +204,9 @@ pub fn parse_policy(text: &str) -> Result<Policy, PolicyError> {
 fn policy(spec: Spec) -> Policy {
     let Spec { mode, interval: _, disruption, budgets, stability, prices: _ } = spec;
     let span = |value: Option<Checked<Span>>, default| value.map_or(default, |Checked(Span(seconds))| seconds);
-    let count = |value: Option<Checked<Count>>, default| Some(value.map_or(default, |Checked(Count(count))| count));
-    let limit = |value: Option<Checked<Limit>>| Some(value.map_or(Limit::Percent(10), |Checked(limit)| limit));
+    let count = |value: Option<Checked<Count>>, default| value.map(|Checked(Count(count))| count).or(default);
+    let limit = |value: Option<Checked<Limit>>, default| value.map(|Checked(limit)| limit).or(default);
+    let absent = Policy::installed();
     Policy {
         mode: match mode {
             ModeName::Observe => Mode::Observe,
@@ -217,18 +218,18 @@ fn policy(spec: Spec) -> Policy {
             LevelName::Balanced => DisruptionLevel::Balanced,
             LevelName::Aggressive => DisruptionLevel::Aggressive,
         },
-        gain_factor: disruption.gain_factor.map_or(GainFactor::from_thousandths(1500), |Checked(factor)| factor),
+        gain_factor: disruption.gain_factor.map_or(absent.gain_factor, |Checked(factor)| factor),
         budgets: Budgets {
-            nodes: limit(budgets.nodes),
-            gpus: limit(budgets.gpus),
-            evictions: count(budgets.evictions_per_cycle, 5),
+            nodes: limit(budgets.nodes, absent.budgets.nodes),
+            gpus: limit(budgets.gpus, absent.budgets.gpus),
+            evictions: count(budgets.evictions_per_cycle, absent.budgets.evictions),
         },
         stability: Stability {
-            min_pending_age_seconds: span(stability.min_pending_age, 30),
-            gpu_cool_down_seconds: span(stability.gpu_cool_down, 600),
-            pod_move_cap: count(stability.pod_move_cap, 1),
+            min_pending_age_seconds: span(stability.min_pending_age, absent.stability.min_pending_age_seconds),
+            gpu_cool_down_seconds: span(stability.gpu_cool_down, absent.stability.gpu_cool_down_seconds),
+            pod_move_cap: count(stability.pod_move_cap, absent.stability.pod_move_cap),
         },
-        ageing_seconds: 3600,
+        ageing_seconds: absent.ageing_seconds,
     }
 }
 

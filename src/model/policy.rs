@@ -146,6 +146,18 @@ impl Policy {
     /// Most that ageing multiplies a pod's weight with.
     pub const MAX_AGEING: u64 = 8;
 
+    /// What a new installation has: every field of a `MigPolicy` left out.
+    pub fn installed() -> Self {
+        Self {
+            mode: Mode::Observe,
+            disruption: DisruptionLevel::IdleOnly,
+            gain_factor: GainFactor::from_thousandths(1500),
+            budgets: Budgets { nodes: Some(Limit::Percent(10)), gpus: Some(Limit::Percent(10)), evictions: Some(5) },
+            stability: Stability { min_pending_age_seconds: 30, gpu_cool_down_seconds: 600, pod_move_cap: Some(1) },
+            ageing_seconds: 3600,
+        }
+    }
+
     /// What `plan` uses when there is no policy: everything that would pay, with no budgets and no waiting.
     pub fn unlimited() -> Self {
         Self {

@@ -151,8 +151,8 @@ fn not_bought(out: &mut String, model: &ModelReport, prices: &Prices, until_ms: 
         let currency = prices.currency.code();
         let _ = writeln!(
             out,
-            "With example prices, against the best fixed layouts: price tag of {} not bought {} {currency}; of that, {} {currency} \
-             would have been written off in these {}. `retile savings --prices` takes yours.",
+            "With example prices, against the best fixed layouts: the price tag of {} is {} {currency}; of that,\n\
+             {} {currency} would have been written off in these {}. `retile savings --prices` takes yours.",
             count(row.deferred, "GPU"),
             worth.sticker_price,
             worth.amortised,

@@ -87,9 +87,12 @@ pub struct SimulateArgs {
     /// Time between two plans.
     #[arg(long, value_name = "TIME", value_parser = period, default_value = "5m")]
     pub period: Span,
-    /// Which running pods retile may move.
-    #[arg(long, value_name = "LEVEL", value_enum, default_value = "balanced")]
-    pub disruption: Disruption,
+    /// Which running pods retile may move; overrides the policy.
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    pub disruption: Option<Disruption>,
+    /// `MigPolicy` that retile works under; without one that of a new installation, at `balanced` and without budgets.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
     /// Steps of work after which the planner stops; the same number gives the same plan anywhere.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub work_limit: Option<u64>,

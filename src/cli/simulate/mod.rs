@@ -21,7 +21,8 @@ use super::SUCCESS;
 use super::args::AnswerFormat;
 use super::error::CliError;
 use super::output::Streams;
-use crate::model::{Geometry, Mode, Policy, ProfileId};
+use super::source;
+use crate::model::{Budgets, DisruptionLevel, Geometry, Mode, Policy, ProfileId};
 use crate::planner::fit;
 use crate::sim::replay::baselines::{Packer, Rule};
 use crate::sim::replay::fleet::{FleetError, FleetSpec, parse_gpus};
@@ -55,7 +56,7 @@ struct Report {
 pub(crate) fn simulate(args: &SimulateArgs, streams: &mut Streams<'_>) -> Result<u8, CliError> {
     let fleet = fleet(args)?;
     let groups = cases::groups(args, &fleet, streams)?;
-    let setup = setup(args, fleet);
+    let setup = setup(args, fleet, policy(args, streams)?);
     let total: usize = groups.iter().map(|group| group.cases.len() * setup.rules.len()).sum();
     let engine: &Engine<'_> = if args.instant { &instant_engine } else { &whole_engine };
     let mut progress = Progress::new(total as u64, streams.notes_are_terminal);
@@ -92,7 +93,21 @@ fn fleet(args: &SimulateArgs) -> Result<FleetSpec, CliError> {
     Ok(FleetSpec::new(geometry, gpus, args.gpus_per_node))
 }
 
-fn setup(args: &SimulateArgs, fleet: FleetSpec) -> Setup {
+/// What retile works under: the policy of a file, or that of a new installation that may move pods and has no budgets.
+fn policy(args: &SimulateArgs, streams: &mut Streams<'_>) -> Result<Policy, CliError> {
+    let mut policy = match &args.policy {
+        Some(path) => source::read_policy(path, streams)?,
+        None => Policy { disruption: DisruptionLevel::Balanced, budgets: Budgets::default(), ..Policy::installed() },
+    };
+    if let Some(level) = args.disruption {
+        policy.disruption = level.into();
+    }
+    // A replay is there to see what happens.
+    policy.mode = Mode::Act;
+    Ok(policy)
+}
+
+fn setup(args: &SimulateArgs, fleet: FleetSpec, policy: Policy) -> Setup {
     let mut rules: Vec<Rule> = if args.compare { Rule::ALL.to_vec() } else { Vec::new() };
     for &choice in args.planner.iter().filter(|_| !args.compare) {
         let rule = Rule::from(choice);
@@ -106,7 +121,7 @@ fn setup(args: &SimulateArgs, fleet: FleetSpec) -> Setup {
         rules,
         cases: Vec::new(),
         period: args.period.0,
-        policy: Policy { mode: Mode::Act, disruption: args.disruption.into(), ..Policy::unlimited() },
+        policy,
         work_limit: args.work_limit.unwrap_or(WORK_LIMIT),
         packer: exact_packer(),
         threads: args.threads.map_or_else(processors, |threads| threads as usize),

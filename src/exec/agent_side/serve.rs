@@ -10,7 +10,7 @@ use crate::exec::record::{AgentPhase, Phase};
 impl AgentMachine {
     /// Nothing is in hand.
     pub(super) fn serve(&mut self, facts: &Facts<'_>) -> Todo {
-        self.wait(facts, self.timing.poll, "an operation")
+        self.wait(facts, self.timing.report, "an operation")
     }
 
     /// The board may not be touched now. A held instance is waited for, a few times; a board without MIG mode is for people.

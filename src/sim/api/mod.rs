@@ -30,7 +30,7 @@ pub use objects::{
 pub use observe::{DO_NOT_MOVE, Observer};
 pub use requests::View;
 use store::Store;
-pub use store::{Change, Object, Objects};
+pub use store::{BeforeAndAfter, Change, Object, Objects};
 pub(in crate::sim) use views::{node_view, pod_view, record_view};
 
 /// The API server.

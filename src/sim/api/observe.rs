@@ -143,7 +143,9 @@ impl<'a> Assembly<'a> {
         let mut free = Capacity::default();
         free.set(CapacityKind::CpuMilli, node.cpu_milli);
         free.set(CapacityKind::Pods, node.max_pods);
-        pods.iter().for_each(|pod| free.subtract(&capacity(pod)));
+        for pod in &pods {
+            free.subtract(&capacity(pod));
+        }
         let seen = seen_on(record);
         let mut unseen = BTreeSet::new();
         let mut ids = BTreeMap::new();

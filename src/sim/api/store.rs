@@ -46,6 +46,9 @@ impl Object {
     }
 }
 
+/// A pod before and after a write.
+pub type BeforeAndAfter<'a> = (Option<&'a Rc<Pod>>, Option<&'a Rc<Pod>>);
+
 /// One write.
 #[derive(Debug, Clone)]
 pub struct Change {
@@ -66,7 +69,7 @@ impl Change {
     }
 
     /// The pod before and after, if it is one.
-    pub fn pod(&self) -> Option<(Option<&Rc<Pod>>, Option<&Rc<Pod>>)> {
+    pub fn pod(&self) -> Option<BeforeAndAfter<'_>> {
         fn pod(object: Option<&Object>) -> Option<&Rc<Pod>> {
             match object {
                 Some(Object::Pod(pod)) => Some(pod),

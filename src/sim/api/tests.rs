@@ -77,6 +77,9 @@ impl Fixture {
 
 const RUNNING: PodPhase = PodPhase::Running;
 
+/// Name, pods of which `a` is evicted, budgets, and the answer.
+type Case = (&'static str, Vec<Pod>, Vec<Budget>, Result<(), ClusterError>);
+
 #[test]
 fn evictions_obey_budgets_phases_and_preconditions() {
     let keep_one = || budget("b", BudgetRule::MinAvailable(Amount::Count(1)));
@@ -84,7 +87,6 @@ fn evictions_obey_budgets_phases_and_preconditions() {
     let unready = || Pod { ready: false, ..pod("a", Some("n"), RUNNING) };
     let other = || pod("z", Some("n"), RUNNING);
     let lenient = || Budget { always_allow_unhealthy: true, ..keep_all() };
-    type Case = (&'static str, Vec<Pod>, Vec<Budget>, Result<(), ClusterError>);
     let cases: Vec<Case> = vec![
         ("no budget", vec![pod("a", Some("n"), RUNNING)], vec![], Ok(())),
         ("headroom", vec![pod("a", Some("n"), RUNNING), other()], vec![keep_one()], Ok(())),

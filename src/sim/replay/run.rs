@@ -10,7 +10,7 @@ use super::baselines::{Packer, Rule};
 use super::figures::Figures;
 use super::fleet::FleetSpec;
 use crate::controller::Proposer;
-use crate::model::{Layout, Policy};
+use crate::model::{Layout, Mode, Policy};
 use crate::sim::{History, Workload};
 
 /// One workload to replay.
@@ -35,7 +35,7 @@ pub struct Setup {
     pub cases: Vec<Case>,
     /// Time between two looks of the loop, in milliseconds.
     pub period: u64,
-    /// Wishes that the loop works under.
+    /// Wishes that retile works under; every other rule does what it wants, as often as it wants.
     pub policy: Policy,
     /// Steps of work that retile's planner may take for a plan.
     pub work_limit: u64,
@@ -183,12 +183,13 @@ fn live(
     engine: &Engine<'_>,
 ) -> Result<Replayed, ReplayError> {
     let of = &setup.cases[case];
+    let free = Policy { mode: Mode::Act, ..Policy::unlimited() };
     let scene = Scene {
         fleet,
         workload: &of.workload,
         rule: RuleMaker { rule, work_limit: setup.work_limit, packer: setup.packer.clone() },
         period: setup.period,
-        policy: &setup.policy,
+        policy: if rule == Rule::Retile { &setup.policy } else { &free },
         seed: of.seed,
     };
     let history = engine(&scene).map_err(|reason| ReplayError { rule, case: of.label.clone(), reason })?;

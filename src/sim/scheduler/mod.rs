@@ -108,19 +108,16 @@ impl Scheduler {
                 continue;
             }
             let known = hopeless.iter().any(|other| alike(other, &pod));
-            match if known { None } else { self.choose(&pod) } {
-                Some(node) => {
-                    self.bind(api, now, &pod, node);
-                    return;
-                }
-                None => {
-                    self.park(api, now, turn, &pod);
-                    if self.preemption && !known && self.preempt(api, now, &pod) {
-                        return;
-                    }
-                    hopeless.push(pod);
-                }
+            let found = if known { None } else { self.choose(&pod) };
+            if let Some(node) = found {
+                self.bind(api, now, &pod, node);
+                return;
             }
+            self.park(api, now, turn, &pod);
+            if self.preemption && !known && self.preempt(api, now, &pod) {
+                return;
+            }
+            hopeless.push(pod);
         }
     }
 

@@ -63,7 +63,9 @@ impl Scheduler {
             (b.priority, a.meta.created, &a.meta.name).cmp(&(a.priority, b.meta.created, &b.meta.name))
         });
         let mut given_up = Room::default();
-        lower.iter().for_each(|other| given_up.take(other));
+        for other in &lower {
+            given_up.take(other);
+        }
         if lower.is_empty() || !self.fits(node, pod, &given_up) {
             return None;
         }

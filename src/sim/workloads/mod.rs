@@ -1,4 +1,4 @@
-//! The cluster's own controllers: ReplicaSets, StatefulSets and Jobs make pods again, and work has a fate.
+//! The cluster's own controllers: `ReplicaSet`s, `StatefulSet`s and `Job`s make pods again, and work has a fate.
 //!
 //! Inputs: [`Arrival`]s, and what became of their pods. Outputs: pods in the API server, and [`Record`]s of what happened to the work.
 //! Invariants: running time counts only while containers run; what a new pod goes on with depends on its [`Kind`]; the time that work

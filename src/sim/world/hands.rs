@@ -90,8 +90,8 @@ pub enum Hand {
 
 impl World {
     /// Has something done at a moment or at a request.
-    pub fn inject(&mut self, when: When, hand: Hand) {
-        match when {
+    pub fn inject(&mut self, when: &When, hand: Hand) {
+        match *when {
             When::At(at) => self.queue.at(at, super::happening::Happening::Hand(Box::new(hand))),
             When::Before(kind, number) => self.before.entry((kind, number)).or_default().push(hand),
             When::After(kind, number) => self.after.entry((kind, number)).or_default().push(hand),

@@ -107,7 +107,7 @@ impl World {
             self.trace(|| format!("{node} rejects {}: {error}", pod.pod_ref()));
             self.api.modify_pod(now, &pod.meta.name, |pod| {
                 pod.phase = PodPhase::Failed;
-                pod.reason = "UnexpectedAdmissionError".to_owned();
+                "UnexpectedAdmissionError".clone_into(&mut pod.reason);
             });
             let records = self.works.stopped(pod, CUT_OFF, &mut self.api, now);
             self.note(records);
@@ -363,7 +363,7 @@ impl World {
                 self.api.modify_pod(now, &pod.meta.name, |pod| {
                     pod.phase = PodPhase::Failed;
                     pod.ready = false;
-                    pod.reason = "UnexpectedAdmissionError".to_owned();
+                    "UnexpectedAdmissionError".clone_into(&mut pod.reason);
                 });
                 let records = self.works.stopped(pod, CUT_OFF, &mut self.api, now);
                 self.note(records);

@@ -11,7 +11,7 @@ use crate::sim::workload::Kind;
 
 fn retile(settings: Settings, arrivals: Vec<Arrival>, seed: u64) -> World {
     let mut loops = controller::Settings::of("unnamed");
-    loops.period = Duration::from_secs(60);
+    loops.period = Duration::from_mins(1);
     loops.soonest = Some(Duration::from_secs(10));
     let proposers: Proposers = Box::new(|| Box::new(controller::Retile { work_limit: 1_000_000 }));
     let programs = Deployed::new(loops, Timing::default(), proposers);
@@ -47,10 +47,10 @@ fn empty_boards_are_cut_for_who_waits_until_all_work_is_done() {
     assert_eq!(world.snapshot().finished, 15, "{:?}\n{}", world.snapshot(), trace());
     assert!(world.snapshot().operations.is_empty());
     assert!(world.api().objects().nodes.values().all(|node| node.taints.is_empty()));
-    let ended = world.history().records.iter().filter_map(|stamped| match &stamped.record {
-        Record::Ended { outcome, .. } => Some(*outcome),
-        _ => None,
-    });
+    let ended =
+        world.history().records.iter().filter_map(|stamped| {
+            if let Record::Ended { outcome, .. } = &stamped.record { Some(*outcome) } else { None }
+        });
     let ended: Vec<Outcome> = ended.collect();
     assert!(!ended.is_empty() && ended.iter().all(|outcome| *outcome == Outcome::Done), "{ended:?}");
     assert!(world.history().records.iter().any(|stamped| matches!(stamped.record, Record::Planned { .. })));
@@ -62,8 +62,8 @@ fn the_same_seed_gives_the_same_history_with_crashes_of_all_processes() {
         let mut world = retile(Settings { controllers: 2, ..settings() }, arrivals(), seed);
         for minute in 1..10 {
             let agent = ProcessId::Agent(format!("gpu-00{}", minute % 2));
-            world.inject(When::At(minute * 60_000 + 7000), Hand::Crash(agent));
-            world.inject(When::At(minute * 60_000), Hand::Crash(ProcessId::Controller(0)));
+            world.inject(&When::At(minute * 60_000 + 7000), Hand::Crash(agent));
+            world.inject(&When::At(minute * 60_000), Hand::Crash(ProcessId::Controller(0)));
         }
         world.run_until(3_600_000);
         assert_eq!(world.snapshot().finished, 15, "{:?}", world.snapshot());

@@ -101,15 +101,13 @@ fn an_operation_evicts_changes_the_board_restarts_the_plugin_and_serves_who_wait
         .history()
         .records
         .iter()
-        .filter_map(|stamped| match &stamped.record {
-            Record::Evicted { work, lost: 0 } => Some(work.clone()),
-            _ => None,
-        })
+        .filter_map(
+            |stamped| if let Record::Evicted { work, lost: 0 } = &stamped.record { Some(work.clone()) } else { None },
+        )
         .collect();
     assert_eq!(evicted.len(), 1);
-    let claimed = world.history().records.iter().find_map(|stamped| match &stamped.record {
-        Record::Claimed { victims, .. } => Some(victims.clone()),
-        _ => None,
+    let claimed = world.history().records.iter().find_map(|stamped| {
+        if let Record::Claimed { victims, .. } = &stamped.record { Some(victims.clone()) } else { None }
     });
     assert_eq!(claimed, Some(evicted), "victims are named by their work");
     assert_eq!(world.take_effects().len(), 6, "two parts destroyed, four created, each once");

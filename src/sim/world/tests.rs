@@ -104,14 +104,11 @@ fn the_patience_of_work_ends_after_all_its_waiting() {
 #[test]
 fn a_reboot_interrupts_work_and_empties_the_boards() {
     let mut world = world(vec![work("web-1", 0, 100_000, Kind::Service), work("job-1", 0, 100_000, Kind::Job)], 4);
-    world.inject(When::At(50_000), Hand::Reboot("gpu-000".into(), 30_000));
+    world.inject(&When::At(50_000), Hand::Reboot("gpu-000".into(), 30_000));
     world.run_until(60_000);
     let interrupted: Vec<u64> = records(&mut world)
         .iter()
-        .filter_map(|stamped| match &stamped.record {
-            Record::Interrupted { lost, .. } => Some(*lost),
-            _ => None,
-        })
+        .filter_map(|stamped| if let Record::Interrupted { lost, .. } = &stamped.record { Some(*lost) } else { None })
         .collect();
     assert_eq!(interrupted.len(), 2);
     assert_eq!(interrupted.iter().filter(|&&lost| lost == 0).count(), 1, "a service loses nothing, a job all");
@@ -120,9 +117,9 @@ fn a_reboot_interrupts_work_and_empties_the_boards() {
     for start in [0, 4] {
         let (gpu, place) = ("GPU-gpu-000-00".to_owned(), place("3g.40gb", start, 4));
         let by_hand = crate::sim::node::ByHand::Create { gpu, place, compute: true };
-        world.inject(When::At(90_000), Hand::Mig("gpu-000".into(), by_hand));
+        world.inject(&When::At(90_000), Hand::Mig("gpu-000".into(), by_hand));
     }
-    world.inject(When::At(100_000), Hand::RestartPlugin("gpu-000".into()));
+    world.inject(&When::At(100_000), Hand::RestartPlugin("gpu-000".into()));
     world.run_until(400_000);
     let started = moments(&mut world, |record| matches!(record, Record::Started { .. }));
     assert_eq!(started.len(), 4, "with its instances back the work goes on");
@@ -137,7 +134,7 @@ fn the_same_seed_gives_the_same_history_and_another_one_another() {
     let arrivals = || (0..20).map(|n| work(&format!("job-{n}"), n * 5000, 30_000 + n * 1000, Kind::Job)).collect();
     let run = |seed| {
         let mut world = world(arrivals(), seed);
-        world.inject(When::At(70_000), Hand::Reboot("gpu-000".into(), 10_000));
+        world.inject(&When::At(70_000), Hand::Reboot("gpu-000".into(), 10_000));
         world.run_until(900_000);
         format!("{:?}", world.history())
     };
