@@ -4,6 +4,7 @@
 //! still for its whole duration *by this process's own clock*; leadership counts from the moment at which the renewal was sent, not answered,
 //! and is never resumed once it has run out.
 
+use crate::exec::mutant::{self, Mutant};
 use crate::exec::port::{ClusterAnswer, ClusterError, ClusterReply, ClusterRequest, Lease};
 use crate::exec::{Event, Moment, Next, Version};
 
@@ -102,7 +103,8 @@ impl LeaseMachine {
             self.seen = Some((lease, now));
         }
         let Some((seen, since)) = &self.seen else { return Next::Rest(self.times.retry) };
-        if seen.holder.is_empty() || now.since(*since) >= self.times.duration {
+        let stale = mutant::on(Mutant(25)) && now.since(Moment(seen.renewals)) >= self.times.duration;
+        if seen.holder.is_empty() || now.since(*since) >= self.times.duration || stale {
             return self.write(Some(version), now);
         }
         Next::Rest(self.times.retry)
@@ -118,7 +120,7 @@ impl LeaseMachine {
         let written = self.attempts.iter().map(|(lease, _)| lease.renewals).max().unwrap_or(0);
         let lease = Lease {
             holder: self.identity.clone(),
-            renewals: last.max(written) + 1,
+            renewals: if mutant::on(Mutant(25)) { now.0 } else { last.max(written) + 1 },
             transitions: transitions.max(self.floor),
         };
         if self.attempts.len() == ATTEMPTS {

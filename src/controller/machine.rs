@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use crate::exec::mutant::{self, Mutant};
 use crate::exec::port::{
     ClusterAnswer, ClusterError, ClusterReply, ClusterRequest, Judgement, Observation, OperationReply, OperationRequest,
 };
@@ -246,7 +247,10 @@ impl Controller {
         let mut asked = Vec::new();
         for record in &observation.records {
             let Some(operation) = &record.spec.operation else { continue };
-            if operation.phase == Phase::Degraded || self.flight.holds(&record.name) {
+            if operation.phase == Phase::Degraded || self.flight.holds(&record.name) || mutant::on(Mutant(27)) {
+                continue;
+            }
+            if mutant::on(Mutant(26)) && observation.nodes.iter().any(|node| node.name == record.name && !node.ready) {
                 continue;
             }
             let machine = OperationMachine::adopt(&record.name, operation.id.clone(), epoch, self.settings.timing);
@@ -281,6 +285,8 @@ impl Controller {
         self.last_plan = Some(now);
         let Self { settings, memory, flight, proposer, ids, .. } = self;
         let cycle = Cycle { observation, settings, memory, flight, epoch, now };
+        let mut seconds = || format!("plan-{}", now.0 / 1000);
+        let ids: &mut dyn FnMut() -> String = if mutant::on(Mutant(7)) { &mut seconds } else { ids };
         let outline = match cycle.plan(proposer.as_mut(), ids) {
             Ok(outline) => outline,
             Err(error) => {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::exec::mutant::{self, Mutant};
 use crate::exec::port::Observation;
 use crate::exec::{AgentPhase, MigNode, Moment, NodeView, PROTOCOL, Phase, advertises, foreign_owner};
 use crate::model::{MigStrategy, PlanningInput, Reason};
@@ -115,6 +116,9 @@ impl NodeWatch {
             && now.since(beat) > settings.silence
         {
             return unready(format!("the node's agent has been silent for {} s", now.since(beat).as_secs()));
+        }
+        if mutant::on(Mutant(9)) && self.watches.values().any(|watch| now.since(watch.beat) > settings.silence) {
+            return unready("the agent of another node has been silent".to_owned());
         }
         if let Some(taint) = node.our_taint() {
             return Some((Reason::WaitingForExecution, format!("the node carries our taint of operation {taint}")));

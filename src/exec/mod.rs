@@ -19,7 +19,6 @@ mod backoff;
 mod controller_side;
 mod draft;
 mod layout;
-pub mod mutant;
 mod ownership;
 pub mod port;
 mod proof;
@@ -43,6 +42,9 @@ pub use record::{
 };
 pub use timing::{Moment, Timing};
 pub use view::{NodeView, PodView, TAINT_KEY, Taint};
+
+/// Defects that tests switch on.
+pub use crate::model::mutant;
 
 use std::time::Duration;
 

@@ -3,7 +3,6 @@
 //! Input: a [`NodeView`]. Output: the owner and the sign by which it is known. Only signs on the node itself count here; what needs other
 //! objects (a `ResourceSlice` of the DRA driver) is for the planning input. Pure.
 
-use super::mutant::{self, Mutant};
 use super::view::NodeView;
 
 const MIG_CONFIG: &str = "nvidia.com/mig.config";
@@ -61,7 +60,7 @@ fn driver_upgrade(node: &NodeView) -> Option<Foreign> {
 
 fn partitioner(node: &NodeView) -> Option<Foreign> {
     let by_label = |key: &str| label(node, key).map(|value| format!("label {key}={value}"));
-    if label(node, "nvidia.com/gpu.deploy.dra-driver") == Some("true") && !mutant::on(Mutant(36)) {
+    if label(node, "nvidia.com/gpu.deploy.dra-driver") == Some("true") {
         let sign = by_label("nvidia.com/gpu.deploy.dra-driver").unwrap_or_default();
         return Some(Foreign { who: "NVIDIA's DRA driver", sign });
     }

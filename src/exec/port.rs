@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{PlanningInput, PodRef};
 use crate::plan::Place;
 
+use super::mutant::{self, Mutant};
 use super::proof::IdleProof;
 use super::record::{GpuTarget, MigNode, MigNodeSpec, MigNodeStatus, Operation, OperationId, Version};
 use super::view::{NodeView, PodView};
@@ -146,6 +147,26 @@ impl EvictionBody {
             metadata: EvictionName { name: pod.name.clone(), namespace: pod.namespace.clone() },
             delete_options: Some(DeleteOptions { preconditions: Preconditions { uid: pod.uid.clone() } }),
         }
+    }
+
+    /// The body as it is posted.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub fn to_json(&self) -> Result<serde_json::Value, serde_json::Error> {
+        let mut json = serde_json::to_value(self)?;
+        if mutant::on(Mutant(2))
+            && let Some(options) = json.as_object_mut().and_then(|body| body.remove("deleteOptions"))
+        {
+            json["delete_options"] = options;
+        }
+        Ok(json)
+    }
+
+    /// UID of the only pod that the API server will evict for this body, as it reads it.
+    pub fn pins(&self) -> Option<String> {
+        let json = self.to_json().ok()?;
+        json.pointer("/deleteOptions/preconditions/uid").and_then(serde_json::Value::as_str).map(str::to_owned)
     }
 }
 

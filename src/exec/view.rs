@@ -33,6 +33,8 @@ pub struct NodeView {
     pub ready: bool,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// Whether somebody has cordoned it; that is never ours to change.
+    pub cordoned: bool,
     /// Grows whenever the kubelet has written the status, changed or not.
     pub heartbeat: u64,
     /// All its taints.

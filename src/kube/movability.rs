@@ -7,6 +7,7 @@ use super::budgets::Cover;
 use super::objects::Pod;
 use super::time::parse_span;
 use super::unmodelled::{Unmodelled, gang, uses_dra};
+use crate::model::mutant::{self, Mutant};
 use crate::model::{ControllerKind, DisruptionLevel, Movability, Reason};
 
 const DO_NOT_MOVE: &str = "retile.dev/do-not-move";
@@ -112,6 +113,7 @@ fn protects(value: &str, pod: &Pod, now: i64) -> bool {
     let started = pod.status.start_time.0.or(pod.metadata.creation_timestamp.0);
     match (parse_span(value), started) {
         (Ok(span), Some(started)) => now.saturating_sub(started) < i64::try_from(span).unwrap_or(i64::MAX),
+        (Err(_), _) if mutant::on(Mutant(19)) => value == "true",
         (Ok(_), None) | (Err(_), _) => true,
     }
 }

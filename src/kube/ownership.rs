@@ -22,6 +22,8 @@ pub(crate) struct Circumstances {
     pub(crate) policy_given: bool,
     /// Whether a driver of dynamic resource allocation offers the node's GPUs.
     pub(crate) served_by_dra: bool,
+    /// Whether a pod that is not bound yet is nominated to the node: by preemption, or by whoever expects it there.
+    pub(crate) nominated: bool,
 }
 
 /// Why nothing on the node may be changed.
@@ -39,7 +41,7 @@ pub(crate) fn freeze(node: &Node, circumstances: Circumstances) -> Option<(Reaso
     if let Some(detail) = mig_manager(node, circumstances.policy_given) {
         return forbids(detail);
     }
-    unusable(node).and_then(forbids).or_else(|| passing(node))
+    unusable(node).and_then(forbids).or_else(|| passing(node, circumstances.nominated))
 }
 
 fn opted_out(node: &Node, policy_given: bool) -> Option<String> {
@@ -129,8 +131,15 @@ fn unusable(node: &Node) -> Option<String> {
     }
 }
 
-fn passing(node: &Node) -> Option<(Reason, String)> {
-    (!node.ready()).then(|| (Reason::CoolingDown, "the node is not ready".to_owned()))
+fn passing(node: &Node, nominated: bool) -> Option<(Reason, String)> {
+    let why = if !node.ready() {
+        "the node is not ready"
+    } else if nominated {
+        "a pod is nominated to the node and will be bound there"
+    } else {
+        return None;
+    };
+    Some((Reason::CoolingDown, why.to_owned()))
 }
 
 #[cfg(test)]
@@ -142,7 +151,8 @@ mod tests {
     }
 
     fn frozen(json: &str, policy_given: bool) -> Option<Reason> {
-        freeze(&node(json), Circumstances { policy_given, served_by_dra: false }).map(|(reason, _)| reason)
+        freeze(&node(json), Circumstances { policy_given, served_by_dra: false, nominated: false })
+            .map(|(reason, _)| reason)
     }
 
     #[test]
@@ -173,8 +183,17 @@ mod tests {
         }
         let not_ready = r#"{"status":{"conditions":[{"type":"Ready","status":"Unknown"}]}}"#;
         assert_eq!(frozen(not_ready, false), Some(Reason::CoolingDown));
-        let drawn = freeze(&node("{}"), Circumstances { policy_given: false, served_by_dra: true });
+        let drawn = freeze(&node("{}"), Circumstances { policy_given: false, served_by_dra: true, nominated: false });
         assert!(drawn.is_some());
+    }
+
+    #[test]
+    fn a_node_that_a_pod_is_nominated_to_is_left_alone() {
+        let freeze = |nominated| {
+            freeze(&node("{}"), Circumstances { policy_given: false, served_by_dra: false, nominated })
+                .map(|(reason, _)| reason)
+        };
+        assert_eq!((freeze(true), freeze(false)), (Some(Reason::CoolingDown), None));
     }
 
     #[test]

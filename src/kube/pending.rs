@@ -35,6 +35,10 @@ pub(crate) fn judge(pod: &Pod, now: i64, min_age_seconds: u64) -> Waiting {
         let detail = "its condition PodScheduled is not that of an unschedulable pod".to_owned();
         return Waiting::Young(detail, "wait for the scheduler to look at it again");
     }
+    if !pod.status.nominated_node_name.is_empty() {
+        let detail = format!("it is nominated to node {}, where room is kept for it", pod.status.nominated_node_name);
+        return Waiting::Young(detail, "wait until it is bound there, or the nomination is withdrawn");
+    }
     let waited = waited(pod, now);
     if waited < min_age_seconds {
         let detail = format!("it has waited {waited} s; demand counts after {min_age_seconds} s");
@@ -79,6 +83,14 @@ mod tests {
             assert!(matches!(judged(&conditions), Waiting::Young(..)), "{conditions}");
         }
         assert_eq!(judged(&format!("{UNSCHEDULABLE},{UNSCHEDULABLE}")), Waiting::Unschedulable);
+    }
+
+    #[test]
+    fn a_pod_for_which_room_is_kept_is_no_demand() {
+        let nominated = format!(r#"{{"phase":"Pending","nominatedNodeName":"n","conditions":[{UNSCHEDULABLE}]}}"#);
+        assert!(
+            matches!(judge(&pod("{}", "{}", &nominated), 0, 0), Waiting::Young(detail, _) if detail.contains("node n"))
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::objects::{Container, Pod};
 use super::quantity::{Amount, Quantity};
 use super::resource_name::{GPU, GPU_SHARED, parse_resource};
+use crate::model::mutant::{self, Mutant};
 use crate::model::{Capacity, CapacityKind};
 
 /// The effective requests of a pod.
@@ -57,7 +58,7 @@ pub(crate) fn effective(pod: &Pod) -> Result<Requests, RequestError> {
     }
     let mut sidecars = Sums::new();
     let mut peak = Sums::new();
-    for container in &spec.init_containers {
+    for container in spec.init_containers.iter().filter(|_| !mutant::on(Mutant(30))) {
         let amounts = asked(container)?;
         if container.restart_policy == "Always" {
             add(&mut sidecars, &amounts);

@@ -6,6 +6,7 @@
 use super::asks::Manner;
 use super::objects::{NodeSelector, Pod, Requirement};
 use super::resource_name::MIG_PREFIX;
+use crate::model::mutant::{self, Mutant};
 
 /// Something that is not modelled, and what a person could do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +51,8 @@ pub(crate) fn gang(pod: &Pod) -> Option<String> {
 
 /// Whether the pod's devices come from dynamic resource allocation.
 pub(crate) fn uses_dra(pod: &Pod) -> bool {
-    !pod.spec.resource_claims.is_empty() || pod.status.extended_resource_claim_status.is_some()
+    let served = !pod.spec.resource_claims.is_empty() || pod.status.extended_resource_claim_status.is_some();
+    served && !mutant::on(Mutant(36))
 }
 
 /// The first thing about the pod that the planner does not model.

@@ -13,6 +13,7 @@ mod gpu;
 mod ids;
 mod input;
 mod layout;
+pub mod mutant;
 mod pod;
 mod policy;
 mod reason;

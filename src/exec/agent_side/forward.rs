@@ -92,11 +92,11 @@ impl AgentMachine {
         place: &Place,
     ) -> Read<Todo> {
         let pods = self.pods_of(facts.look)?;
-        let occupants = if mutant::on(Mutant(18)) { facts.occupants.or(Some(&[])) } else { facts.occupants };
-        let proof = occupants.ok_or_else(|| "who holds instances cannot be read".to_owned()).and_then(|occupants| {
-            let resource = mig_resource(&place.profile);
-            IdleProof::establish(board, place, &resource, occupants, pods).map_err(|why| why.to_string())
-        });
+        let proof =
+            facts.occupants.ok_or_else(|| "who holds instances cannot be read".to_owned()).and_then(|occupants| {
+                let resource = mig_resource(&place.profile);
+                IdleProof::establish(board, place, &resource, occupants, pods).map_err(|why| why.to_string())
+            });
         let part = if at(board, place).is_some_and(|there| there.compute.is_some()) { "compute" } else { "GPU" };
         let what = format!("to destroy the {part} instance of {}@{} on {}", place.profile, place.start, board.uuid);
         if let Some(todo) = self.instead(facts, situation, id, &what, proof.as_ref().err().map(String::as_str)) {

@@ -278,6 +278,9 @@ impl AgentMachine {
         }
         self.look = Look::default();
         if matches!(asked, Asked::Instance) {
+            if mutant::on(Mutant(12)) && *error == NodeError::InsufficientResources {
+                self.halted = Some(error.to_string());
+            }
             // The next look shows what is true; the same try again waits.
             return None;
         }
@@ -328,7 +331,7 @@ impl AgentMachine {
         };
         let occupants = match &look.occupants {
             Seen::There(occupants) => Some(occupants.as_slice()),
-            Seen::Absent => None,
+            Seen::Absent => mutant::on(Mutant(18)).then_some(&[][..]),
             Seen::NotYet => return Ok(self.local(Asked::Occupants, NodeRequest::Occupants)),
         };
         let uid = self.uid.clone().unwrap_or_default();

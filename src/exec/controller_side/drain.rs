@@ -9,8 +9,13 @@ use super::settle::{strangers, unfit, victims};
 use super::{Asked, OperationMachine, Read, Round, Todo};
 use crate::exec::mutant::{self, Mutant};
 use crate::exec::port::{ClusterError, ClusterRequest, EvictionBody};
-use crate::exec::record::Phase;
+use crate::exec::record::{Operation, Phase};
 use crate::exec::view::PodView;
+
+/// A pod that the plan has not counted; for the defect of deleting what makes a count wrong.
+fn surplus(operation: &Operation, pod: &PodView) -> bool {
+    strangers(operation, std::slice::from_ref(pod)).is_err() && !pod.deleting
+}
 
 impl OperationMachine {
     pub(super) fn drain(&mut self, round: &Round<'_>) -> Read<Todo> {
@@ -31,8 +36,8 @@ impl OperationMachine {
         let pods = self.pods_of(round)?;
         let by_uid: BTreeMap<&str, &PodView> = pods.iter().map(|pod| (pod.pod.uid.as_str(), pod)).collect();
         let there = operation.victims.iter().filter_map(|victim| by_uid.get(victim.pod.uid.as_str()).copied());
-        let remaining: Vec<&PodView> =
-            there.filter(|pod| !(pod.finished || pod.deleting && mutant::on(Mutant(20)))).collect();
+        let overdue = mutant::on(Mutant(20)) && self.in_phase(now) >= Duration::from_mins(1);
+        let remaining: Vec<&PodView> = there.filter(|pod| !(pod.finished || pod.deleting && overdue)).collect();
         if late && !remaining.is_empty() && !mutant::on(Mutant(6)) {
             if mutant::on(Mutant(5)) {
                 return Ok(self.advance(record, Phase::Drained));
@@ -49,6 +54,9 @@ impl OperationMachine {
             return Ok(self.poll("the node to be ready again"));
         }
         let untouched = remaining.len() == operation.victims.len() && remaining.iter().all(|pod| !pod.deleting);
+        if let Some(pod) = pods.iter().find(|pod| mutant::on(Mutant(17)) && surplus(operation, pod)) {
+            return Ok(self.post(pod, false));
+        }
         let checked = victims(operation, pods, &self.timing);
         let checked = if untouched { checked.and_then(|()| strangers(operation, pods)) } else { checked };
         if let Err(reason) = checked {
@@ -77,8 +85,7 @@ impl OperationMachine {
 
     fn post(&mut self, pod: &PodView, dry_run: bool) -> Todo {
         let mut body = EvictionBody::of(&pod.pod);
-        // The other spelling of the field, which the API server drops, comes to the same.
-        if mutant::on(Mutant(1)) || mutant::on(Mutant(2)) {
+        if mutant::on(Mutant(1)) {
             body.delete_options = None;
         }
         let asked = if dry_run { Asked::Rehearsal(pod.pod.uid.clone()) } else { Asked::Eviction };
@@ -96,7 +103,7 @@ impl OperationMachine {
     /// An eviction that will never be allowed: the operation is given up with the next look.
     pub(super) fn eviction_refused(&mut self, error: &ClusterError) -> Option<Todo> {
         if mutant::on(Mutant(15)) {
-            return Some(self.rest(Duration::MAX, error));
+            return Some(self.hush(Duration::MAX, error));
         }
         self.waits.given_up = Some(format!("an eviction was refused: {error}"));
         None

@@ -21,7 +21,7 @@ impl OperationMachine {
         if agent == Some(AgentPhase::Degraded) {
             return Ok(self.degrade(record, "the agent could not keep the layout"));
         }
-        let serving = mutant::on(Mutant(10)) || (lingering.is_none() && successor(pods, old));
+        let serving = (lingering.is_none() && successor(pods, old)) || mutant::on(Mutant(10));
         let applied = agent == Some(AgentPhase::Applied) || operation.outcome == Some(Outcome::Aborted);
         if serving
             && applied

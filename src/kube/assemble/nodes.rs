@@ -14,6 +14,7 @@ use crate::kube::offers::NamedOffer;
 use crate::kube::ownership::{Circumstances, freeze, hand_over_needed};
 use crate::kube::requests::ordinary_capacity;
 use crate::kube::stream::Objects;
+use crate::model::mutant::{self, Mutant};
 use crate::model::{Capacity, Catalogue, Gpu, Instance, NodeId, Occupancy, Offer, PodId, Policy, Reason};
 
 pub(super) fn draft_nodes(
@@ -35,6 +36,8 @@ pub(super) fn draft_nodes(
         .filter(|slice| slice.spec.driver == "gpu.nvidia.com")
         .map(|slice| slice.spec.node_name.as_str())
         .collect();
+    let unbound = objects.pods.iter().filter(|pod| !pod.bound() && !pod.has_ended());
+    let nominated: BTreeSet<&str> = unbound.map(|pod| pod.status.nominated_node_name.as_str()).collect();
     let mut inventory = Inventory::new(catalogue);
     let mut drafts = Vec::new();
     for node in &objects.nodes {
@@ -43,7 +46,11 @@ pub(super) fn draft_nodes(
             continue;
         }
         let Some(mut draft) = inventory.draft(node, reports.get(name).copied(), findings) else { continue };
-        let circumstances = Circumstances { policy_given, served_by_dra: dra.contains(name) };
+        let circumstances = Circumstances {
+            policy_given,
+            served_by_dra: dra.contains(name),
+            nominated: nominated.contains(name) && !mutant::on(Mutant(29)),
+        };
         match freeze(node, circumstances) {
             Some(frozen) => {
                 findings.node(name, format!("is left as it is: {}", frozen.1));

@@ -218,6 +218,8 @@ pub(crate) struct PodStatus {
     pub(crate) start_time: Stamp,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) extended_resource_claim_status: Option<Present>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) nominated_node_name: String,
 }
 
 /// A condition; nodes have the same.

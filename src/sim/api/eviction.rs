@@ -14,7 +14,7 @@ struct Wish {
 }
 
 fn read(body: &EvictionBody, name: &Name) -> Result<Wish, ClusterError> {
-    let json = serde_json::to_value(body).map_err(|error| ClusterError::Invalid(error.to_string()))?;
+    let json = body.to_json().map_err(|error| ClusterError::Invalid(error.to_string()))?;
     let text = |path: &str| json.pointer(path).and_then(Value::as_str);
     if text("/apiVersion") != Some("policy/v1") || text("/kind") != Some("Eviction") {
         return Err(ClusterError::Invalid("the body is not a policy/v1 Eviction".to_owned()));

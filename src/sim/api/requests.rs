@@ -8,6 +8,7 @@ use super::objects::{LeaseObject, Meta, Name, Node, Record};
 use super::observe::Observer;
 use super::store::{Object, Objects};
 use super::views::{node_view, pod_view, record_view};
+use crate::exec::mutant::{self, Mutant};
 use crate::exec::port::{ClusterAnswer, ClusterError, ClusterReply, ClusterRequest, Lease};
 use crate::exec::{MigNodeSpec, MigNodeStatus, OperationId, TAINT_KEY, Taint, Version};
 
@@ -118,8 +119,18 @@ impl ApiServer {
         change: impl FnOnce(&mut Node),
     ) -> ClusterReply {
         let found = self.objects().nodes.get(node).ok_or(ClusterError::NotFound)?;
-        check(found.meta.version, version)?;
-        let node = self.modify_node(now, node, change).ok_or(ClusterError::NotFound)?;
+        // A merge patch carries the whole list of taints, as it was when it was read.
+        let read = self.at_version(version.0).filter(|_| mutant::on(Mutant(23)));
+        let read = read.and_then(|objects| Some(objects.nodes.get(node)?.taints.clone()));
+        check(found.meta.version, version).or_else(|lost| if read.is_some() { Ok(()) } else { Err(lost) })?;
+        let node = self.modify_node(now, node, |node| {
+            if let Some(read) = read {
+                node.taints = read;
+            }
+            change(node);
+            node.unschedulable &= !(mutant::on(Mutant(4)) && node.taints.is_empty());
+        });
+        let node = node.ok_or(ClusterError::NotFound)?;
         Ok(ClusterAnswer::Node(Box::new(node_view(&node))))
     }
 
@@ -127,6 +138,7 @@ impl ApiServer {
         let name = lease_name();
         let before = self.objects().leases.get(&name).cloned();
         let mut after = match (&before, version) {
+            (Some(before), _) if mutant::on(Mutant(24)) => LeaseObject::clone(before),
             (Some(before), Some(version)) => {
                 check(before.meta.version, version)?;
                 LeaseObject::clone(before)
@@ -153,7 +165,7 @@ fn check(is: u64, expected: Version) -> Result<(), ClusterError> {
 fn read(objects: &Objects, now: u64, request: &ClusterRequest, view: &View<'_>) -> ClusterReply {
     match request {
         ClusterRequest::Observe { fresh } => {
-            let objects = if *fresh { objects } else { view.cache };
+            let objects = if *fresh && !mutant::on(Mutant(21)) { objects } else { view.cache };
             view.observer.observe(objects, now).map(|observation| ClusterAnswer::Observed(Box::new(observation)))
         }
         ClusterRequest::GetMigNode { node } => {
@@ -165,6 +177,7 @@ fn read(objects: &Objects, now: u64, request: &ClusterRequest, view: &View<'_>) 
             Ok(ClusterAnswer::Node(Box::new(node_view(node))))
         }
         ClusterRequest::ListPods { node } => {
+            let objects = if mutant::on(Mutant(21)) { view.cache } else { objects };
             Ok(ClusterAnswer::Pods(objects.bound_to(node).map(|pod| pod_view(pod, objects)).collect()))
         }
         ClusterRequest::GetLease => {

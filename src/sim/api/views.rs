@@ -12,6 +12,7 @@ pub(in crate::sim) fn node_view(node: &Node) -> NodeView {
         version: Version(node.meta.version),
         ready: node.ready,
         deleting: node.meta.deletion.is_some(),
+        cordoned: node.unschedulable,
         heartbeat: node.heartbeat,
         taints: node.taints.clone(),
         labels: node.meta.labels.clone(),

@@ -41,8 +41,8 @@ impl Checker {
     /// We have posted an eviction.
     pub fn on_evict(&mut self, at: u64, seen: &SeenEviction<'_>) {
         let place = format!("{}/{}", seen.body.metadata.namespace, seen.body.metadata.name);
-        let pinned = seen.body.delete_options.as_ref().map(|options| options.preconditions.uid.as_str());
-        let Some(pinned) = pinned else {
+        let pinned = seen.body.pins();
+        let Some(pinned) = pinned.as_deref() else {
             self.violated(at, Invariant::S6, &place, "the eviction is not pinned to a UID");
             return self.check_accepted(at, seen, &place);
         };

@@ -38,6 +38,8 @@ pub struct Limits {
     pub policy: Policy,
     /// Longest grace period of a pod that may be evicted.
     pub grace: u64,
+    /// Least time from the taint to the first eviction.
+    pub settle: u64,
     /// Longest time between a machine's last look and its effect.
     pub race: u64,
     /// Longest time until a node's status tells what the kubelet knows.
@@ -57,6 +59,7 @@ impl Limits {
         Self {
             policy,
             grace: millis(timing.drain),
+            settle: millis(timing.settle),
             race: 5_000,
             status_lag: 15_000,
             move_window: 6 * 3_600_000,
@@ -85,6 +88,10 @@ pub struct Checker {
     evicted: BTreeMap<String, Vec<u64>>,
     /// Operations that have evicted somebody.
     evicting: BTreeSet<OperationId>,
+    /// The node on which each operation was claimed first.
+    names: BTreeMap<OperationId, String>,
+    /// When our taint on each node was last set or removed.
+    tainted: BTreeMap<String, u64>,
 }
 
 impl Checker {
@@ -100,6 +107,8 @@ impl Checker {
             rested: BTreeMap::new(),
             evicted: BTreeMap::new(),
             evicting: BTreeSet::new(),
+            names: BTreeMap::new(),
+            tainted: BTreeMap::new(),
         }
     }
 

@@ -77,7 +77,10 @@ impl Checker {
             self.check_epoch(at, node, after.epoch);
         }
         match (before, after) {
-            (None, Some(after)) => self.check_claim(at, node, after, seen.fleet),
+            (None, Some(after)) => {
+                self.check_name(at, node, after, seen.before);
+                self.check_claim(at, node, after, seen.fleet);
+            }
             // A repair takes over what was left degraded.
             (Some(before), Some(after))
                 if before.id != after.id && before.phase == Phase::Degraded && after.is_repair() => {}
@@ -125,8 +128,9 @@ impl Checker {
         let ours = |view: &NodeView| -> Vec<Taint> {
             view.taints.iter().filter(|taint| taint.key == TAINT_KEY).cloned().collect()
         };
-        let same: [(&str, bool); 6] = [
+        let same: [(&str, bool); 7] = [
             ("uid", seen.before.uid == seen.after.uid),
+            ("cordon", seen.before.cordoned == seen.after.cordoned),
             ("labels", seen.before.labels == seen.after.labels),
             ("annotations", foreign_annotations(seen.before) == foreign_annotations(seen.after)),
             ("taints of others", sorted(others(seen.before)) == sorted(others(seen.after))),
@@ -135,6 +139,9 @@ impl Checker {
         ];
         for (what, _) in same.iter().filter(|(_, same)| !same) {
             self.violated(at, Invariant::S11, node, format!("{} changed the node's {what}", seen.operation));
+        }
+        if ours(seen.after) != ours(seen.before) {
+            self.tainted.insert(node.to_owned(), at);
         }
         for taint in ours(seen.after) {
             let named = taint.value == seen.operation.0 || ours(seen.before).contains(&taint);
@@ -148,7 +155,28 @@ impl Checker {
                 let was = seen.before.our_taint().unwrap_or_default();
                 self.violated(at, Invariant::S11, node, format!("{} removed the taint of {was}", seen.operation));
             }
+            self.check_stranger(at, seen);
             self.check_untaint(at, seen);
+        }
+    }
+
+    /// The value that a request names is not proof enough: it may have been taken from the node. What no operation is called is not ours.
+    fn check_stranger(&mut self, at: u64, seen: &SeenNodeWrite<'_>) {
+        let Some(operation) = seen.record.and_then(|record| record.spec.operation.as_ref()) else { return };
+        if operation.id != *seen.operation && !self.names.contains_key(seen.operation) {
+            let what = format!("{} removed the taint of {}, which is no operation", operation.id, seen.operation);
+            self.violated(at, Invariant::S11, &seen.after.name, what);
+        }
+    }
+
+    /// The agent has reported that the plugin serves its board.
+    pub fn on_applied(&mut self, at: u64, machine: &SimNode) {
+        let instances = machine.boards.iter().flat_map(|board| board.state().instances);
+        let mut there: Vec<String> = instances.filter_map(|instance| instance.compute).collect();
+        there.sort_unstable();
+        if machine.kubelet.offered() != there && !self.disturbed_within(at, machine.name(), self.limits.status_lag) {
+            let what = "its agent calls the layout applied, and the device plugin offers other instances";
+            self.violated(at, Invariant::S12, machine.name(), what);
         }
     }
 
@@ -197,6 +225,16 @@ impl Checker {
         }
     }
 
+    /// A name tells one operation from all others, on whatever node and whenever they were: taints, intents and reports say no more.
+    fn check_name(&mut self, at: u64, node: &str, operation: &Operation, before: &MigNode) {
+        let first = self.names.entry(operation.id.clone()).or_insert_with(|| node.to_owned()).clone();
+        let over = before.spec.history.iter().any(|ended| ended.id == operation.id);
+        if first != node || over {
+            let what = format!("{} was the name of another operation, on {first}", operation.id);
+            self.violated(at, Invariant::S4, node, what);
+        }
+    }
+
     fn check_claim(&mut self, at: u64, node: &str, operation: &Operation, fleet: FleetCount) {
         if operation.gpus.is_empty() {
             return; // A repair changes no GPU, and must be possible when everything else stands still.
@@ -221,6 +259,13 @@ impl Checker {
         }
         if before.victims != after.victims {
             self.violated(at, Invariant::S6, node, format!("{} changes its victims", after.id));
+        }
+        let settles = self.tainted.get(node).map(|since| since.saturating_add(self.limits.settle));
+        if before.phase == Phase::Claimed
+            && after.phase == Phase::Draining
+            && settles.is_some_and(|settles| at < settles)
+        {
+            self.violated(at, Invariant::S3, node, format!("{} drains before its taint has settled", after.id));
         }
         if before.phase != Phase::Drained && after.phase == Phase::Drained {
             let mut victims = after.victims.iter();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::exec::IdleProof;
+use crate::exec::mutant::{self, Mutant};
 use crate::exec::port::{NodeAnswer, NodeError, NodeReply, NodeRequest, Occupant};
 use crate::plan::Place;
 
@@ -137,7 +138,11 @@ impl SimNode {
     }
 
     fn destroy_gpu(&mut self, proof: &IdleProof) -> Result<Effect, NodeError> {
-        self.board(proof.gpu())?.destroy_gpu_instance(proof.place())?;
+        let board = self.board(proof.gpu())?;
+        board.destroy_gpu_instance(proof.place())?;
+        if mutant::on(Mutant(28)) && board.placements().next().is_none() {
+            board.set_mig_mode(false);
+        }
         let (gpu, place) = (proof.gpu().to_owned(), proof.place().clone());
         Ok(Effect { gpu, place, action: Action::DestroyGpuInstance })
     }

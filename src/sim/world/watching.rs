@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::controller::Proposer;
 use crate::exec::port::{ClusterReply, ClusterRequest};
-use crate::exec::{MigNode, NodeView, Operation, OperationId, Outcome, Phase, PodView, Timing, Version, foreign_owner};
+use crate::exec::{
+    AgentPhase, MigNode, NodeView, Operation, OperationId, Outcome, Phase, PodView, Timing, Version, foreign_owner,
+};
 use crate::model::{Policy, Stability};
 use crate::sim::api::{Name, node_view, pod_view, record_view};
 use crate::sim::invariants::{
@@ -341,6 +343,14 @@ impl World {
             SeenStatusWrite { agent_of, based_on, before: before.record.as_ref().unwrap_or(&none), after: &after };
         if let Some(watching) = &mut self.watching {
             watching.checker.on_status_write(at, &seen);
+            let applied = |record: &MigNode| {
+                let report = record.status.operation.as_ref();
+                report.filter(|report| report.phase == AgentPhase::Applied).map(|report| report.id.clone())
+            };
+            let new = applied(seen.after).is_some() && applied(seen.before) != applied(seen.after);
+            if let Some(host) = self.hosts.get(&before.node).filter(|host| new && host.up) {
+                watching.checker.on_applied(at, &host.sim);
+            }
         }
     }
 
@@ -364,6 +374,10 @@ impl World {
             store: &store,
         };
         watching.checker.on_effect(at, &seen);
+        // Nothing can be changed without MIG mode: where it is off now, this has switched it off.
+        if !board.mig_mode() {
+            watching.checker.on_mig_mode(at, &effect.gpu, true);
+        }
     }
 
     /// Notes since when nodes are away, and judges operations that have ended a while ago.

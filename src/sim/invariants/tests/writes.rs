@@ -248,3 +248,70 @@ fn s12_the_taint_goes_before_everything_agrees() {
         assert_eq!(untouched, [], "the operation has changed nothing: {case}");
     }
 }
+
+#[test]
+fn s4_a_name_is_used_twice() {
+    let claimed = with_operation(|_| {});
+    let mut checker = checker();
+    spec_write(&mut checker, 1, &without_operation(), &claimed, &[], 0);
+    spec_write(&mut checker, 2, &without_operation(), &claimed, &[], 0);
+    assert_eq!(broken(&checker), [], "the same claim again");
+    let on = |record: &MigNode, name: &str| MigNode { name: name.into(), ..record.clone() };
+    spec_write(&mut checker, 3, &on(&without_operation(), "m"), &on(&claimed, "m"), &[], 0);
+    assert_eq!(broken(&checker), [Invariant::S4]);
+    let mut after_it_ended = without_operation();
+    let ended = Ended { id: id("op"), epoch: 5, gpus: Vec::new(), outcome: Outcome::Done, detail: String::new() };
+    after_it_ended.spec.history.push(ended);
+    assert_eq!(written(&after_it_ended, &claimed, &[]), [Invariant::S4]);
+}
+
+#[test]
+fn s3_an_operation_drains_before_its_taint_has_settled() {
+    for (at, expected) in [(5_999, vec![Invariant::S3]), (6_000, vec![])] {
+        let mut checker = checker();
+        let (before, after) = (untainted(), view());
+        let operation = &id("op");
+        let seen = SeenNodeWrite { operation, before: &before, after: &after, record: None, machine: None };
+        checker.on_node_write(1_000, &seen);
+        let draining = with_operation(|operation| operation.phase = Phase::Draining);
+        spec_write(&mut checker, at, &with_operation(|_| {}), &draining, &[view_of("victim")], 0);
+        assert_eq!(broken(&checker), expected, "{at}");
+    }
+}
+
+#[test]
+fn s11_a_cordon_that_is_not_ours_is_lifted() {
+    let mut checker = checker();
+    let (before, after, operation) = (NodeView { cordoned: true, ..view() }, view(), &id("op"));
+    let seen = SeenNodeWrite { operation, before: &before, after: &after, record: None, machine: None };
+    checker.on_node_write(1, &seen);
+    assert_eq!(broken(&checker), [Invariant::S11]);
+}
+
+#[test]
+fn s11_the_taint_of_a_stranger_is_removed_by_its_own_name() {
+    let strange = NodeView { taints: vec![Taint { value: "theirs".into(), ..view().taints[0].clone() }], ..view() };
+    let (record, after) = (record(Phase::Releasing, AgentPhase::Refused), untainted());
+    let mut checker = checker();
+    for (name, before, expected) in [("op", view(), vec![]), ("theirs", strange, vec![Invariant::S11])] {
+        let operation = &id(name);
+        let seen = SeenNodeWrite { operation, before: &before, after: &after, record: Some(&record), machine: None };
+        checker.on_node_write(1, &seen);
+        assert_eq!(broken(&checker), expected, "{name}");
+    }
+}
+
+#[test]
+fn s12_applied_is_reported_while_the_plugin_offers_something_else() {
+    let mut machine = machine();
+    let mut checker = checker();
+    checker.on_applied(1, &machine);
+    assert_eq!(broken(&checker), []);
+    machine.plugin_stops();
+    checker.on_applied(2, &machine);
+    assert_eq!(broken(&checker), [Invariant::S12]);
+    let mut disturbed = self::checker();
+    disturbed.disturbed(1, "n");
+    disturbed.on_applied(2, &machine);
+    assert_eq!(broken(&disturbed), []);
+}
