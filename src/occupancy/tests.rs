@@ -46,6 +46,7 @@ fn holds(pod: &str, uuid: &str, replica: Option<u32>) -> Holding {
 
 fn pod(name: &str, asks: u32) -> PodView {
     PodView {
+        owner: None,
         pod: PodRef { namespace: "team".into(), name: name.into(), uid: format!("uid-of-{name}") },
         requests: BTreeMap::from([(RESOURCE.to_owned(), asks)]),
         deleting: false,
