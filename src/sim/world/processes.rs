@@ -234,7 +234,10 @@ impl World {
             Then::Say(refusal) => told(&request, refusal),
             Then::Crash => {
                 let alive = self.processes.get(&from.process).is_some_and(|process| process.life == from.life);
-                return if alive { self.crash(&from.process) } else { () };
+                if alive {
+                    self.crash(&from.process);
+                }
+                return;
             }
             Then::Nothing => return,
         };

@@ -52,7 +52,7 @@ impl World {
                 self.wake_agent(&node);
             }
             (_, Some(Object::Budget(_))) => self.budgets_soon(),
-            (_, Some(Object::Lease(_)) | None) | (_, Some(Object::Pod(_))) => {}
+            (_, Some(Object::Lease(_) | Object::Pod(_)) | None) => {}
         }
     }
 
