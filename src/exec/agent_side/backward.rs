@@ -43,7 +43,9 @@ impl AgentMachine {
         let Some((step, board, place)) = next else {
             return Ok(self.restored(facts, situation));
         };
-        if !situation.row.intent {
+        // What an operation has reached before the reboot is made again without an intent: with one it would count as unfinished.
+        let again = matches!(step, Move::Create) && situation.row.rebooted && over(situation);
+        if !situation.row.intent && !again {
             return Ok(self.write_intent(facts, &hand, &situation.gpus));
         }
         match step {
@@ -117,12 +119,16 @@ pub(super) fn settled(phase: AgentPhase) -> bool {
     }
 }
 
+/// Whether the operation was over, and only its record is still there.
+fn over(situation: &Situation) -> bool {
+    situation.operation.is_some() && settled(situation.row.phase) && !situation.row.intent
+}
+
 /// What each GPU is to hold: the base of the operation where it changes something, else, after a reboot, what was last applied.
 fn wanted(facts: &Facts<'_>, situation: &Situation) -> BTreeMap<String, Vec<Place>> {
     let rebooted = super::startup::decide(situation.row) == Action::Restore;
     let mut wanted = facts.store.applied.clone().filter(|_| rebooted).unwrap_or_default();
-    let over = situation.operation.is_some() && settled(situation.row.phase) && !situation.row.intent;
-    if !(rebooted && over) {
+    if !(rebooted && over(situation)) {
         wanted.extend(situation.gpus.iter().map(|gpu| (gpu.uuid.clone(), gpu.base.clone())));
     }
     wanted

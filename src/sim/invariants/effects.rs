@@ -192,7 +192,9 @@ impl Checker {
         let authority = Authority::of(seen);
         // What was there before and got lost may be made again, without any operation, and before one is accepted.
         let known = seen.store.applied.as_ref().and_then(|applied| applied.get(gpu));
-        let intended = seen.store.intent.iter().flat_map(|intent| &intent.gpus);
+        let recorded = seen.record.and_then(|record| record.spec.operation.as_ref());
+        let recorded = recorded.into_iter().flat_map(|operation| &operation.gpus);
+        let intended = seen.store.intent.iter().flat_map(|intent| &intent.gpus).chain(recorded);
         let base =
             authority.gpus().iter().chain(intended).find(|target| target.uuid == *gpu).map(|target| &target.base);
         let restores = !destroys(seen) && known.into_iter().chain(base).any(|places| places.contains(place));
@@ -219,7 +221,7 @@ impl Checker {
         let accepted = report.filter(|report| report.id == operation.id);
         let taint = seen.view.and_then(NodeView::our_taint);
         let mut wrong = Vec::new();
-        if operation.node_uid != seen.node_uid {
+        if operation.node_uid != seen.node_uid && !self.racing(at, seen.node) {
             wrong.push("another node is meant");
         }
         if accepted.is_none() {
@@ -245,7 +247,7 @@ impl Checker {
     fn check_intent(&mut self, at: u64, seen: &SeenEffect<'_>, intent: &Intent) {
         let tainted = seen.view.is_some_and(|view| view.our_taint().is_some());
         let mut wrong = Vec::new();
-        if intent.node_uid != seen.node_uid {
+        if intent.node_uid != seen.node_uid && !self.racing(at, seen.node) {
             wrong.push("the intent is of another node");
         }
         if destroys(seen) && intent.boot_id != seen.store.boot_id {

@@ -53,8 +53,10 @@ struct Begun {
     at: u64,
     /// Work that ran, with its priority.
     ran: BTreeMap<String, i32>,
-    /// Work that it is for, with its priority.
-    gains: BTreeMap<String, i32>,
+    /// Work that waited, with its priority: it may come to run instead of a victim.
+    waited: BTreeMap<String, i32>,
+    /// Lowest priority of those for whom it is done.
+    lowest: Option<i32>,
     capacity: BTreeMap<String, u64>,
 }
 
@@ -398,10 +400,10 @@ impl World {
 
     fn judge_done(&mut self, ending: &Ending) {
         let now = self.queue.now();
-        let Begun { ran, gains, .. } = &ending.begun;
+        let Begun { ran, waited, lowest, .. } = &ending.begun;
         let mut before = Census::default();
         let mut after = Census::default();
-        for (work, &priority) in ran.iter().chain(gains) {
+        for (work, &priority) in ran.iter().chain(waited) {
             let state = self.works.get(work).map(|work| &work.state);
             let runs = matches!(state, Some(State::Running { .. }));
             if matches!(state, None | Some(State::Finished | State::Burst)) {
@@ -410,12 +412,11 @@ impl World {
             *before.running.entry(priority).or_default() += u64::from(ran.contains_key(work));
             *after.running.entry(priority).or_default() += u64::from(runs);
         }
-        let lowest = gains.values().min().copied();
         let seen = SeenEnd {
             node: &ending.node,
             operation: &ending.operation,
             outcome: Outcome::Done,
-            lowest,
+            lowest: *lowest,
             before: &before,
             after: &after,
         };
@@ -429,11 +430,10 @@ impl World {
         let running = self.works.all().iter().filter(|(_, work)| matches!(work.state, State::Running { .. }));
         let ran = running.map(|(name, work)| (name.clone(), work.arrival.priority)).collect();
         let pods = &self.api.objects().pods;
-        let gains = operation.beneficiaries.iter().filter_map(|pod| {
-            let pod = pods.get(&Name::from(pod))?;
-            Some((pod.work()?.to_owned(), pod.priority))
-        });
-        let begun = Begun { at, ran, gains: gains.collect(), capacity: self.capacity(node) };
+        let waiting = self.works.all().iter().filter(|(_, work)| matches!(work.state, State::Waiting { .. }));
+        let waited = waiting.map(|(name, work)| (name.clone(), work.arrival.priority)).collect();
+        let gains = operation.beneficiaries.iter().filter_map(|pod| Some(pods.get(&Name::from(pod))?.priority));
+        let begun = Begun { at, ran, waited, lowest: gains.min(), capacity: self.capacity(node) };
         let Some(watching) = &mut self.watching else { return };
         watching.begun.insert(operation.id.clone(), begun);
         if !operation.victims.is_empty() {
