@@ -37,7 +37,7 @@ fn handled(number: u8, rule: &str, scenario: &Scenario, hands: &[(When, Hand)], 
         let mut world = World::new(fleet, &scenario.workload, settings, Box::new(programs), SEED)
             .expect("a scenario is consistent");
         for (when, hand) in scenario.setup.iter().chain(hands).cloned() {
-            world.inject(when, hand);
+            world.inject(&when, hand);
         }
         world.run_until(until);
         let mut violations = world.violations().to_vec();

@@ -172,7 +172,7 @@ pub fn run_with(scenario: &Scenario, plan: &FaultPlan, seed: u64, proposers: Pro
     }));
     world.set_faults(Box::new(Injector(Rc::clone(&state))));
     for (when, hand) in scenario.setup.clone() {
-        world.inject(when, hand);
+        world.inject(&when, hand);
     }
     by_the_clock(&mut world, plan, scenario, &state);
     let limit = scenario.stretch;
@@ -207,7 +207,7 @@ fn by_the_clock(world: &mut World, plan: &FaultPlan, scenario: &Scenario, state:
         let at = u64::from(fault.nth) * 1000;
         let leader = ProcessId::Controller(0);
         let Some(deed) = deed_of(fault.kind, node, &leader, scenario, 1000 + number) else { continue };
-        deed.now.into_iter().for_each(|hand| world.inject(When::At(at), hand));
+        deed.now.into_iter().for_each(|hand| world.inject(&When::At(at), hand));
         let mut state = state.borrow_mut();
         state.hits.insert((fault.site, fault.kind));
         state.later.extend(deed.later.into_iter().map(|(after, hand)| (at + after, hand)));
@@ -219,7 +219,7 @@ fn advance(world: &mut World, state: &Rc<RefCell<State>>, until: u64) {
     while world.now() < until {
         world.run_until((world.now() + 500).min(until));
         for (at, hand) in std::mem::take(&mut state.borrow_mut().later) {
-            world.inject(When::At(at), hand);
+            world.inject(&When::At(at), hand);
         }
         if world.next_at().is_none() {
             return;
@@ -239,10 +239,10 @@ fn mend(world: &mut World, state: &Rc<RefCell<State>>) -> u64 {
             Hand::Disk(name.clone(), Disk::Good),
             Hand::LetGo(name.clone()),
         ] {
-            world.inject(When::At(soon), hand);
+            world.inject(&When::At(soon), hand);
         }
         for gpu in 0..node.boards.len() as u32 {
-            world.inject(When::At(soon), Hand::Health(name.clone(), gpu, Health::Well));
+            world.inject(&When::At(soon), Hand::Health(name.clone(), gpu, Health::Well));
         }
     }
     soon + 1000
