@@ -170,7 +170,9 @@ fn defect_24_the_lease_is_taken_without_comparing() {
     kills(24, "S14", || {
         let mut server = Server::new();
         let mut replicas = [Replica::new("a", 0), Replica::new("b", 0)];
-        replicas.iter_mut().for_each(|replica| replica.wake(0));
+        for replica in &mut replicas {
+            replica.wake(0);
+        }
         // Both look, both see that it is free, both write.
         for now in 1..4 {
             for replica in &mut replicas {

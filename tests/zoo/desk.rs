@@ -5,9 +5,9 @@ use retile::exec::port::{
     NodeAnswer, NodeRequest, Occupant, OperationReply, OperationRequest, Store,
 };
 use retile::exec::{
-    AgentMachine, AgentPhase, Closed, Event, GpuReport, GpuTarget, InstanceReport, MigNode, Moment, Next, NodeView,
-    Operation, OperationId, OperationMachine, OperationReport, Origin, PROTOCOL, Phase, PodView, ReportedOccupancy,
-    TAINT_KEY, Taint, Timing, Version, repair,
+    AgentMachine, AgentPhase, Closed, Event, GpuReport, GpuTarget, InstanceReport, MigNode, MigNodeStatus, Moment,
+    Next, NodeView, Operation, OperationId, OperationMachine, OperationReport, Origin, PROTOCOL, Phase, PodView,
+    ReportedOccupancy, TAINT_KEY, Taint, Timing, Version, repair,
 };
 use retile::model::{DisruptionLevel, Movability, PodRef, mig_resource};
 use retile::plan::{Place, Step, StepAction};
@@ -110,18 +110,20 @@ impl Desk {
     /// An operation in some phase, with its taint, on boards as the agent has reported them.
     pub(crate) fn new(operation: Operation, phase: Phase, agent: AgentPhase, boards: Vec<BoardState>) -> Self {
         let mut record = MigNode { name: NODE.to_owned(), version: Version(7), ..MigNode::default() };
-        record.status.node_uid = "uid-n".to_owned();
-        record.status.boot_id = "boot".to_owned();
-        record.status.protocol = PROTOCOL;
-        record.status.heartbeat = 1;
-        record.status.gpus = boards.iter().map(report).collect();
-        record.status.operation = Some(OperationReport {
-            id: operation.id.clone(),
-            epoch: operation.epoch,
+        record.status = MigNodeStatus {
+            node_uid: "uid-n".to_owned(),
             boot_id: "boot".to_owned(),
-            phase: agent,
-            detail: String::new(),
-        });
+            protocol: PROTOCOL,
+            heartbeat: 1,
+            gpus: boards.iter().map(report).collect(),
+            operation: Some(OperationReport {
+                id: operation.id.clone(),
+                epoch: operation.epoch,
+                boot_id: "boot".to_owned(),
+                phase: agent,
+                detail: String::new(),
+            }),
+        };
         let mut node = NodeView {
             name: NODE.to_owned(),
             uid: "uid-n".to_owned(),
@@ -142,12 +144,13 @@ impl Desk {
     }
 
     fn read(&self, request: &ClusterRequest) -> Option<ClusterReply> {
-        match request {
-            ClusterRequest::GetMigNode { .. } => Some(Ok(ClusterAnswer::MigNode(Box::new(self.record.clone())))),
-            ClusterRequest::GetNode { .. } => Some(Ok(ClusterAnswer::Node(Box::new(self.node.clone())))),
-            ClusterRequest::ListPods { .. } => Some(Ok(ClusterAnswer::Pods(self.pods.clone()))),
-            _ => None,
+        if matches!(request, ClusterRequest::GetMigNode { .. }) {
+            return Some(Ok(ClusterAnswer::MigNode(Box::new(self.record.clone()))));
         }
+        if matches!(request, ClusterRequest::GetNode { .. }) {
+            return Some(Ok(ClusterAnswer::Node(Box::new(self.node.clone()))));
+        }
+        matches!(request, ClusterRequest::ListPods { .. }).then(|| Ok(ClusterAnswer::Pods(self.pods.clone())))
     }
 
     /// The machine that goes on with the operation on the desk.
@@ -183,7 +186,7 @@ impl Desk {
         loop {
             let request = match machine.step(event, Moment(1_000)) {
                 Next::Ask(request) => request,
-                other => panic!("the agent neither asks nor does anything: {other:?}"),
+                other @ (Next::Rest(_) | Next::End(_)) => panic!("the agent neither asks nor does anything: {other:?}"),
             };
             let reply = match &request {
                 AgentRequest::Cluster(asked) => self.read(asked).map(AgentReply::Cluster),
@@ -197,12 +200,12 @@ impl Desk {
     }
 
     fn look(&self, request: &NodeRequest) -> Option<NodeAnswer> {
-        match request {
-            NodeRequest::ReadStore => Some(NodeAnswer::Store(self.store.clone())),
-            NodeRequest::Enumerate => Some(NodeAnswer::Boards(self.boards.clone())),
-            NodeRequest::Occupants => Some(NodeAnswer::Occupants(self.occupants.clone())),
-            NodeRequest::Allocatable => Some(NodeAnswer::Allocatable(self.offered.clone())),
-            _ => None,
-        }
+        let answers = [
+            (NodeRequest::ReadStore, NodeAnswer::Store(self.store.clone())),
+            (NodeRequest::Enumerate, NodeAnswer::Boards(self.boards.clone())),
+            (NodeRequest::Occupants, NodeAnswer::Occupants(self.occupants.clone())),
+            (NodeRequest::Allocatable, NodeAnswer::Allocatable(self.offered.clone())),
+        ];
+        answers.into_iter().find_map(|(asked, answer)| (asked == *request).then_some(answer))
     }
 }

@@ -35,11 +35,11 @@ fn defect_08_applied_is_reported_while_the_plugin_offers_something_else() {
         );
         desk.store.applied = Some([(GPU.to_owned(), target.to_vec())].into());
         desk.offered = vec![format!("MIG-{GPU}-0")];
-        let reported = match desk.agent_does() {
-            AgentRequest::Cluster(ClusterRequest::WriteStatus { status, .. }) => status.operation,
-            other => panic!("it does not report: {other:?}"),
+        let does = desk.agent_does();
+        let AgentRequest::Cluster(ClusterRequest::WriteStatus { status, .. }) = does else {
+            panic!("it does not report: {does:?}");
         };
-        let phase = reported.map(|report| report.phase);
+        let phase = status.operation.map(|report| report.phase);
         keeps("S12", phase != Some(AgentPhase::Applied), || "the plugin offers an instance that is no more".to_owned())
     });
 }
@@ -116,12 +116,11 @@ fn defect_33_the_gpu_is_found_by_its_index() {
             gpus: wanted.gpus,
             neighbours: Vec::new(),
         });
-        match desk.agent_does() {
-            AgentRequest::Node(NodeRequest::CreateGpuInstance { gpu, .. }) => {
-                keeps("S2", gpu == GPU, || format!("{gpu} is changed in place of {GPU}"))
-            }
-            other => panic!("it changes nothing: {other:?}"),
-        }
+        let does = desk.agent_does();
+        let AgentRequest::Node(NodeRequest::CreateGpuInstance { gpu, .. }) = does else {
+            panic!("it changes nothing: {does:?}");
+        };
+        keeps("S2", gpu == GPU, || format!("{gpu} is changed in place of {GPU}"))
     });
 }
 

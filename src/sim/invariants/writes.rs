@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::{Checker, Invariant};
+use crate::exec::port::BoardState;
 use crate::exec::{
-    AgentPhase, HISTORY, MigNode, NodeView, Operation, OperationId, Outcome, Phase, PodView, TAINT_KEY, Taint, Version,
+    AgentPhase, GpuTarget, HISTORY, MigNode, NodeView, Operation, OperationId, Outcome, Phase, PodView, TAINT_KEY,
+    Taint, Version,
 };
+use crate::plan::Place;
 use crate::sim::node::{Health, SimNode};
 
 /// How many nodes there are, and how many are not available.
@@ -169,14 +172,30 @@ impl Checker {
         }
     }
 
-    /// The agent has reported that the plugin serves its board.
-    pub fn on_applied(&mut self, at: u64, machine: &SimNode) {
-        let instances = machine.boards.iter().flat_map(|board| board.state().instances);
-        let mut there: Vec<String> = instances.filter_map(|instance| instance.compute).collect();
-        there.sort_unstable();
-        if machine.kubelet.offered() != there && !self.disturbed_within(at, machine.name(), self.limits.status_lag) {
-            let what = "its agent calls the layout applied, and the device plugin offers other instances";
-            self.violated(at, Invariant::S12, machine.name(), what);
+    /// The agent says something new about its operation, and this is the machine in truth.
+    pub fn on_report(&mut self, at: u64, record: &MigNode, machine: &SimNode) {
+        let Some(report) = &record.status.operation else { return };
+        if self.disturbed_within(at, machine.name(), self.limits.status_lag) {
+            return;
+        }
+        if report.phase == AgentPhase::Applied {
+            let instances = machine.boards.iter().flat_map(|board| board.state().instances);
+            let mut there: Vec<String> = instances.filter_map(|instance| instance.compute).collect();
+            there.sort_unstable();
+            if machine.kubelet.offered() != there {
+                let what = "its agent calls the layout applied, and the device plugin offers other instances";
+                self.violated(at, Invariant::S12, machine.name(), what);
+            }
+        }
+        let operation = record.spec.operation.as_ref().filter(|operation| operation.id == report.id);
+        if let Some(operation) = operation.filter(|_| report.phase == AgentPhase::RolledBack) {
+            let restored = |gpu: &&GpuTarget| {
+                machine.boards.iter().any(|board| board.uuid() == gpu.uuid && has(&board.state(), &gpu.base))
+            };
+            if let Some(gpu) = operation.gpus.iter().find(|gpu| !restored(gpu)) {
+                let what = format!("its agent calls {} rolled back, and {} is not as it was", operation.id, gpu.uuid);
+                self.violated(at, Invariant::S8, machine.name(), what);
+            }
         }
     }
 
@@ -325,6 +344,12 @@ fn agree(machine: &SimNode, advertised: &BTreeMap<String, u64>, whole: bool) -> 
         return Err("the device plugin offers other instances than there are".to_owned());
     }
     Ok(())
+}
+
+/// Whether a board has exactly these instances, each with its compute instance.
+fn has(board: &BoardState, places: &[Place]) -> bool {
+    board.instances.len() == places.len()
+        && board.instances.iter().all(|there| there.compute.is_some() && places.contains(&there.place))
 }
 
 fn sorted(mut taints: Vec<Taint>) -> Vec<Taint> {

@@ -7,9 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::controller::Proposer;
 use crate::exec::port::{ClusterReply, ClusterRequest};
-use crate::exec::{
-    AgentPhase, MigNode, NodeView, Operation, OperationId, Outcome, Phase, PodView, Timing, Version, foreign_owner,
-};
+use crate::exec::{MigNode, NodeView, Operation, OperationId, Outcome, Phase, PodView, Timing, Version, foreign_owner};
 use crate::model::{Policy, Stability};
 use crate::sim::api::{Name, node_view, pod_view, record_view};
 use crate::sim::invariants::{
@@ -345,13 +343,10 @@ impl World {
             SeenStatusWrite { agent_of, based_on, before: before.record.as_ref().unwrap_or(&none), after: &after };
         if let Some(watching) = &mut self.watching {
             watching.checker.on_status_write(at, &seen);
-            let applied = |record: &MigNode| {
-                let report = record.status.operation.as_ref();
-                report.filter(|report| report.phase == AgentPhase::Applied).map(|report| report.id.clone())
-            };
-            let new = applied(seen.after).is_some() && applied(seen.before) != applied(seen.after);
+            let said = |record: &MigNode| record.status.operation.as_ref().map(|said| (said.id.clone(), said.phase));
+            let new = said(seen.after) != said(seen.before);
             if let Some(host) = self.hosts.get(&before.node).filter(|host| new && host.up) {
-                watching.checker.on_applied(at, &host.sim);
+                watching.checker.on_report(at, seen.after, &host.sim);
             }
         }
     }

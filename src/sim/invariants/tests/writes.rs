@@ -302,16 +302,23 @@ fn s11_the_taint_of_a_stranger_is_removed_by_its_own_name() {
 }
 
 #[test]
-fn s12_applied_is_reported_while_the_plugin_offers_something_else() {
+fn s8_s12_an_agent_reports_what_is_not_so() {
+    let report = |phase: AgentPhase, machine: &SimNode, disturbed: bool| {
+        let mut checker = checker();
+        if disturbed {
+            checker.disturbed(1, "n");
+        }
+        checker.on_report(2, &record(Phase::Restarting, phase), machine);
+        broken(&checker)
+    };
     let mut machine = machine();
-    let mut checker = checker();
-    checker.on_applied(1, &machine);
-    assert_eq!(broken(&checker), []);
+    assert_eq!(report(AgentPhase::Applied, &machine, false), []);
+    assert_eq!(report(AgentPhase::RolledBack, &machine, false), []);
     machine.plugin_stops();
-    checker.on_applied(2, &machine);
-    assert_eq!(broken(&checker), [Invariant::S12]);
-    let mut disturbed = self::checker();
-    disturbed.disturbed(1, "n");
-    disturbed.on_applied(2, &machine);
-    assert_eq!(broken(&disturbed), []);
+    assert_eq!(report(AgentPhase::Applied, &machine, false), [Invariant::S12]);
+    assert_eq!(report(AgentPhase::Applied, &machine, true), []);
+    let gone = ByHand::Destroy { gpu: GPU.into(), place: place("1g.10gb", 4, 1), whole: false };
+    machine.by_hand(&gone).expect("it is there");
+    assert_eq!(report(AgentPhase::RolledBack, &machine, false), [Invariant::S8]);
+    assert_eq!(report(AgentPhase::RolledBack, &machine, true), []);
 }
