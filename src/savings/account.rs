@@ -187,12 +187,11 @@ impl Account {
         self.most_dynamic = self.most_dynamic.max(self.now.dynamic);
         self.most_whole = self.most_whole.max(self.now.whole);
         self.owned = self.owned.max(self.now.base.layouts.len() as u64);
-        let needs = match self.known {
-            Some(needs) => needs,
-            None => {
-                let peaks = self.peaks.clone();
-                self.needs_of(&peaks, self.most_dynamic, self.most_whole)?
-            }
+        let needs = if let Some(needs) = self.known {
+            needs
+        } else {
+            let peaks = self.peaks.clone();
+            self.needs_of(&peaks, self.most_dynamic, self.most_whole)?
         };
         self.known = Some(needs);
         self.elapsed += u128::from(ms);

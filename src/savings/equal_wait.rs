@@ -4,6 +4,7 @@
 //! not always: decisions taken on the way differ. The answer therefore rests on its neighbours, and exceptions that were seen are told.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::RangeInclusive;
 
 /// What a search for the least number of GPUs has found.
@@ -34,10 +35,11 @@ pub fn needed_at_equal_wait<W: Ord, E>(
         return Ok(Needed { gpus: None, exceptions: Vec::new(), looked_at });
     }
     let mut enough = |gpus: u64| -> Result<bool, E> {
-        if !looked_at.contains_key(&gpus) {
-            looked_at.insert(gpus, evaluate(gpus)?);
-        }
-        Ok(looked_at[&gpus] <= *wait)
+        let waited = match looked_at.entry(gpus) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(evaluate(gpus)?),
+        };
+        Ok(*waited <= *wait)
     };
     // The answer lies in `low..=high`; `high` is enough whenever the loop is entered.
     let (mut low, mut high) = (least, most);

@@ -178,7 +178,7 @@ fn histories_that_make_no_sense_are_refused_with_their_line() {
         (String::new(), 1, "the history is empty"),
         (r#"{"format": "other", "format_version": 1}"#.into(), 1, r#"not a savings history but "other""#),
         (header.replace(": 1", ": 2"), 1, "format_version is 2, this program reads 1"),
-        (header.replace("}", ", \"x\": 1}"), 1, "unknown field `x`"),
+        (header.replace('}', ", \"x\": 1}"), 1, "unknown field `x`"),
         (format!("{header}\n{gpu}\nnonsense"), 3, "expected ident"),
         (format!("{header}\n{gpu}\n{{\"at_ms\": 6}}"), 3, "holds 0 of them"),
         (format!("{header}\n{gpu}\n{{\"at_ms\": 4, \"end\": {{}}}}"), 3, "4 ms comes after 5 ms"),

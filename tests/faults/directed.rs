@@ -5,7 +5,7 @@ use crate::faults::run::run;
 use crate::faults::{scenarios, shrink, swarm};
 
 /// Runs cases on all cores and tells of those that fail.
-fn hold(cases: Vec<Case>) {
+fn hold(cases: &[Case]) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let chunk = cases.len().div_ceil(threads).max(1);
     let failures: Vec<String> = std::thread::scope(|scope| {
@@ -30,27 +30,27 @@ fn sample(family: &str, every: usize) -> Vec<Case> {
 
 #[test]
 fn a_crash_before_or_after_every_effect_of_every_scenario() {
-    hold(cases("F1"));
+    hold(&cases("F1"));
 }
 
 #[test]
 fn a_sample_of_second_crashes_while_resuming() {
-    hold(sample("F2", 97));
+    hold(&sample("F2", 97));
 }
 
 #[test]
 fn a_sample_of_faults_of_api_and_node() {
-    hold(["F3", "F4"].iter().flat_map(|family| sample(family, 31)).collect());
+    hold(&["F3", "F4"].iter().flat_map(|family| sample(family, 31)).collect::<Vec<_>>());
 }
 
 #[test]
 fn a_sample_of_stale_reads_unheard_events_and_leaders() {
-    hold(["F5", "F6", "F7", "F12"].iter().flat_map(|family| sample(family, 13)).collect());
+    hold(&["F5", "F6", "F7", "F12"].iter().flat_map(|family| sample(family, 13)).collect::<Vec<_>>());
 }
 
 #[test]
 fn a_sample_of_what_others_do() {
-    hold(["F8", "F9", "F10", "F11"].iter().flat_map(|family| sample(family, 17)).collect());
+    hold(&["F8", "F9", "F10", "F11"].iter().flat_map(|family| sample(family, 17)).collect::<Vec<_>>());
 }
 
 #[test]

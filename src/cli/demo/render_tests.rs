@@ -16,7 +16,7 @@ fn frame(waiting: usize) -> Frame {
         index,
         axis: 8,
         tiles: vec![
-            tile(0, 4, "3g.40gb", index % 2 == 0, Fate::Kept),
+            tile(0, 4, "3g.40gb", index.is_multiple_of(2), Fate::Kept),
             tile(4, 2, "2g.20gb", true, Fate::Kept),
             tile(6, 1, "1g.10gb", false, Fate::Created),
         ],

@@ -51,6 +51,7 @@ impl Screen {
     }
 
     /// Draws lines over those before.
+    #[allow(clippy::unused_self, reason = "who draws has taken the terminal over")]
     pub(super) fn draw(&self, lines: &[String], streams: &mut Streams<'_>) -> io::Result<()> {
         let (columns, rows) = Self::size();
         let padded = lines.iter().take(rows).map(|line| {
@@ -64,6 +65,7 @@ impl Screen {
     }
 
     /// Waits so long, or until a key is pressed that means something.
+    #[allow(clippy::unused_self, reason = "who waits has taken the terminal over")]
     pub(super) fn wait(&self, pause: Duration) -> io::Result<Wish> {
         // A key that means nothing, or a new size, cuts the pause short; the next frame makes up for it.
         if !poll(pause)? {
@@ -71,11 +73,13 @@ impl Screen {
         }
         let Event::Key(key) = read()? else { return Ok(Wish::Watch) };
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
-        Ok(match key.code {
-            _ if key.kind == KeyEventKind::Release => Wish::Watch,
-            KeyCode::Char('c' | 'C') if control => Wish::Stop,
-            KeyCode::Char('q' | 'Q') | KeyCode::Esc => Wish::Skip,
-            _ => Wish::Watch,
+        let pressed = key.kind != KeyEventKind::Release;
+        Ok(if pressed && control && matches!(key.code, KeyCode::Char('c' | 'C')) {
+            Wish::Stop
+        } else if pressed && matches!(key.code, KeyCode::Char('q' | 'Q') | KeyCode::Esc) {
+            Wish::Skip
+        } else {
+            Wish::Watch
         })
     }
 }

@@ -71,10 +71,12 @@ pub struct Deed {
     pub later: Vec<(u64, Hand)>,
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "an arm of `deed_of`, most of which are deeds")]
 fn deed(now: Vec<Hand>) -> Option<Deed> {
     Some(Deed { now, later: Vec::new() })
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "an arm of `deed_of`, most of which are deeds")]
 fn mended(now: Hand, after: u64, later: Hand) -> Option<Deed> {
     Some(Deed { now: vec![now], later: vec![(after, later)] })
 }

@@ -119,8 +119,7 @@ impl State {
     /// What a fault makes of a request.
     fn strike(&mut self, fault: Fault, call: &Call<'_>) -> Option<Fate> {
         let node = match (call.process, call.slot) {
-            (ProcessId::Agent(node), _) => node.clone(),
-            (_, retile::sim::process::Slot::Operation(node)) => node.clone(),
+            (ProcessId::Agent(node), _) | (_, retile::sim::process::Slot::Operation(node)) => node.clone(),
             _ => self.first_node.clone(),
         };
         if fault.kind == Kind::LeaseThrottled {
