@@ -11,6 +11,7 @@ use super::figures::Figures;
 use super::fleet::FleetSpec;
 use crate::controller::Proposer;
 use crate::model::{Layout, Mode, Policy};
+use crate::savings::needed_at_equal_wait;
 use crate::sim::{History, Workload};
 
 /// One workload to replay.
@@ -232,39 +233,25 @@ impl Target {
     }
 }
 
-/// Finds by bisection how few GPUs suffice for a rule: with that number the target is met, with one fewer it is not. Where more GPUs serve
-/// worse for once, which chance can do, it is a number of that kind, not surely the least.
+/// Finds by bisection how few GPUs suffice for a rule, see [`needed_at_equal_wait`]: with that number and one more the target is met, with one
+/// fewer it is not.
 ///
 /// # Errors
 /// A replay fails.
 pub fn needed(setup: &Setup, rule: Rule, target: &Target, engine: &Engine<'_>) -> Result<Needed, ReplayError> {
     let mut replays = 0;
-    let mut enough = |gpus: u32| -> Result<bool, ReplayError> {
+    let worse = |gpus: u64| -> Result<bool, ReplayError> {
+        let gpus = u32::try_from(gpus).unwrap_or(u32::MAX);
         let fleet = FleetSpec { gpus, layouts: Vec::<Layout>::new(), ..setup.fleet.clone() };
         let with = Setup { fleet, rules: vec![rule], ..setup.clone() };
         let outcome = run(&with, engine, &mut || {})?;
         replays += outcome.replays.len() as u32;
         let now = Target::like(&outcome, rule, gpus);
         let slack = 1e-9;
-        Ok(now.wait <= target.wait + slack && now.burst_share <= target.burst_share + slack)
+        Ok(now.wait > target.wait + slack || now.burst_share > target.burst_share + slack)
     };
-    let (mut too_few, mut found) = (0, None);
-    // The fleet at hand first, then doubled until it is enough, then halved between.
-    let mut guess = setup.fleet.gpus.clamp(1, target.most_gpus);
-    loop {
-        if enough(guess)? {
-            found = Some(guess);
-        } else {
-            too_few = guess;
-        }
-        guess = match found {
-            Some(most) if most - too_few <= 1 => break,
-            Some(most) => too_few + (most - too_few) / 2,
-            None if too_few >= target.most_gpus => break,
-            None => too_few.saturating_mul(2).min(target.most_gpus),
-        };
-    }
-    Ok(Needed { gpus: found, replays })
+    let found = needed_at_equal_wait(1..=u64::from(target.most_gpus), &false, worse)?;
+    Ok(Needed { gpus: found.gpus.and_then(|gpus| u32::try_from(gpus).ok()), replays })
 }
 
 #[cfg(test)]
