@@ -203,9 +203,11 @@ impl Controller {
     /// One look at everything: what was left behind is adopted, what is wrong is repaired, and when it is time a plan is made.
     fn cycle(&mut self, observation: &Observation, now: Moment) -> Vec<Asked> {
         let Some(mut epoch) = self.lease.epoch() else { return Vec::new() };
-        if self.looked.is_none()
-            && let Some(highest) = highest_epoch(observation).filter(|&highest| highest >= epoch)
-        {
+        // A lease that was lost counts from the start again, and what its last holder wrote may arrive after the first look. Only then
+        // can an epoch of ours be on record that this process has not written.
+        let first = self.looked.is_none();
+        let outdone = |highest: u64| highest > epoch || (first && highest == epoch);
+        if let Some(highest) = highest_epoch(observation).filter(|&highest| outdone(highest)) {
             self.lease.exceed(highest);
             epoch = highest.saturating_add(1);
         }

@@ -83,6 +83,19 @@ fn an_operation_that_is_found_is_adopted_under_a_higher_epoch() {
 }
 
 #[test]
+fn an_epoch_that_appears_late_is_exceeded_as_well() {
+    let mut stage = Stage::new(empty(&["a"]), settings("me"));
+    assert_eq!(stage.controller.epoch(), Some(1));
+    // The last holder of a lease that was deleted: its claim arrives after our first look.
+    let origin = Origin { id: OperationId("late-1".into()), epoch: 2, node_uid: "uid-a".into(), residents: Vec::new() };
+    stage.cluster.records.get_mut("a").expect("there").spec.operation = Some(repair(origin));
+    stage.live(SECOND * 300);
+    assert_eq!(stage.controller.epoch(), Some(3));
+    let operation = stage.cluster.records["a"].spec.operation.as_ref();
+    assert!(operation.is_none_or(|operation| operation.epoch == 3), "it is led: {operation:?}");
+}
+
+#[test]
 fn who_does_not_lead_does_nothing_until_the_leader_stands_still() {
     let mut cluster = empty(&["a"]).waiting("p", "3g.20gb");
     let lease = |renewals| Lease { holder: "other".into(), renewals, transitions: 5 };

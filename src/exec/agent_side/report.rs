@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::backward::settled;
+use super::serve::healthy;
 use super::{AgentMachine, Asked, Facts, Todo};
 use crate::exec::port::{BoardState, ClusterRequest, InstanceState, Occupant, Store};
 use crate::exec::record::{
@@ -26,8 +27,20 @@ impl AgentMachine {
     /// Reports what is there as it is now, and looks again after a while.
     pub(super) fn wait(&mut self, facts: &Facts<'_>, wait: Duration, why: &str) -> Todo {
         why.clone_into(&mut self.waiting_on);
-        let report = self.current(facts.record);
+        let report = self.current(facts.record).map(|report| self.excused(facts, report));
         self.write_report(facts, report, Some(wait))
+    }
+
+    /// A degraded board whose operation has vanished is waited for by nobody: once it is whole, it is like any other.
+    fn excused(&self, facts: &Facts<'_>, report: OperationReport) -> OperationReport {
+        let over = report.phase == AgentPhase::Degraded && self.vanished(facts.record) && healthy(facts);
+        if over { OperationReport { phase: AgentPhase::Idle, detail: String::new(), ..report } } else { report }
+    }
+
+    /// Whether the record carries no operation, and no intent of one is left.
+    fn vanished(&self, record: Option<&MigNode>) -> bool {
+        record.is_some_and(|record| record.spec.operation.is_none())
+            && self.store.as_ref().is_some_and(|store| store.intent.is_none())
     }
 
     /// While a layout that a reboot has cost is not restored, the report keeps the old boot id, so that the next process knows of it.
@@ -43,8 +56,7 @@ impl AgentMachine {
         let uid = self.uid.clone().unwrap_or_default();
         let status = record.map(|record| &record.status).filter(|status| status.node_uid == uid);
         let report = status.and_then(|status| status.operation.clone());
-        let vanished = record.is_some_and(|record| record.spec.operation.is_none())
-            && self.store.as_ref().is_some_and(|store| store.intent.is_none());
+        let vanished = self.vanished(record);
         report.map(|report| OperationReport {
             epoch: self.epoch.max(report.epoch),
             phase: if vanished && !settled(report.phase) { AgentPhase::Idle } else { report.phase },

@@ -114,6 +114,6 @@ impl AgentMachine {
 }
 
 /// Whether every GPU is whole: in MIG mode, each GPU instance with its compute instance.
-fn healthy(facts: &Facts<'_>) -> bool {
+pub(super) fn healthy(facts: &Facts<'_>) -> bool {
     facts.boards.iter().all(|board| board.mig_mode && board.instances.iter().all(|there| there.compute.is_some()))
 }

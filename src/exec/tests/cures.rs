@@ -85,6 +85,23 @@ fn a_driver_that_hangs_is_left_alone_and_people_are_told() {
 }
 
 #[test]
+fn a_degraded_report_ends_with_the_trouble_where_its_operation_has_ended_already() {
+    let mut drive = drive(World::new(), &[]);
+    drive.run_until(|drive| drive.world.operation().is_some_and(|op| op.phase == Phase::Drained));
+    drive.world.refuse.insert("enumerate", (1, world::Refusal::Node(NodeError::Hung)));
+    assert_eq!(outcome(&mut drive), Outcome::Aborted, "{:#?}", drive.world.log);
+    // What the agent has refused it reports as degraded while it waits for its release.
+    let mut record = drive.world.record.clone().expect("a record");
+    record.status.operation.as_mut().expect("a report").phase = AgentPhase::Degraded;
+    drive.world.record = Some(record);
+    drive.run_for(Duration::from_mins(1));
+    assert_eq!(drive.world.agent().map(|(phase, _)| phase), Some(AgentPhase::Degraded), "the driver still hangs");
+    drive.restart_agent();
+    drive.run_for(Duration::from_mins(1));
+    assert_eq!(drive.world.agent().map(|(phase, _)| phase), Some(AgentPhase::Idle), "{:#?}", drive.world.log);
+}
+
+#[test]
 fn a_library_that_does_not_match_costs_a_restart_only() {
     let mut drive = drive(World::new(), &[]);
     drive.world.refuse.insert("create gi", (1, world::Refusal::Node(NodeError::LibraryMismatch)));
