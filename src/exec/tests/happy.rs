@@ -75,7 +75,7 @@ fn the_agent_reports_and_rests_when_there_is_nothing_to_do() {
     let status = &drive.world.record.as_ref().expect("a record").status;
     assert_eq!((status.node_uid.as_str(), status.boot_id.as_str()), ("node-1", "boot-1"));
     assert_eq!(status.gpus.len(), 2);
-    assert!(status.heartbeat >= 9, "a report every two seconds, {}", status.heartbeat);
+    assert!((2..=4).contains(&status.heartbeat), "a report every fifteen seconds, {}", status.heartbeat);
     assert!(!drive.agent.waiting_on().is_empty());
     drive.run();
     assert_eq!(drive.world.agent().map(|(phase, _)| phase), Some(AgentPhase::Applied));

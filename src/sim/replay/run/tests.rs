@@ -82,6 +82,7 @@ fn a_rule_needs_as_many_gpus_as_it_has_to_be_as_good_as_itself_and_few_replays_t
     let target = Target::like(&outcome, Rule::Static, setup.fleet.gpus);
     assert_eq!(target.most_gpus, 8);
     let needed = needed(&setup, Rule::Static, &target, &engine).expect("an answer");
-    assert_eq!((needed.gpus, needed.replays), (Some(2), 2));
-    assert_eq!(count.load(Ordering::Relaxed), 3);
+    assert_eq!(needed.gpus, Some(2));
+    assert!(needed.replays <= 5, "{needed:?}");
+    assert_eq!(count.load(Ordering::Relaxed), needed.replays + 1);
 }
