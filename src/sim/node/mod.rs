@@ -1,7 +1,7 @@
 //! One node below the API server: boards, kubelet, device plugin, and the agent's files, behind the port that the agent uses.
 //!
-//! Pure and synchronous: nothing here knows the time. [`SimNode::answer`] does one [`NodeRequest`] at once and tells how long it took; the
-//! engine delivers the answer then. Inputs: requests, pods that come and go, faults and the hands of an operator. Outputs: answers, what the
+//! Pure and synchronous: nothing here knows the time. [`SimNode::answer`] does one [`NodeRequest`](crate::exec::port::NodeRequest) at
+//! once and tells how long it took; the engine delivers the answer then. Inputs: requests, pods that come and go, faults and the hands of an operator. Outputs: answers, what the
 //! node advertises, and each change of a board as an [`Effect`] with what was true at that moment.
 //!
 //! Must not depend on the API server, the engine, clocks or chance.

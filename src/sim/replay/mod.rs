@@ -1,6 +1,6 @@
 //! Replays: traces and generated workloads, the rules that retile is compared with, and what came of it.
 //!
-//! Inputs: a trace in [our own form](trace) or of [openb](openb), or a [recipe](generate); a [fleet](fleet::FleetSpec); the
+//! Inputs: a trace in [our own form](trace) or of [openb], or a [recipe](generate); a [fleet](fleet::FleetSpec); the
 //! [rules](baselines::Rule) to compare. Output: a history per replay and its [figures](figures::Figures). The cluster in which a replay is
 //! lived through is a parameter, an [`Engine`]: the whole simulator, or the [instant] cluster in which changes take no time.
 //!

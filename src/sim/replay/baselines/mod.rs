@@ -1,6 +1,6 @@
 //! What retile is compared with: rules that others use, published or usual, each a [`Proposer`].
 //!
-//! Inputs: the same [`PlanningInput`](crate::model::PlanningInput) that the planner gets. Outputs: proposals that the same loop and the same
+//! Inputs: the same [`PlanningInput`] that the planner gets. Outputs: proposals that the same loop and the same
 //! protocol carry out. Invariants: every layout proposed is legal, running pods move only where the rule is about moving, and the same input
 //! gives the same proposal. The rules know nothing of policies beyond what the input says may not be touched.
 
