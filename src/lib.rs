@@ -7,18 +7,20 @@
 //! |---|---|
 //! | [`model`] | board geometry, layouts, inventory, demand, policy: the input of planning |
 //! | [`plan`] | the plan document, its steps, its independent verification |
-//! | [`planner`] | turns a [`model::PlanningInput`] into a plan, through the crate `retile-solver` |
-//! | [`savings`] | GPUs and money deferred, from one history for simulator and metrics alike |
+//! | `planner` | turns a [`model::PlanningInput`] into a plan, through the crate `retile-solver` |
+//! | `savings` | GPUs and money deferred, from one history for simulator and metrics alike |
 //! | [`exec`] | the operation protocol: two machines without input or output, and what they ask of the world |
-//! | [`controller`] | the loop: observe, plan, verify, operate |
-//! | [`sim`] | a cluster in virtual time, in which the real loop and the real protocol run |
+//! | `controller` | the loop: observe, plan, verify, operate |
+//! | `sim` | a cluster in virtual time, in which the real loop and the real protocol run |
 //! | `nvml` | the NVIDIA driver of this machine: boards, instances, processes (feature `node`) |
 //! | `podresources` | the kubelet's pod-resources socket (feature `node`) |
 //! | `occupancy` | who holds which instance, from driver, kubelet and API server (feature `node`) |
-//! | [`kube`] | reads cluster exports into a [`model::PlanningInput`] |
-//! | [`cli`] | the verbs of the command line; the only module that prints |
+//! | [`kube`] | reads cluster exports into a [`model::PlanningInput`], and talks to an API server (feature `cluster`) |
+//! | `cli` | the verbs of the command line; the only module that prints |
 
+#[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "planning")]
 pub mod controller;
 pub mod exec;
 pub mod kube;
@@ -28,8 +30,11 @@ pub mod nvml;
 #[cfg(feature = "node")]
 pub mod occupancy;
 pub mod plan;
+#[cfg(feature = "planning")]
 pub mod planner;
 #[cfg(feature = "node")]
 pub mod podresources;
+#[cfg(feature = "planning")]
 pub mod savings;
+#[cfg(feature = "cli")]
 pub mod sim;
