@@ -44,9 +44,9 @@ fn causes(status: &Status) -> Vec<&str> {
 struct Scene {
     client: Client,
     namespace: String,
-    fleet: String,
     pods: Api<Pod>,
-    node: HollowNode,
+    /// Where they run, as long as it is there.
+    _node: HollowNode,
 }
 
 const APP: &str = "work";
@@ -60,7 +60,7 @@ impl Scene {
         plane.apply(&deployment(&namespace, APP, 2, &template(APP, &fleet, None)));
         let pods = Api::namespaced(client.clone(), &namespace);
         ready(&pods, APP, 2).await;
-        Self { client, namespace, fleet, pods, node }
+        Self { client, namespace, pods, _node: node }
     }
 
     async fn one(&self) -> Pod {

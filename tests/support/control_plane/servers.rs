@@ -132,6 +132,8 @@ fn manager(programs: &Programs, identity: &Identity, ports: Ports, janitor: &Jan
             "--kube-api-qps=200",
             "--kube-api-burst=400",
         ])
+        // Each controller with its own rights, as in a cluster: the manager's own do not suffice for most.
+        .arg("--use-service-account-credentials=true")
         .arg(CONTROLLERS);
     Daemon::spawn(janitor, "kube-controller-manager", command)
 }
