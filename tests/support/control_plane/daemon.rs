@@ -15,11 +15,11 @@ pub(super) struct Janitor {
     shell: Child,
 }
 
-/// `$1` is the folder. Every daemon leads a process group of its own.
+/// `$1` is the folder. Every daemon leads a process group of its own. Not `kill --`: dash does not know it.
 const CLEAN: &str = r#"
 cat >/dev/null
 for noted in "$1"/pids/*; do
-  [ -e "$noted" ] && kill -9 -- "-${noted##*/}" 2>/dev/null
+  [ -e "$noted" ] && kill -9 "-${noted##*/}" 2>/dev/null
 done
 [ -e "$1/keep" ] && exit 0
 rm -rf "$1" 2>/dev/null || { sleep 1; rm -rf "$1"; }
@@ -126,5 +126,26 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control_plane::eventually;
+
+    #[tokio::test]
+    async fn what_the_process_leaves_behind_is_killed_and_its_folder_removed() {
+        let folder = tempfile::tempdir().expect("a temporary folder").keep();
+        let janitor = Janitor::hire(&folder);
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 1000 & wait"]);
+        let mut daemon = Daemon::spawn(&janitor, "sleeper", command);
+        assert_eq!(daemon.ended(), None);
+        // All that the janitor sees of a process that ends is the end of its pipe.
+        drop(janitor);
+        let status = eventually("it is killed", async || daemon.ended()).await;
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+        assert!(!folder.exists());
     }
 }
