@@ -358,6 +358,7 @@ impl World {
             NodeRequest::Enumerate => "enumerate",
             NodeRequest::Occupants => "occupants",
             NodeRequest::Allocatable => "allocatable",
+            NodeRequest::RefreshDevices => "devices",
             NodeRequest::DestroyComputeInstance(_) => "destroy ci",
             NodeRequest::DestroyGpuInstance(_) => "destroy gi",
             NodeRequest::CreateGpuInstance { .. } => "create gi",
@@ -387,6 +388,7 @@ impl World {
                 let plugin = self.pods.iter().any(|pod| pod.device_plugin);
                 return Ok(NodeAnswer::Allocatable(if plugin { self.offered.clone() } else { Vec::new() }));
             }
+            NodeRequest::RefreshDevices => self.log.push("made device nodes".to_owned()),
             NodeRequest::DestroyComputeInstance(proof) => self.destroy_compute(&proof)?,
             NodeRequest::DestroyGpuInstance(proof) => self.destroy_gpu(&proof)?,
             NodeRequest::CreateGpuInstance { gpu, place } => self.create_gpu(&gpu, &place)?,
