@@ -71,6 +71,7 @@ const LAYERS: &[Layer] = &[
             "nvml",
             "podresources",
             "occupancy",
+            "host",
         ],
         &[
             "anstream",

@@ -11,6 +11,7 @@
 
 mod devices;
 mod files;
+pub mod inventory;
 mod lock;
 
 use std::path::{Path, PathBuf};
