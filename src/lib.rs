@@ -17,6 +17,7 @@
 //! | `occupancy` | who holds which instance, from driver, kubelet and API server (feature `node`) |
 //! | `host` | a node's side of the agent's port: files, driver, kubelet, device nodes (feature `node`) |
 //! | `agent` | the agent as a program: its machine, driven with a real API server and a real node (feature `agent`) |
+//! | `telemetry` | logs, metrics and health of a program (feature `telemetry`) |
 //! | [`kube`] | reads cluster exports into a [`model::PlanningInput`], and talks to an API server (feature `cluster`) |
 //! | `cli` | the verbs of the command line; the only module that prints |
 
@@ -44,3 +45,5 @@ pub mod podresources;
 pub mod savings;
 #[cfg(feature = "cli")]
 pub mod sim;
+#[cfg(feature = "telemetry")]
+pub mod telemetry;

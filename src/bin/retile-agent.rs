@@ -202,14 +202,8 @@ async fn serve(arguments: Arguments, library: PathBuf, watchdog: Duration) -> an
     let Arguments { node, kubeconfig, kubelet, state_dir, metrics_address, health_address, devices, .. } = arguments;
     // Signals count from here on, however long the start takes.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let settings = HostSettings {
-        library,
-        watchdog,
-        kubelet,
-        state: state_dir,
-        boot_id: BOOT_ID.into(),
-        devices: devices.into(),
-    };
+    let settings =
+        HostSettings { library, watchdog, kubelet, state: state_dir, boot_id: BOOT_ID.into(), devices: devices.into() };
     let host = tokio::task::spawn_blocking(move || Host::start(settings)).await??;
     for plan in host.device_plan() {
         let command = plan.command.join(" ");

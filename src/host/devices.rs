@@ -180,8 +180,9 @@ async fn bounded(program: &str, arguments: &[String], limit: Duration) -> Result
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
     let child = child.map_err(|error| format!("cannot be started: {error}"))?;
     let ended = tokio::time::timeout(limit, child.wait_with_output()).await;
-    let Output { status, stdout: _, stderr } =
-        ended.map_err(|_| format!("not finished after {} s", limit.as_secs_f32()))?.map_err(|error| error.to_string())?;
+    let Output { status, stdout: _, stderr } = ended
+        .map_err(|_| format!("not finished after {} s", limit.as_secs_f32()))?
+        .map_err(|error| error.to_string())?;
     if status.success() {
         return Ok(());
     }

@@ -129,12 +129,11 @@ impl Files {
     fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), NodeError> {
         let bytes = serde_json::to_vec(value).map_err(|error| NodeError::Local(format!("{name}: {error}")))?;
         let (draft, place) = (self.folder.join(DRAFT), self.folder.join(name));
-        let written = File::options().create(true).truncate(true).write(true).mode(0o600).open(&draft).and_then(
-            |mut file| {
+        let written =
+            File::options().create(true).truncate(true).write(true).mode(0o600).open(&draft).and_then(|mut file| {
                 file.write_all(&bytes)?;
                 file.sync_all()
-            },
-        );
+            });
         written.map_err(|error| local(&draft, &error))?;
         fs::rename(&draft, &place).map_err(|error| local(&place, &error))?;
         self.sync_folder()

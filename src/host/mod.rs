@@ -136,7 +136,9 @@ impl Host {
                 refreshed.map(|()| NodeAnswer::Done).map_err(|error| NodeError::Local(error.to_string()))
             }
             NodeRequest::ReadStore => self.blocking(|local| local.files.read().map(NodeAnswer::Store)).await,
-            NodeRequest::WriteIntent(intent) => done(self.blocking(move |local| local.files.write_intent(&intent)).await),
+            NodeRequest::WriteIntent(intent) => {
+                done(self.blocking(move |local| local.files.write_intent(&intent)).await)
+            }
             NodeRequest::ClearIntent { applied } => {
                 done(self.blocking(move |local| local.files.clear_intent(applied.as_ref())).await)
             }
@@ -203,7 +205,9 @@ impl Host {
     ) -> Result<T, NodeError> {
         let local = Arc::clone(&self.local);
         let answer = tokio::task::spawn_blocking(move || job(&local)).await;
-        answer.unwrap_or_else(|error| Err(NodeError::Local(format!("a request to the node was not carried out: {error}"))))
+        answer.unwrap_or_else(|error| {
+            Err(NodeError::Local(format!("a request to the node was not carried out: {error}")))
+        })
     }
 }
 

@@ -12,8 +12,7 @@ use crate::ledger::{HEAD, Ledger};
 use crate::rng::Rng;
 
 /// Kinds of boards: 4, 8 and 12 units, with and without media engines of their own.
-const KINDS: [&str; 6] =
-    ["A30-24GB", "A100-40GB", "A100-80GB", "H100-80GB-SXM5", "H200-141GB", "B200-180GB"];
+const KINDS: [&str; 6] = ["A30-24GB", "A100-40GB", "A100-80GB", "H100-80GB-SXM5", "H200-141GB", "B200-180GB"];
 
 fn asked(name: &str, usual: usize) -> usize {
     std::env::var(name).ok().map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
@@ -47,8 +46,7 @@ fn random_changes_end_as_planned_and_leave_every_neighbour_alone() {
         if target == base {
             continue;
         }
-        let change =
-            GpuTarget { uuid: uuid.clone(), index: board as u32, base: base.clone(), target: target.clone() };
+        let change = GpuTarget { uuid: uuid.clone(), index: board as u32, base: base.clone(), target: target.clone() };
         let steps = layouts[board].steps(&change);
         let called = machine.called();
         let id = machine.claim(vec![change], steps);

@@ -49,9 +49,8 @@ impl Machine {
         Store::create(&state, config).expect("a possible node");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let (server, kubelet) = runtime.block_on(async {
-            (ApiServer::start().await, Kubelet::start(&folder.path().join("kubelet.sock")))
-        });
+        let (server, kubelet) =
+            runtime.block_on(async { (ApiServer::start().await, Kubelet::start(&folder.path().join("kubelet.sock"))) });
         fs::write(folder.path().join("kubeconfig"), server.kubeconfig()).expect("room");
         let smi = folder.path().join("nvidia-smi");
         fs::write(&smi, format!("#!/bin/sh\necho x >> {}\n", folder.path().join("refreshed").display())).expect("room");
@@ -142,7 +141,8 @@ impl Machine {
     /// UUID, kind and instances of each board.
     pub(crate) fn boards(&self) -> Vec<(String, String, Standing)> {
         let node = self.store.read().expect("the node is in its file");
-        let one = |board: &fake_nvml::node::BoardState| (board.uuid.clone(), board.config.board.clone(), standing(board));
+        let one =
+            |board: &fake_nvml::node::BoardState| (board.uuid.clone(), board.config.board.clone(), standing(board));
         node.boards.iter().map(one).collect()
     }
 

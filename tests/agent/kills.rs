@@ -29,8 +29,11 @@ fn a_kill_at_any_moment_loses_nothing_and_hurts_nobody() {
         let board = rng.below(KINDS.len());
         let before = machine.boards();
         let standing = &before[board].2;
-        let busy: Vec<(&Place, &String)> =
-            standing.iter().filter_map(|(place, uuid)| Some((place, uuid.as_ref()?))).filter(|_| rng.chance(30)).collect();
+        let busy: Vec<(&Place, &String)> = standing
+            .iter()
+            .filter_map(|(place, uuid)| Some((place, uuid.as_ref()?)))
+            .filter(|_| rng.chance(30))
+            .collect();
         let target = layouts[board].any(&mut rng, &busy.iter().map(|(place, _)| (*place).clone()).collect());
         let base: Vec<Place> = standing.keys().cloned().collect();
         if target == base {
@@ -38,8 +41,12 @@ fn a_kill_at_any_moment_loses_nothing_and_hurts_nobody() {
         }
         let holders: Vec<_> =
             busy.iter().map(|(place, uuid)| machine.hold(board, place, uuid, rng.chance(50))).collect();
-        let change =
-            GpuTarget { uuid: before[board].0.clone(), index: board as u32, base: base.clone(), target: target.clone() };
+        let change = GpuTarget {
+            uuid: before[board].0.clone(),
+            index: board as u32,
+            base: base.clone(),
+            target: target.clone(),
+        };
         let steps = layouts[board].steps(&change);
         let id = machine.claim(vec![change], steps);
         // Sometimes the controller gives up meanwhile, so that the agent is killed on its way back, too.
@@ -77,7 +84,9 @@ fn a_kill_at_any_moment_loses_nothing_and_hurts_nobody() {
         assert!(!machine.path("state/intent.json").exists(), "{id}: the intent is left");
         holders.iter().for_each(|holder| machine.release(holder));
     }
-    println!("{killed} kills, {halfway} of them between the layouts: {forward} operations ended at their target, {back} at their base");
+    println!(
+        "{killed} kills, {halfway} of them between the layouts: {forward} operations ended at their target, {back} at their base"
+    );
     assert!(machine.stop().success());
 }
 

@@ -10,9 +10,9 @@
 mod api_server;
 mod changes;
 mod harness;
+mod kills;
 #[path = "../support/kubelet.rs"]
 mod kubelet;
-mod kills;
 mod layouts;
 mod ledger;
 mod life;

@@ -232,8 +232,9 @@ fn watched(server: &ApiServer, collection: &'static str, query: BTreeMap<String,
                     let changes = objects.log.iter().filter(|(version, of, _, object)| {
                         *version > seen && *of == collection && selected(&query, object)
                     });
-                    let lines: String =
-                        changes.map(|(_, _, what, it)| json!({"type": what, "object": it}).to_string() + "\n").collect();
+                    let lines: String = changes
+                        .map(|(_, _, what, it)| json!({"type": what, "object": it}).to_string() + "\n")
+                        .collect();
                     (lines, objects.version)
                 });
                 if !lines.is_empty() {

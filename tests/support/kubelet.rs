@@ -139,7 +139,8 @@ impl UnaryService<Nothing> for Allocates {
 
     fn call(&mut self, _: Request<Nothing>) -> Self::Future {
         let devices = self.0.known(|known| {
-            let one = |(resource, ids): (&String, &Vec<String>)| Devices { resource: resource.clone(), ids: ids.clone() };
+            let one =
+                |(resource, ids): (&String, &Vec<String>)| Devices { resource: resource.clone(), ids: ids.clone() };
             known.offered.iter().map(one).collect()
         });
         Box::pin(async move { Ok(Response::new(Allocatable { devices })) })

@@ -18,10 +18,7 @@ fn effect(request: &Ask) -> bool {
         ),
         Ask::Agent(AgentRequest::Node(request)) => !matches!(
             request,
-            NodeRequest::ReadStore
-                | NodeRequest::Enumerate
-                | NodeRequest::Occupants
-                | NodeRequest::Allocatable
+            NodeRequest::ReadStore | NodeRequest::Enumerate | NodeRequest::Occupants | NodeRequest::Allocatable
         ),
     }
 }

@@ -213,7 +213,9 @@ impl Board {
         }
         instance.releasing = tries;
         let placement = instance.placement;
-        let Some(ComputeInstance { uuid, holders, device_nodes: _ }) = instance.compute.take() else { return Err(NodeError::NotFound) };
+        let Some(ComputeInstance { uuid, holders, device_nodes: _ }) = instance.compute.take() else {
+            return Err(NodeError::NotFound);
+        };
         self.stale.extend(holders.into_iter().map(|holder| (placement, holder)));
         Ok(uuid)
     }
