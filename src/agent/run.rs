@@ -15,10 +15,11 @@ use std::pin::pin;
 
 use tokio::time::Instant;
 
-use crate::exec::port::{AgentReply, AgentRequest, ClusterReply, ClusterRequest, NodeReply, NodeRequest};
+use crate::exec::port::{AgentReply, AgentRequest, ClusterReply, ClusterRequest, NodeAnswer, NodeReply, NodeRequest};
 use crate::exec::{AgentEnd, AgentMachine, Event, Moment, Next, Timing};
 use crate::host::Host;
 use crate::kube::live::AgentCluster;
+use crate::nvml::Board;
 
 pub use notes::Notes;
 
@@ -46,11 +47,18 @@ impl Cluster for AgentCluster {
 pub trait Node {
     /// Does what is asked.
     fn answer(&self, request: NodeRequest) -> impl Future<Output = NodeReply> + Send;
+
+    /// What the driver showed when it was last asked, for figures.
+    fn boards(&self) -> Vec<Board>;
 }
 
 impl Node for Host {
     async fn answer(&self, request: NodeRequest) -> NodeReply {
         Self::answer(self, request).await
+    }
+
+    fn boards(&self) -> Vec<Board> {
+        Self::boards(self)
     }
 }
 
@@ -126,6 +134,9 @@ async fn ask<C: Cluster, N: Node>(cluster: &C, node: &N, notes: &mut Notes, requ
         AgentRequest::Node(request) => AgentReply::Node(node.answer(request).await),
     };
     notes.hears(asked, &reply);
+    if matches!(reply, AgentReply::Node(Ok(NodeAnswer::Boards(_)))) {
+        notes.shows(&node.boards());
+    }
     reply
 }
 
@@ -148,7 +159,3 @@ fn changes_the_node(request: &AgentRequest) -> bool {
         },
     }
 }
-
-#[cfg(test)]
-#[path = "run/tests.rs"]
-mod tests;

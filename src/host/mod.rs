@@ -80,6 +80,8 @@ pub struct Host {
     devices: devices::Steps,
     /// What was last told about the kubelet's failure, so that it is told once.
     told: Mutex<Option<String>>,
+    /// What the driver last showed, for people and figures.
+    shown: Mutex<Vec<Board>>,
     _lock: Lock,
 }
 
@@ -102,7 +104,14 @@ impl Host {
         let devices = devices::Steps::plan(devices)?;
         let driver = Driver::start(&library, watchdog)?;
         let local = Arc::new(Local { files, driver });
-        Ok(Self { local, kubelet: PodResources::new(&kubelet), devices, told: Mutex::new(None), _lock: lock })
+        Ok(Self {
+            local,
+            kubelet: PodResources::new(&kubelet),
+            devices,
+            told: Mutex::new(None),
+            shown: Mutex::default(),
+            _lock: lock,
+        })
     }
 
     /// The driver's library.
@@ -118,6 +127,11 @@ impl Host {
     /// The call of the driver that hung, if one did.
     pub fn hung(&self) -> Option<&'static str> {
         self.local.driver.hung()
+    }
+
+    /// What the driver showed when it was last asked.
+    pub fn boards(&self) -> Vec<Board> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Does what the agent asks.
@@ -142,7 +156,11 @@ impl Host {
             NodeRequest::ClearIntent { applied } => {
                 done(self.blocking(move |local| local.files.clear_intent(applied.as_ref())).await)
             }
-            NodeRequest::Enumerate => self.blocking(|local| local.driver.states().map(NodeAnswer::Boards)).await,
+            NodeRequest::Enumerate => self.driver(Driver::boards).await.map(|boards| {
+                let states = boards.iter().map(Board::state).collect();
+                *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = boards;
+                NodeAnswer::Boards(states)
+            }),
             NodeRequest::DestroyComputeInstance(proof) => {
                 done(self.driver(|driver| driver.destroy_compute_instance(proof)).await)
             }

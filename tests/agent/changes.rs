@@ -6,7 +6,7 @@ use fake_nvml::Config;
 use retile::exec::GpuTarget;
 use retile::plan::Place;
 
-use crate::harness::{Holder, Machine};
+use crate::harness::{ENDS, Holder, Machine};
 use crate::layouts::{Layouts, Standing};
 use crate::ledger::{HEAD, Ledger};
 use crate::rng::Rng;
@@ -50,7 +50,7 @@ fn random_changes_end_as_planned_and_leave_every_neighbour_alone() {
         let steps = layouts[board].steps(&change);
         let called = machine.called();
         let id = machine.claim(vec![change], steps);
-        let reached = machine.see_through(&id);
+        let reached = machine.see_through(&id, &ENDS);
         assert_eq!(reached, "Repartitioned", "change {number}: {base:?} to {target:?}\n{}", machine.log());
         let calls = machine.calls(called);
         verify(number, &before, &machine.boards(), board, &target, &busy);

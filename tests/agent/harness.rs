@@ -22,6 +22,9 @@ const RECORDS: &str = "/apis/retile.dev/v1alpha1/mignodes";
 const NODES: &str = "/api/v1/nodes";
 const PODS: &str = "/api/v1/pods";
 
+/// How the agent's part of an operation ends.
+pub(crate) const ENDS: [&str; 5] = ["Repartitioned", "RolledBack", "Refused", "Degraded", "Applied"];
+
 /// A node and everything around it.
 pub(crate) struct Machine {
     pub(crate) store: Store,
@@ -248,9 +251,14 @@ impl Machine {
         record.unwrap_or_else(|| panic!("{:?}\n{}", self.server.get(RECORDS, NODE), self.log()))
     }
 
-    /// Carries an operation to its end, as the controller does after the agent has changed the board. Answers how it went.
-    pub(crate) fn see_through(&self, id: &str) -> String {
-        let reached = self.phase(id, &["Repartitioned", "RolledBack", "Refused", "Degraded", "Applied"]);
+    /// Whether the agent has taken an operation up.
+    pub(crate) fn accepted(&self, id: &str) -> bool {
+        self.server.get(RECORDS, NODE).is_some_and(|record| record["status"]["operation"]["id"] == id)
+    }
+
+    /// Carries an operation to its end, as the controller does after the agent has changed the board. Answers how it went, `among` these.
+    pub(crate) fn see_through(&self, id: &str, among: &[&str]) -> String {
+        let reached = self.phase(id, among);
         if matches!(reached.as_str(), "Refused" | "Degraded") {
             return reached;
         }

@@ -4,7 +4,7 @@ use fake_nvml::Config;
 use retile::exec::GpuTarget;
 use retile::plan::Place;
 
-use crate::harness::Machine;
+use crate::harness::{ENDS, Machine};
 use crate::layouts::Layouts;
 
 fn place(profile: &str, start: u8, size: u8) -> Place {
@@ -31,7 +31,7 @@ fn a_stop_in_the_middle_ends_well_and_the_next_process_goes_on() {
     assert!(standing.len() < 7, "it was to be stopped in the middle: {standing:?}");
     assert!(machine.path("state/intent.json").exists());
     machine.start();
-    assert_eq!(machine.see_through(&id), "Repartitioned");
+    assert_eq!(machine.see_through(&id, &ENDS), "Repartitioned");
     assert_eq!(machine.boards()[0].2.len(), 7);
 }
 
@@ -51,7 +51,7 @@ fn its_report_names_holders_with_their_uids() {
     let mut machine = Machine::new(Config::of(&["A100-80GB"]));
     machine.start();
     let id = fill(&mut machine);
-    assert_eq!(machine.see_through(&id), "Repartitioned");
+    assert_eq!(machine.see_through(&id, &ENDS), "Repartitioned");
     let standing = machine.boards().remove(0).2;
     let (at, uuid) = standing.iter().next().expect("seven instances");
     machine.hold(0, at, uuid.as_ref().expect("whole"), true);

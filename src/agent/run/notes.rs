@@ -2,15 +2,15 @@
 //!
 //! Inputs: requests, their answers, rests. Outputs: lines, figures, beats. Decides nothing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::exec::port::{
-    AgentReply, AgentRequest, BoardState, ClusterError, ClusterRequest, NodeAnswer, NodeError, NodeRequest,
-};
+use crate::exec::port::{AgentReply, AgentRequest, ClusterError, ClusterRequest, NodeError, NodeRequest};
 use crate::exec::{AgentPhase, MigNodeStatus, OperationId, OperationReport, ReportedOccupancy, Timing};
-use crate::telemetry::agent::{Call, CallResult, Ended, Instances};
+use crate::nvml::{Board, MigMode};
+use crate::telemetry::agent::{Call, CallResult, Ended, InstanceLabels, Instances, Refresh};
 use crate::telemetry::{AgentMetrics, Health};
 
 /// The loop that must go on for the agent to be alive.
@@ -145,7 +145,6 @@ impl Notes {
                 match (of, reply) {
                     (Of::Created, Ok(_)) => self.metrics.created.more(1),
                     (Of::Destroyed, Ok(_)) => self.metrics.destroyed.more(1),
-                    (_, Ok(NodeAnswer::Boards(boards))) => self.boards(boards),
                     (_, _) => {}
                 }
                 self.heard_node(name, of, reply.as_ref().err());
@@ -207,15 +206,29 @@ impl Notes {
     fn heard_file(&self, name: &'static str, error: Option<&NodeError>) {
         if name == "RefreshDevices" {
             let result = if error.is_none() { "ok" } else { "failed" };
-            self.metrics.device_refresh.add(crate::telemetry::agent::Refresh { step: "all", result }, 1);
+            self.metrics.device_refresh.add(Refresh { step: "all", result }, 1);
         }
         if let Some(error) = error {
             tracing::error!(request = name, %error, "the node does not do it");
         }
     }
 
-    fn boards(&self, boards: &[BoardState]) {
-        self.metrics.gpus.set(boards.iter().filter(|board| board.mig_mode).count() as f64);
+    /// What the driver shows.
+    pub(super) fn shows(&self, boards: &[Board]) {
+        let enabled = || boards.iter().filter(|board| board.mig == MigMode::Enabled);
+        self.metrics.gpus.set(enabled().count() as f64);
+        let tables = boards.iter().filter_map(|board| board.table.as_ref());
+        self.metrics.catalogue_differences.set(tables.map(|table| table.differences.len()).sum::<usize>() as f64);
+        let instances = enabled().flat_map(|board| {
+            board.instances.iter().map(|instance| InstanceLabels {
+                uuid: board.uuid.clone(),
+                gpu_i_id: instance.id.to_string(),
+                profile: instance.place.profile.clone(),
+                start: instance.place.start,
+                mig_uuid: instance.name().unwrap_or_default().to_owned(),
+            })
+        });
+        self.metrics.instance_info.replace(instances.map(|labels| (labels, 1.0)));
     }
 
     /// A status that the API server has taken.
@@ -223,7 +236,7 @@ impl Notes {
         self.metrics.reports.more(1);
         self.metrics.heartbeat.set(status.heartbeat as f64);
         let mut unknown = 0_u32;
-        let mut counts = std::collections::BTreeMap::<Instances, f64>::new();
+        let mut counts = BTreeMap::<Instances, f64>::new();
         for instance in status.gpus.iter().flat_map(|gpu| &gpu.instances) {
             let state = match instance.occupancy {
                 ReportedOccupancy::Free => "free",

@@ -26,3 +26,58 @@ pub(super) fn identified(occupants: &[Occupant], pods: &[PodView]) -> Vec<Occupa
     known.sort();
     known
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::{DisruptionLevel, Movability, PodRef};
+
+    fn named(name: &str, uid: &str) -> PodRef {
+        PodRef { namespace: "ml".into(), name: name.into(), uid: uid.into() }
+    }
+
+    fn pod(name: &str, finished: bool) -> PodView {
+        PodView {
+            pod: named(name, &format!("uid-{name}")),
+            owner: None,
+            requests: BTreeMap::new(),
+            deleting: false,
+            finished,
+            ready: true,
+            device_plugin: false,
+            tolerates_taint: false,
+            grace_seconds: 30,
+            movability: Movability::From(DisruptionLevel::Balanced),
+            budgets: Vec::new(),
+        }
+    }
+
+    fn holds(instance: &str, pod: Option<PodRef>) -> Occupant {
+        Occupant { instance: instance.into(), pod }
+    }
+
+    #[test]
+    fn names_get_uids_ended_pods_let_go_and_strangers_hold_on() {
+        let occupants = [
+            holds("MIG-1", Some(named("runs", ""))),
+            holds("MIG-2", Some(named("ended", ""))),
+            holds("MIG-3", Some(named("stranger", ""))),
+            holds("MIG-4", None),
+        ];
+        assert!(unidentified(&occupants) && !unidentified(&occupants[3..]));
+        let expected = [
+            holds("MIG-1", Some(named("runs", "uid-runs"))),
+            holds("MIG-3", Some(named("stranger", ""))),
+            holds("MIG-4", None),
+        ];
+        assert_eq!(identified(&occupants, &[pod("runs", false), pod("ended", true)]), expected);
+    }
+
+    #[test]
+    fn a_uid_that_is_told_is_believed() {
+        let old = [holds("MIG-1", Some(named("runs", "uid-of-before")))];
+        assert_eq!(identified(&old, &[pod("runs", false)]), old);
+    }
+}

@@ -58,6 +58,8 @@ pub(super) struct World {
     pub(super) store: Store,
     /// UUIDs that the device plugin found when it started.
     pub(super) offered: Vec<String>,
+    /// Whether the kubelet names pods with their UIDs.
+    pub(super) tells_uids: bool,
     /// Whether the device plugin comes back when its pod is deleted.
     pub(super) plugin_returns: bool,
     /// Answers that a request gets in place of its effect, by what the request is.
@@ -103,6 +105,7 @@ impl World {
             boards,
             store: Store { boot_id: "boot-1".to_owned(), ..Store::default() },
             offered: Vec::new(),
+            tells_uids: true,
             plugin_returns: true,
             refuse: BTreeMap::new(),
             log: Vec::new(),
@@ -399,7 +402,10 @@ impl World {
 
     fn occupants(&self) -> Vec<Occupant> {
         let of_pods = self.holds.iter().flat_map(|(uid, instances)| {
-            let pod = self.pods.iter().find(|pod| pod.pod.uid == *uid).map(|pod| pod.pod.clone());
+            let pod = self.pods.iter().find(|pod| pod.pod.uid == *uid).map(|pod| {
+                let uid = if self.tells_uids { pod.pod.uid.clone() } else { String::new() };
+                PodRef { uid, ..pod.pod.clone() }
+            });
             instances.iter().map(move |instance| Occupant { instance: instance.clone(), pod: pod.clone() })
         });
         let of_processes = self.processes.iter().map(|instance| Occupant { instance: instance.clone(), pod: None });
