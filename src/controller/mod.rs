@@ -31,5 +31,5 @@ mod tests;
 
 pub use machine::{Asked, Controller, Farewell, Ticket};
 pub use propose::{Proposal, ProposeError, Proposer, Retile};
-pub use report::{Cause, CycleReport, LISTED, Observed, Planned, Started};
+pub use report::{Approval, Cause, CycleReport, LISTED, Observed, Planned, Started};
 pub use settings::{LeaseTimes, Settings};

@@ -74,6 +74,12 @@ impl Objects {
     }
 }
 
+/// Reads one object of a known kind that stands alone.
+#[cfg(feature = "cluster")]
+pub(crate) fn read_raw<T: serde::de::DeserializeOwned>(raw: &RawValue, kind: &str) -> Result<T, BadObject> {
+    document::read_one(raw, kind)
+}
+
 /// Why the input as a whole cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StreamError {

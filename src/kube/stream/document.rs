@@ -221,6 +221,16 @@ fn add_as<R: Raw>(objects: &mut Objects, raw: &R, kind: &str, api_version: &str,
     }
 }
 
+/// Reads one object of a known kind that stands alone.
+#[cfg(feature = "cluster")]
+pub(super) fn read_one<T: serde::de::DeserializeOwned>(raw: &RawValue, kind: &str) -> Result<T, BadObject> {
+    serde_json::from_str(raw.get()).map_err(|_| {
+        let raw = raw.to_owned();
+        let message = raw.read::<T>().err().unwrap_or_else(|| "cannot be read".to_owned());
+        bad_object(&raw, kind, message)
+    })
+}
+
 fn checked_pod(pod: Pod) -> Result<Pod, String> {
     if pod.metadata.name.is_empty() { Err("metadata.name: is missing".to_owned()) } else { Ok(pod) }
 }
