@@ -39,6 +39,9 @@ MATRIX = {
         }
     },
     "own-agent-namespace": {"profile": "full", "agent": {"namespace": "retile-agents"}},
+    "host-tools": {
+        "agent": {"hostTools": {"enabled": True, "root": "/run/nvidia/driver"}, "driverRoot": "/driver"},
+    },
     "no-agents": {"agent": {"enabled": False}},
     "one-replica": {"controller": {"replicas": 1}},
     "bare": {

@@ -13,6 +13,11 @@ def pods(values):
         yield workload, spec, container
 
 
+def tools(values):
+    """Whether the agent runs NVIDIA's tools on the node."""
+    return values.get("agent", {}).get("hostTools", {}).get("enabled", False)
+
+
 class Pods(unittest.TestCase):
     def test_common(self):
         for name, values in chart.MATRIX.items():
@@ -44,7 +49,8 @@ class Pods(unittest.TestCase):
                     if workload["kind"] == "Deployment":
                         self.assertEqual(kinds, {"api-access": "projected"})
                     else:
-                        self.assertEqual(kinds, {"api-access": "projected", "state": "hostPath", "pod-resources": "hostPath"})
+                        agent = {"api-access": "projected", "state": "hostPath", "pod-resources": "hostPath"}
+                        self.assertEqual(kinds, {**agent, "host": "hostPath"} if tools(values) else agent)
                 for volume in spec["volumes"]:
                     for source in volume.get("projected", {}).get("sources", []):
                         self.assertNotIn("secret", source)
@@ -60,17 +66,19 @@ class Pods(unittest.TestCase):
                     self.assertEqual(spec["securityContext"]["seccompProfile"]["type"], "RuntimeDefault")
                     self.assertNotIn("add", container["securityContext"]["capabilities"])
 
-    def test_the_agent_has_one_capability_and_two_folders(self):
+    def test_the_agent_has_one_capability_and_two_folders_unless_it_runs_tools_of_the_node(self):
         for name, values in chart.MATRIX.items():
             for workload, spec, container in pods(values):
                 if workload["kind"] != "DaemonSet":
                     continue
                 with self.subTest(case=name):
-                    self.assertEqual(container["securityContext"]["capabilities"].get("add"), ["SYS_ADMIN"])
+                    added = ["SYS_ADMIN", "MKNOD", "SYS_CHROOT"] if tools(values) else ["SYS_ADMIN"]
+                    self.assertEqual(container["securityContext"]["capabilities"]["add"], added)
                     mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
                     self.assertTrue(mounts["pod-resources"]["readOnly"])
                     paths = {v["hostPath"]["path"] for v in spec["volumes"] if "hostPath" in v}
-                    self.assertEqual(paths, {"/var/lib/retile", "/var/lib/kubelet/pod-resources"})
+                    expected = {"/var/lib/retile", "/var/lib/kubelet/pod-resources"}
+                    self.assertEqual(paths, expected | {"/"} if tools(values) else expected)
                     for toleration in spec["tolerations"]:
                         self.assertIn("key", toleration, "a toleration of everything")
                     self.assertEqual(workload["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"], 1)

@@ -14,20 +14,21 @@ CONTROLLER = {
     ("resource.k8s.io", "resourceslices"): READ,
     ("retile.dev", "mignodes"): READ,
     ("retile.dev", "migpolicies"): READ,
-    ("retile.dev", "migplans"): READ | {"create", "update", "patch", "delete"},
-    ("retile.dev", "migplans/status"): {"update", "patch"},
-    ("retile.dev", "migpolicies/status"): {"update", "patch"},
+    ("retile.dev", "migplans"): READ | {"create", "delete"},
+    ("retile.dev", "migplans/status"): {"patch"},
+    ("retile.dev", "migpolicies/status"): {"patch"},
     ("events.k8s.io", "events"): {"create", "patch"},
     ("coordination.k8s.io", "leases"): {"create", "get", "update"},
 }
-RESHAPE = {("", "nodes"): {"patch"}, ("retile.dev", "mignodes"): {"update", "patch"}}
+RESHAPE = {("", "nodes"): {"patch"}, ("retile.dev", "mignodes"): {"patch"}}
 EVICT = {("", "pods/eviction"): {"create"}}
 AGENT = {
-    ("", "nodes"): {"get"},
+    ("", "nodes"): READ,
     ("", "pods"): {"list", "watch"},
     ("retile.dev", "mignodes"): READ | {"create"},
-    ("retile.dev", "mignodes/status"): {"update", "patch"},
+    ("retile.dev", "mignodes/status"): {"patch"},
 }
+ALWAYS = {"retile-agent-own-node", "retile-controller-approval"}
 # Each of these turns a foothold into a cluster. None may appear anywhere, whatever the values.
 TRAMPOLINES = [
     ({"*"}, set(), "a wildcard"),
@@ -141,9 +142,9 @@ class Rights(unittest.TestCase):
 
     def test_policies_bound_every_right_that_writes_nodes_pods_and_records(self):
         for profile, expected in (
-            ("observe", {"retile-agent-own-node"}),
-            ("reshape", {"retile-agent-own-node", "retile-controller-node", "retile-controller-plugin"}),
-            ("full", {"retile-agent-own-node", "retile-controller-node", "retile-controller-plugin", "retile-controller-eviction"}),
+            ("observe", ALWAYS),
+            ("reshape", ALWAYS | {"retile-controller-node", "retile-controller-plugin"}),
+            ("full", ALWAYS | {"retile-controller-node", "retile-controller-plugin", "retile-controller-eviction"}),
         ):
             documents = chart.objects({"profile": profile})
             with self.subTest(profile=profile):
