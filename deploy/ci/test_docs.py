@@ -1,0 +1,52 @@
+"""Pages link to pages and headings that exist."""
+
+import re
+import unittest
+
+import chart
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FENCED = re.compile(r"^(```|    )")
+
+
+def prose(path):
+    """Lines outside code."""
+    inside = False
+    for line in path.read_text().splitlines():
+        if line.startswith("```"):
+            inside = not inside
+        elif not inside and not line.startswith("    "):
+            yield line
+
+
+def anchors(path):
+    """As GitHub makes them from headings."""
+    found = set()
+    for line in prose(path):
+        if line.startswith("#"):
+            title = re.sub(r"[`*]", "", line.lstrip("#").strip()).lower()
+            found.add(re.sub(r"[^\w\- ]", "", title).replace(" ", "-"))
+    return found
+
+
+class Links(unittest.TestCase):
+    def test_all_lead_somewhere(self):
+        pages = sorted((chart.ROOT / "docs").rglob("*.md")) + [chart.ROOT / "README.md", chart.ROOT / "CONTRIBUTING.md"]
+        for page in pages:
+            for line in prose(page):
+                for target in LINK.findall(line):
+                    if "://" in target:
+                        continue
+                    name, _, anchor = target.partition("#")
+                    path = (page.parent / name).resolve() if name else page
+                    with self.subTest(page=str(page.relative_to(chart.ROOT)), target=target):
+                        self.assertTrue(path.exists())
+                        if anchor:
+                            self.assertIn(anchor, anchors(path))
+
+    def test_every_page_is_reached(self):
+        listed = (chart.ROOT / "docs" / "README.md").read_text()
+        for page in sorted((chart.ROOT / "docs").rglob("*.md")):
+            name = str(page.relative_to(chart.ROOT / "docs"))
+            with self.subTest(page=name):
+                self.assertTrue(name == "README.md" or f"({name}" in listed or name.startswith("runbooks/"))
