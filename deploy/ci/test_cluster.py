@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import re
 import unittest
+import urllib.parse
 
 import helm_python as helm
 
@@ -90,6 +92,11 @@ class Release(unittest.TestCase):
         self.assertEqual((code, policy["spec"]["mode"]), (200, "Observe"))
         policy, kinds = first["uninstalled"]
         self.assertEqual((policy[0], kinds[0]), (404, 200), "the policy goes, the custom resources stay")
+
+    def test_the_events_that_the_notes_ask_for_can_be_asked_for(self):
+        notes = chart.templates({})["retile/templates/NOTES.txt"]
+        selector = re.search(r"--field-selector (\S+)", notes).group(1)
+        made(server.call("GET", "/api/v1/events?fieldSelector=" + urllib.parse.quote(selector, safe="")))
 
     def test_install_upgrade_uninstall(self):
         with release() as config:

@@ -29,6 +29,33 @@ def anchors(path):
     return found
 
 
+def fields(schema):
+    """Names of all fields of a schema, at any depth."""
+    for name, inner in schema.get("properties", {}).items():
+        yield name
+        yield from fields(inner)
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            yield from fields(schema[key])
+
+
+class Policy(unittest.TestCase):
+    def test_the_page_has_every_field(self):
+        (crd,) = [
+            crd
+            for crd in chart.of_kind(chart.objects({}), "CustomResourceDefinition")
+            if crd["spec"]["names"]["kind"] == "MigPolicy"
+        ]
+        page = (chart.ROOT / "docs" / "reference" / "policy.md").read_text()
+        for version in crd["spec"]["versions"]:
+            spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+            known = set(fields(spec))
+            self.assertIn("mode", known)
+            for name in sorted(known):
+                with self.subTest(field=name):
+                    self.assertRegex(page, rf"\b{name}\b")
+
+
 class Links(unittest.TestCase):
     def test_all_lead_somewhere(self):
         pages = sorted((chart.ROOT / "docs").rglob("*.md")) + [chart.ROOT / "README.md", chart.ROOT / "CONTRIBUTING.md"]
