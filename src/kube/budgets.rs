@@ -60,6 +60,16 @@ impl<'a> Budgets<'a> {
         }
     }
 
+    /// Evictions that each budget over a pod allows now.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn allowed_over(&self, pod: &Meta) -> Vec<u32> {
+        let candidates = self.by_namespace.get(pod.namespace.as_str()).map(Vec::as_slice).unwrap_or_default();
+        let covers = |&&position: &&usize| {
+            self.all[position].spec.selector.as_ref().is_some_and(|selector| selects(selector, pod))
+        };
+        candidates.iter().filter(covers).map(|&position| self.allowed(position)).collect()
+    }
+
     /// Namespace and name of a budget.
     pub(crate) fn name(&self, position: usize) -> String {
         let meta = &self.all[position].metadata;

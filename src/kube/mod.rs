@@ -1,7 +1,9 @@
-//! Reads cluster exports into a [`crate::model::PlanningInput`].
+//! Reads cluster exports into a [`crate::model::PlanningInput`]; with the feature `cluster` also the custom resources (`crd`) and a live API
+//! server (`live`), which read their objects with the same code.
 //!
 //! Input: what `kubectl get … -o json|yaml` writes, a file or standard input. Output: a planning input with every doubt
-//! kept as a finding. Nothing here talks to a cluster, reads a clock, or prints.
+//! kept as a finding. Only `live` talks to a cluster or reads a clock; nothing
+//! prints.
 //!
 //! Parse, don't trust: a bad object makes only itself ineligible, and what is unknown blocks rather than permits.
 
@@ -10,10 +12,14 @@ mod asks;
 mod assemble;
 mod budgets;
 mod canonical;
+#[cfg(feature = "cluster")]
+pub mod crd;
 mod eligibility;
 pub mod export;
 mod findings;
 mod inventory;
+#[cfg(feature = "cluster")]
+pub mod live;
 mod movability;
 mod objects;
 mod occupancy;
@@ -27,6 +33,7 @@ pub mod quantity;
 mod repulsion;
 mod requests;
 pub mod resource_name;
+pub mod scope;
 mod selector;
 mod stream;
 mod taints;
@@ -36,3 +43,4 @@ mod testing;
 mod tests;
 pub mod time;
 mod unmodelled;
+pub mod window;

@@ -91,6 +91,9 @@ pub(crate) struct PriorityClass {
 /// A `ResourceSlice`: devices that a driver of dynamic resource allocation offers on a node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub(crate) struct ResourceSlice {
+    #[serde(default)]
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "an export needs no name of a slice"))]
+    pub(crate) metadata: Meta,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) spec: ResourceSliceSpec,
 }

@@ -79,6 +79,12 @@ impl Annotations {
         self.0.get(key).map(String::as_str)
     }
 
+    /// All that are kept.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn all(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+
     /// Whether any annotation's key starts so.
     pub(crate) fn any_with_prefix(&self, prefix: &str) -> bool {
         self.0.keys().any(|key| key.starts_with(prefix))
@@ -158,6 +164,12 @@ impl Meta {
     /// The object's version as the API server counts; 0 when it is no number.
     pub(crate) fn version(&self) -> u64 {
         self.resource_version.0.parse().unwrap_or(0)
+    }
+
+    /// The object's version as it stands there.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn version_text(&self) -> &str {
+        &self.resource_version.0
     }
 
     /// Whether somebody has asked for the deletion.

@@ -65,6 +65,8 @@ pub(crate) struct PodSpec {
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) scheduling_gates: Vec<Present>,
     #[serde(default, deserialize_with = "or_default")]
+    pub(crate) termination_grace_period_seconds: Option<i64>,
+    #[serde(default, deserialize_with = "or_default")]
     pub(crate) topology_spread_constraints: Vec<SpreadConstraint>,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) volumes: Vec<Volume>,
@@ -289,6 +291,12 @@ impl Pod {
     /// Whether the pod is bound to a node.
     pub(crate) fn bound(&self) -> bool {
         !self.spec.node_name.is_empty()
+    }
+
+    /// Whether the condition `Ready` is true.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn ready(&self) -> bool {
+        self.status.conditions.iter().any(|condition| condition.kind == "Ready" && condition.status.0 == "True")
     }
 
     /// The newest moment in the pod's status.

@@ -1,0 +1,99 @@
+//! Nodes: read, and given or relieved of our own taint, which is all that is ever written to them.
+//!
+//! `spec.taints` is one list without merge keys: whoever writes it writes everybody's taints. So the node is read, its version compared, and
+//! the patch names the place of our taint in the list, under the condition that neither version nor taint has changed.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{Content, Server};
+use crate::exec::port::ClusterError;
+use crate::exec::{OperationId, TAINT_KEY, Version};
+use crate::kube::live::client::{Call, name};
+use crate::kube::live::refusal::Question;
+use crate::kube::live::slim::Slim;
+use crate::kube::objects::Node;
+
+/// Effect of our taint.
+const EFFECT: &str = "NoSchedule";
+
+impl Server {
+    /// A node, by a quorum read.
+    pub(in crate::kube::live) async fn node(&self, node: &str) -> Result<Slim<Node>, ClusterError> {
+        self.read(format!("/api/v1/nodes/{}", name(node)?)).await
+    }
+
+    /// Puts our taint on a node that still has this version, in place of an older one of ours.
+    pub(in crate::kube::live) async fn add_taint(
+        &self,
+        node: &str,
+        version: Version,
+        operation: &OperationId,
+    ) -> Result<Slim<Node>, ClusterError> {
+        let found = self.node_at(node, version).await?;
+        let taint = json!({"key": TAINT_KEY, "value": operation.0, "effect": EFFECT});
+        self.patch_taints(node, version, adding(&found, &taint)).await
+    }
+
+    /// Removes our taint with this value from a node that still has this version; no other.
+    pub(in crate::kube::live) async fn remove_taint(
+        &self,
+        node: &str,
+        version: Version,
+        operation: &OperationId,
+    ) -> Result<Slim<Node>, ClusterError> {
+        let found = self.node_at(node, version).await?;
+        let at = position(&found, Some(&operation.0)).ok_or(ClusterError::Conflict)?;
+        let steps = vec![
+            json!({"op": "test", "path": format!("/spec/taints/{at}/key"), "value": TAINT_KEY}),
+            json!({"op": "test", "path": format!("/spec/taints/{at}/value"), "value": operation.0}),
+            json!({"op": "remove", "path": format!("/spec/taints/{at}")}),
+        ];
+        self.patch_taints(node, version, steps).await
+    }
+
+    async fn node_at(&self, node: &str, version: Version) -> Result<Node, ClusterError> {
+        let found = self.node(node).await?;
+        let found = found.body.map_err(|bad| ClusterError::Invalid(bad.message))?;
+        if found.metadata.version() == version.0 { Ok((*found).clone()) } else { Err(ClusterError::Conflict) }
+    }
+
+    async fn patch_taints(
+        &self,
+        node: &str,
+        version: Version,
+        mut steps: Vec<Value>,
+    ) -> Result<Slim<Node>, ClusterError> {
+        let version = version.0.to_string();
+        // The server applies the patch anew when somebody else was faster; then the test fails.
+        steps.insert(0, json!({"op": "test", "path": "/metadata/resourceVersion", "value": version}));
+        let body = Value::Array(steps);
+        let call = Call {
+            method: Method::PATCH,
+            path: format!("/api/v1/nodes/{}", name(node)?),
+            content: Content::Patch(&body),
+            question: Question::TestedPatch,
+        };
+        self.write(&call).await
+    }
+}
+
+/// Steps that put a taint onto a node.
+fn adding(node: &Node, taint: &Value) -> Vec<Value> {
+    match position(node, None) {
+        Some(at) => vec![
+            json!({"op": "test", "path": format!("/spec/taints/{at}/key"), "value": TAINT_KEY}),
+            json!({"op": "replace", "path": format!("/spec/taints/{at}"), "value": taint}),
+        ],
+        // Without a list there is nothing to add to.
+        None if node.spec.taints.is_empty() => {
+            vec![json!({"op": "add", "path": "/spec/taints", "value": [taint]})]
+        }
+        None => vec![json!({"op": "add", "path": "/spec/taints/-", "value": taint})],
+    }
+}
+
+/// Where our taint stands, with this value if one is asked for.
+fn position(node: &Node, value: Option<&str>) -> Option<usize> {
+    node.spec.taints.iter().position(|taint| taint.key == TAINT_KEY && value.is_none_or(|value| taint.value.0 == value))
+}
