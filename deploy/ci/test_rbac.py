@@ -132,6 +132,16 @@ class Rights(unittest.TestCase):
             labels = role["metadata"].get("labels", {})
             self.assertFalse([key for key in labels if key.startswith("rbac.authorization.k8s.io/aggregate-to-")])
 
+    def test_roles_for_people_are_bound_to_nobody_and_write_no_record(self):
+        documents = chart.objects({"profile": "full"})
+        bound = {binding["roleRef"]["name"] for binding in chart.of_kind(documents, "ClusterRoleBinding", "RoleBinding")}
+        for name in ("retile-viewer", "retile-operator"):
+            self.assertNotIn(name, bound)
+            for rule in chart.named(documents, "ClusterRole", name)["rules"]:
+                self.assertEqual(rule["apiGroups"], ["retile.dev"])
+                if set(rule["verbs"]) - READ:
+                    self.assertNotIn("mignodes", rule["resources"])
+
     def test_the_lease_is_bound_to_its_name(self):
         documents = chart.objects({})
         (role,) = [role for role in chart.of_kind(documents, "Role") if role["metadata"]["name"] == "retile-controller-lease"]
