@@ -22,23 +22,39 @@ use super::occupancy::{Tenancy, settle};
 use super::offers::{NamedOffer, Offers, Unoffered};
 use super::priority::Priorities;
 use super::repulsion::Repulsion;
+use super::scope::Scope;
 use super::stream::Objects;
 use crate::model::{
     BudgetId, Catalogue, Demand, EvictionBudget, InputError, PlanningInput, PlanningInputBuilder, Policy,
 };
 
+/// Under what the input is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Given<'a> {
+    /// The moment that the objects describe.
+    pub(crate) now: i64,
+    /// The policy in force.
+    pub(crate) policy: &'a Policy,
+    /// Whether somebody has given it; without one every MIG-capable node counts.
+    pub(crate) by_policy: bool,
+    /// Nodes and pods that the policy is about.
+    pub(crate) scope: &'a Scope,
+    /// Whether the objects are all there are: then none of a kind means that there is none.
+    pub(crate) complete: bool,
+}
+
 /// Makes a planning input of canonical objects.
 pub(crate) fn assemble(
     objects: &Objects,
     unreadable: &Unreadable,
-    now: i64,
-    policy: &Policy,
-    policy_given: bool,
+    given: Given<'_>,
     catalogue: &Catalogue,
     mut findings: Findings,
 ) -> Result<PlanningInput, InputError> {
+    let Given { now, policy, by_policy, scope, complete } = given;
+    let pods_unknown = objects.pods.is_empty() && !complete;
     let pods = sort_pods(&objects.pods, &mut findings);
-    let mut drafts = draft_nodes(objects, unreadable, catalogue, policy_given, &mut findings);
+    let mut drafts = draft_nodes(objects, unreadable, catalogue, given, &mut findings);
     refuse_shared_uuids(&mut drafts, &mut findings);
     cool_down(&mut drafts, now, policy);
     let offers = Offers::learn(&drafts);
@@ -47,9 +63,10 @@ pub(crate) fn assemble(
         objects,
         now,
         policy,
+        scope,
         offers: &offers,
         priorities: Priorities::new(&objects.classes),
-        repulsion: Repulsion::of(&objects.pods),
+        repulsion: Repulsion::of(objects.pods.iter().map(AsRef::as_ref)),
         budgets: Budgets::new(
             &objects.budgets,
             unreadable.budgets.iter().map(|(namespace, name)| (namespace.as_str(), name.as_str())),
@@ -57,7 +74,7 @@ pub(crate) fn assemble(
         budget_ids: Vec::new(),
         findings: &mut findings,
     };
-    assembly.note_gaps(&drafts);
+    assembly.note_gaps(&drafts, complete);
     assembly.add_budgets();
     let named: Vec<Vec<Vec<Option<NamedOffer>>>> =
         drafts.iter().map(|draft| draft.gpus.iter().map(|gpu| offers.of(draft, &gpu.geometry)).collect()).collect();
@@ -67,19 +84,20 @@ pub(crate) fn assemble(
             tenants: &tenants,
             unreadable: unreadable.pods_on.contains(&draft.name)
                 || pods.unclear.contains(draft.name.as_str())
-                || objects.pods.is_empty(),
+                || pods_unknown,
             offers: named,
         };
         settle(draft, &tenancy, assembly.findings);
     }
-    let nodes: BTreeMap<&str, &Node> = objects.nodes.iter().map(|node| (node.metadata.name.as_str(), node)).collect();
+    let nodes: BTreeMap<&str, &Node> =
+        objects.nodes.iter().map(|node| (node.metadata.name.as_str(), node.as_ref())).collect();
     let candidates =
         drafts.iter().zip(&named).map(|(draft, named)| candidate(draft, named, nodes[draft.name.as_str()]));
     let mut eligibility = Eligibility::new(candidates.collect());
     let ids = assembly.add_running(&drafts, &pods, &mut eligibility);
     assembly.add_nodes(&drafts, &named, &nodes, &pods, &ids);
     assembly.add_pending(&pods, &mut eligibility);
-    if policy_given {
+    if by_policy {
         assembly.builder.policy(policy.clone());
     }
     let mut builder = assembly.builder;
@@ -95,6 +113,7 @@ struct Assembly<'a> {
     objects: &'a Objects,
     now: i64,
     policy: &'a Policy,
+    scope: &'a Scope,
     offers: &'a Offers,
     priorities: Priorities<'a>,
     repulsion: Repulsion<'a>,
@@ -105,14 +124,13 @@ struct Assembly<'a> {
 
 impl Assembly<'_> {
     /// Says what the export does not show.
-    fn note_gaps(&mut self, drafts: &[NodeDraft]) {
-        let objects = self.objects;
+    fn note_gaps(&mut self, drafts: &[NodeDraft], complete: bool) {
         if drafts.is_empty() {
             self.findings.object("Export", "holds no node with GPUs in MIG mode; see the other findings, if any");
-        } else if objects.pods.is_empty() {
+        } else if self.objects.pods.is_empty() && !complete {
             self.findings.object("Export", "holds no Pod, so every instance counts as held; export pods with `-A`");
         }
-        if objects.budgets.is_empty() {
+        if self.objects.budgets.is_empty() && !complete {
             self.findings.object(
                 "Export",
                 "holds no PodDisruptionBudget; if the cluster has some, export them (`kubectl get pdb -A`): \

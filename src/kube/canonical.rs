@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use super::findings::Findings;
 use super::objects::{Meta, Node, Pod};
@@ -23,8 +24,8 @@ pub(crate) struct Unreadable {
 
 /// Orders all objects and drops older copies.
 pub(crate) fn canonicalise(objects: &mut Objects, findings: &mut Findings) -> Unreadable {
-    unique(&mut objects.nodes, "Node", |node: &Node| &node.metadata, findings);
-    unique(&mut objects.pods, "Pod", |pod: &Pod| &pod.metadata, findings);
+    unique(&mut objects.nodes, "Node", |node: &Arc<Node>| &node.metadata, findings);
+    unique(&mut objects.pods, "Pod", |pod: &Arc<Pod>| &pod.metadata, findings);
     unique(&mut objects.budgets, "PodDisruptionBudget", |budget| &budget.metadata, findings);
     unique(&mut objects.classes, "PriorityClass", |class| &class.metadata, findings);
     unique(&mut objects.mig_nodes, "MigNode", |node| &node.metadata, findings);

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use super::assemble::assemble;
+use super::assemble::{Given, assemble};
 use super::canonical::canonicalise;
 use super::findings::Findings;
-use super::policy::{PolicyError, parse_policy};
+use super::policy::{PolicyDocument, PolicyError, parse_policy_document};
+use super::scope::Scope;
 use super::stream::{Objects, StreamError, read_objects};
 use crate::model::{Catalogue, DisruptionLevel, InputError, PlanningInput, Policy};
 
@@ -111,10 +112,9 @@ pub enum ReadError {
 /// # Errors
 /// The export as a whole or a policy cannot be read; see [`ReadError`].
 pub fn read(source: Source<'_>, options: &ReadOptions) -> Result<PlanningInput, ReadError> {
-    let given = options
-        .policy
-        .as_ref()
-        .map(|file| parse_policy(&file.text).map_err(|source| ReadError::Policy { origin: file.name.clone(), source }));
+    let given = options.policy.as_ref().map(|file| {
+        parse_policy_document(&file.text).map_err(|source| ReadError::Policy { origin: file.name.clone(), source })
+    });
     let given = given.transpose()?;
     let (origin, objects) = match source {
         Source::File(path) => (path.display().to_string(), read_file(path)?),
@@ -133,7 +133,7 @@ pub fn read(source: Source<'_>, options: &ReadOptions) -> Result<PlanningInput, 
 fn plan_input(
     origin: &str,
     mut objects: Objects,
-    given: Option<Policy>,
+    given: Option<PolicyDocument>,
     options: &ReadOptions,
 ) -> Result<PlanningInput, ReadError> {
     let mut findings = Findings::default();
@@ -143,24 +143,32 @@ fn plan_input(
         let found = if kinds.is_empty() { String::new() } else { format!(" (it holds {})", kinds.join(", ")) };
         return Err(ReadError::NoNodes { origin: origin.to_owned(), found });
     }
-    let policy = match given {
-        Some(policy) => Some(policy),
+    let document = match given {
+        Some(document) => Some(document),
         None => exported_policy(origin, &objects, &mut findings)?,
     };
     let now = options.now.or(objects.newest).unwrap_or(0);
-    let policy_given = policy.is_some();
-    let mut policy = policy.unwrap_or_else(Policy::unlimited);
+    let policy_given = document.is_some();
+    let (mut policy, scope) = match document {
+        Some(document) => (document.policy, document.scope),
+        None => (Policy::unlimited(), Scope::default()),
+    };
     if let Some(level) = options.disruption {
         policy.disruption = level;
     }
-    let input = assemble(&objects, &unreadable, now, &policy, policy_given, Catalogue::embedded(), findings);
+    let given = Given { now, policy: &policy, by_policy: policy_given, scope: &scope, complete: false };
+    let input = assemble(&objects, &unreadable, given, Catalogue::embedded(), findings);
     let input = input.map_err(|source| ReadError::Inconsistent { origin: origin.to_owned(), source })?;
     // An override of the level is no policy: the input still says that none was given.
     Ok(input.with_policy(policy))
 }
 
 /// The policy of the export: the only one, or the one named `default`, which is then said.
-fn exported_policy(origin: &str, objects: &Objects, findings: &mut Findings) -> Result<Option<Policy>, ReadError> {
+fn exported_policy(
+    origin: &str,
+    objects: &Objects,
+    findings: &mut Findings,
+) -> Result<Option<PolicyDocument>, ReadError> {
     let chosen = match objects.policies.as_slice() {
         [] => return Ok(None),
         [only] => only,
@@ -175,7 +183,7 @@ fn exported_policy(origin: &str, objects: &Objects, findings: &mut Findings) -> 
         findings.object(format!("MigPolicy {name}"), format!("is used; the other {others} in the export are not"));
     }
     // The text was written anew from one line of values: its lines would mislead.
-    let policy = parse_policy(text).map_err(|error| ReadError::Policy {
+    let policy = parse_policy_document(text).map_err(|error| ReadError::Policy {
         origin: format!("{origin}, MigPolicy {name}"),
         source: PolicyError { place: None, ..error },
     })?;

@@ -3,6 +3,7 @@
 //! Strict where the rest of this module is lenient: a policy that is half understood would allow what its author forbade.
 //! Unknown fields, values out of range and duplicate keys are errors that name line and key.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
@@ -10,8 +11,10 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, Visitor};
 
+use super::scope::Scope;
 use super::stream::yaml_error;
 use super::time::parse_span;
+use super::window::Window;
 use crate::model::{Budgets, DisruptionLevel, GainFactor, Limit, Mode, Policy, Stability};
 
 /// Largest policy that is read.
@@ -54,7 +57,8 @@ struct Spec {
     #[serde(default)]
     mode: ModeName,
     #[serde(default)]
-    #[expect(dead_code, reason = "the loop's interval is checked here and used by the controller")]
+    paused: bool,
+    #[serde(default)]
     interval: Option<Checked<Span>>,
     #[serde(default)]
     disruption: DisruptionSpec,
@@ -63,8 +67,44 @@ struct Spec {
     #[serde(default)]
     stability: StabilitySpec,
     #[serde(default)]
-    #[expect(dead_code, reason = "prices are for the accounting, which reads them itself")]
-    prices: IgnoredAny,
+    windows: Vec<WindowSpec>,
+    #[serde(default)]
+    node_selector: SelectorSpec,
+    #[serde(default)]
+    pod_selector: SelectorSpec,
+    #[serde(default)]
+    protected_namespaces: BTreeSet<String>,
+    /// Prices are for the accounting, which reads them itself.
+    #[serde(default)]
+    prices: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SelectorSpec {
+    #[serde(default)]
+    match_labels: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WindowFields {
+    #[serde(default)]
+    days: Vec<String>,
+    start: String,
+    duration: Checked<Span>,
+    #[serde(default)]
+    zone: Option<String>,
+}
+
+struct WindowSpec(Window);
+
+impl<'de> Deserialize<'de> for WindowSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let WindowFields { days, start, duration: Checked(Span(seconds)), zone } =
+            WindowFields::deserialize(deserializer)?;
+        Window::new(&days, &start, seconds, zone.as_deref()).map(Self).map_err(serde::de::Error::custom)
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -165,11 +205,66 @@ impl FromStr for Count {
     }
 }
 
-/// Reads a policy from YAML or JSON.
+/// A policy with everything that its object says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyDocument {
+    /// What the planner reads.
+    pub policy: Policy,
+    /// Whether new operations are stopped.
+    pub paused: bool,
+    /// How often the loop plans at least, in seconds; none leaves it as it is.
+    pub interval: Option<u64>,
+    /// Times at which operations may start; none means always.
+    pub windows: Vec<Window>,
+    /// Nodes and pods that it is about.
+    pub scope: Scope,
+    /// Prices as they are written, for the accounting.
+    pub prices: Option<serde_json::Value>,
+}
+
+impl Default for PolicyDocument {
+    /// What holds where nobody has written a policy.
+    fn default() -> Self {
+        Self {
+            policy: Policy::installed(),
+            paused: false,
+            interval: None,
+            windows: Vec::new(),
+            scope: Scope::default(),
+            prices: None,
+        }
+    }
+}
+
+impl PolicyDocument {
+    /// Whether operations may start at a moment, in seconds since the epoch.
+    pub fn open(&self, moment: i64) -> bool {
+        !self.paused && (self.windows.is_empty() || self.windows.iter().any(|window| window.holds(moment)))
+    }
+
+    /// The policy as it is in force at a moment. While it is paused or outside of its windows plans are made and published, and nothing starts.
+    pub fn in_force(&self, moment: i64) -> Policy {
+        let mut policy = self.policy.clone();
+        if policy.mode == Mode::Act && !self.open(moment) {
+            policy.mode = Mode::Observe;
+        }
+        policy
+    }
+}
+
+/// Reads what the planner needs of a policy from YAML or JSON.
 ///
 /// # Errors
 /// Text that is no `MigPolicy` of `retile.dev/v1alpha1`, with line and key.
 pub fn parse_policy(text: &str) -> Result<Policy, PolicyError> {
+    parse_policy_document(text).map(|document| document.policy)
+}
+
+/// Reads a policy from YAML or JSON.
+///
+/// # Errors
+/// Text that is no `MigPolicy` of `retile.dev/v1alpha1`, with line and key.
+pub fn parse_policy_document(text: &str) -> Result<PolicyDocument, PolicyError> {
     if text.len() > MAX_BYTES {
         return Err(PolicyError::whole(format!("the policy has {} bytes; at most 1 MiB are read", text.len())));
     }
@@ -197,12 +292,35 @@ pub fn parse_policy(text: &str) -> Result<Policy, PolicyError> {
             object.kind, object.api_version
         )));
     }
-    Ok(policy(object.spec))
+    Ok(document(object.spec))
 }
 
 /// The policy with the defaults of absent fields.
-fn policy(spec: Spec) -> Policy {
-    let Spec { mode, interval: _, disruption, budgets, stability, prices: _ } = spec;
+fn document(spec: Spec) -> PolicyDocument {
+    let Spec {
+        mode,
+        paused,
+        interval,
+        disruption,
+        budgets,
+        stability,
+        windows,
+        node_selector: SelectorSpec { match_labels: nodes },
+        pod_selector: SelectorSpec { match_labels: pods },
+        protected_namespaces: protected,
+        prices,
+    } = spec;
+    PolicyDocument {
+        policy: policy(&mode, &disruption, budgets, stability),
+        paused,
+        interval: interval.map(|Checked(Span(seconds))| seconds),
+        windows: windows.into_iter().map(|WindowSpec(window)| window).collect(),
+        scope: Scope { nodes, pods, protected },
+        prices,
+    }
+}
+
+fn policy(mode: &ModeName, disruption: &DisruptionSpec, budgets: BudgetsSpec, stability: StabilitySpec) -> Policy {
     let span = |value: Option<Checked<Span>>, default| value.map_or(default, |Checked(Span(seconds))| seconds);
     let count = |value: Option<Checked<Count>>, default| value.map(|Checked(Count(count))| count).or(default);
     let limit = |value: Option<Checked<Limit>>, default| value.map(|Checked(limit)| limit).or(default);
@@ -218,7 +336,7 @@ fn policy(spec: Spec) -> Policy {
             LevelName::Balanced => DisruptionLevel::Balanced,
             LevelName::Aggressive => DisruptionLevel::Aggressive,
         },
-        gain_factor: disruption.gain_factor.map_or(absent.gain_factor, |Checked(factor)| factor),
+        gain_factor: disruption.gain_factor.as_ref().map_or(absent.gain_factor, |Checked(factor)| *factor),
         budgets: Budgets {
             nodes: limit(budgets.nodes, absent.budgets.nodes),
             gpus: limit(budgets.gpus, absent.budgets.gpus),

@@ -24,9 +24,9 @@ pub(crate) struct Repulsion<'a>(BTreeMap<(Scope<'a>, &'a LabelSelector), String>
 
 impl<'a> Repulsion<'a> {
     /// Collects the rules of the pods that hold a place on a node.
-    pub(crate) fn of(pods: &'a [Pod]) -> Self {
+    pub(crate) fn of(pods: impl IntoIterator<Item = &'a Pod>) -> Self {
         let mut rules = BTreeMap::new();
-        for pod in pods.iter().filter(|pod| pod.bound() && !pod.has_ended()) {
+        for pod in pods.into_iter().filter(|pod| pod.bound() && !pod.has_ended()) {
             for term in &pod.spec.affinity.anti.required {
                 let Some(selector) = &term.label_selector else { continue };
                 let scope = if term.namespace_selector.is_some() {

@@ -11,6 +11,7 @@ mod sniff;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
@@ -36,11 +37,11 @@ pub(crate) struct BadObject {
 /// The objects of an export, by kind.
 #[derive(Debug, Default)]
 pub(crate) struct Objects {
-    pub(crate) nodes: Vec<Node>,
-    pub(crate) pods: Vec<Pod>,
+    pub(crate) nodes: Vec<Arc<Node>>,
+    pub(crate) pods: Vec<Arc<Pod>>,
     pub(crate) budgets: Vec<DisruptionBudget>,
     pub(crate) classes: Vec<PriorityClass>,
-    pub(crate) mig_nodes: Vec<MigNode>,
+    pub(crate) mig_nodes: Vec<Arc<MigNode>>,
     /// Policies as (name, text in JSON): they are read strictly, elsewhere.
     pub(crate) policies: Vec<(String, String)>,
     pub(crate) slices: Vec<ResourceSlice>,

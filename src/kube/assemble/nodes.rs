@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Assembly;
 use super::pods::Pods;
+use super::{Assembly, Given};
 use crate::kube::canonical::Unreadable;
 use crate::kube::eligibility::Candidate;
 use crate::kube::findings::Findings;
@@ -21,11 +21,11 @@ pub(super) fn draft_nodes(
     objects: &Objects,
     unreadable: &Unreadable,
     catalogue: &Catalogue,
-    policy_given: bool,
+    given: Given<'_>,
     findings: &mut Findings,
 ) -> Vec<NodeDraft> {
     let reports: BTreeMap<&str, &MigNode> =
-        objects.mig_nodes.iter().map(|report| (report.metadata.name.as_str(), report)).collect();
+        objects.mig_nodes.iter().map(|report| (report.metadata.name.as_str(), report.as_ref())).collect();
     let known: BTreeSet<&str> = objects.nodes.iter().map(|node| node.metadata.name.as_str()).collect();
     for name in reports.keys().filter(|name| !known.contains(*name)) {
         findings.mig_node(name, "reports about a node that is not in the export, and is left out");
@@ -47,11 +47,12 @@ pub(super) fn draft_nodes(
         }
         let Some(mut draft) = inventory.draft(node, reports.get(name).copied(), findings) else { continue };
         let circumstances = Circumstances {
-            policy_given,
+            policy_given: given.by_policy,
             served_by_dra: dra.contains(name),
             nominated: nominated.contains(name) && !mutant::on(Mutant(29)),
         };
-        match freeze(node, circumstances) {
+        let left_out = given.scope.leaves_out(&node.metadata).map(|why| (Reason::PolicyForbids, why));
+        match left_out.or_else(|| freeze(node, circumstances)) {
             Some(frozen) => {
                 findings.node(name, format!("is left as it is: {}", frozen.1));
                 draft.gpus.iter_mut().for_each(|gpu| gpu.frozen = Some(frozen.clone()));

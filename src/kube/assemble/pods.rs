@@ -1,6 +1,7 @@
 //! Sorts pods into those that hold, those that want, and those that only take ordinary resources.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::kube::asks::{Ask, ask};
 use crate::kube::findings::Findings;
@@ -38,9 +39,9 @@ pub(super) fn pod_ref(pod: &Pod) -> PodRef {
     PodRef { namespace: meta.namespace.clone(), name: meta.name.clone(), uid: meta.uid.clone() }
 }
 
-pub(super) fn sort_pods<'a>(pods: &'a [Pod], findings: &mut Findings) -> Pods<'a> {
+pub(super) fn sort_pods<'a>(pods: &'a [Arc<Pod>], findings: &mut Findings) -> Pods<'a> {
     let mut sorted = Pods::default();
-    for pod in pods.iter().filter(|pod| !pod.has_ended()) {
+    for pod in pods.iter().map(AsRef::as_ref).filter(|pod: &&Pod| !pod.has_ended()) {
         let node = pod.spec.node_name.as_str();
         let requests = match effective(pod) {
             Ok(requests) => requests,

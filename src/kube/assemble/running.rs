@@ -104,6 +104,7 @@ impl Assembly<'_> {
             })
         });
         let (controller, movability) = movability(digest.pod, self.now, &cover, reason.as_ref());
+        let movability = self.scope.narrow(&digest.pod.metadata, movability);
         let answer = eligibility.of(digest.pod, &manner, &wants, &digest.requests.ordinary);
         let eligible = self.builder.node_set(answer.nodes.clone());
         let demand = self.demand(&wants);

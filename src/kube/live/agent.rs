@@ -16,6 +16,7 @@ use crate::exec::{MigNodeStatus, NodeView, PodView, Version};
 use crate::kube::budgets::Budgets;
 use crate::kube::crd::{self, Circumstances};
 use crate::kube::objects::{MigNode, Node, Pod};
+use crate::kube::scope::Scope;
 
 /// Annotation by which people keep retile off a node.
 const PAUSED: &str = "retile.dev/paused";
@@ -107,7 +108,7 @@ impl AgentCluster {
         let now = clock::now().as_second();
         let pods = self.server.pods_on(node).await?;
         let views = pods.into_iter().map(|pod| match pod.body {
-            Ok(pod) => Ok(pod_view(&pod, &budgets, now)),
+            Ok(pod) => Ok(pod_view(&pod, &budgets, &Scope::default(), now)),
             // It may hold anything, and what it holds cannot be told: nothing can be proven idle.
             Err(bad) => Err(ClusterError::Invalid(format!("Pod {}/{}: {}", bad.namespace, bad.name, bad.message))),
         });
@@ -161,5 +162,5 @@ fn node_facts(node: &Node) -> NodeView {
 }
 
 fn pod_facts(pod: &Pod) -> PodView {
-    pod_view(pod, &Budgets::default(), 0)
+    pod_view(pod, &Budgets::default(), &Scope::default(), 0)
 }

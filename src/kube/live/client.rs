@@ -65,11 +65,6 @@ impl Server {
         self.client.clone()
     }
 
-    /// Name under which fields are written.
-    pub(super) fn manager(&self) -> &'static str {
-        self.manager
-    }
-
     /// Whether anything may be written.
     pub fn writes(&self) -> Writes {
         self.writes

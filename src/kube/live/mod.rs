@@ -15,16 +15,29 @@ mod client;
 mod clock;
 mod connect;
 mod controller;
+mod events;
+mod in_force;
+mod index;
+mod plans;
+mod reactions;
+mod record;
 mod refusal;
 mod requests;
 mod slim;
+mod snapshot;
+mod store;
 mod views;
+mod wake;
 mod watch;
 
 pub use agent::AgentCluster;
 pub use client::{Server, Writes};
 pub use connect::{ConnectError, ConnectOptions, connect};
-pub use controller::{ControllerCluster, ControllerOptions, Wake};
+pub use controller::{ControllerCluster, ControllerOptions, Health};
+pub use events::{Events, Happened, Notice, Regarding, Told};
+pub use in_force::PolicyInForce;
+pub use plans::{KEPT, Published, plans, publish, set_phase};
+pub use wake::Wake;
 
 use crate::exec::port::{ClusterError, ClusterReply, ClusterRequest};
 

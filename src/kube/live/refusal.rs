@@ -20,6 +20,14 @@ pub(super) enum Question {
     Eviction,
 }
 
+/// How an error begins that means that a kind is not served at all.
+const NOT_SERVED: &str = "the API server does not know the resource";
+
+/// Whether an error means that the kind is not served at all.
+pub(super) fn is_not_served(error: &ClusterError) -> bool {
+    matches!(error, ClusterError::Unknown(text) if text.starts_with(NOT_SERVED))
+}
+
 /// A refusal as it comes over the wire.
 pub(super) struct Refusal<'a> {
     pub(super) code: u16,
@@ -40,7 +48,7 @@ impl Refusal<'_> {
             409 => ClusterError::Conflict,
             // Without a status object it is the path that is not known: the definition is not installed.
             404 if status.is_none() => ClusterError::Unknown(format!(
-                "the API server does not know the resource ({message}); install the definitions that `retile crds` prints"
+                "{NOT_SERVED} ({message}); install the definitions that `retile crds` prints"
             )),
             404 => ClusterError::NotFound,
             410 => ClusterError::Expired,

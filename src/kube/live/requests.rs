@@ -5,7 +5,9 @@ mod nodes;
 mod pods;
 mod records;
 
-pub(super) use records::{read_record, write_status};
+pub(super) use records::{read_record, write_spec, write_status};
+
+use std::fmt::Write as _;
 
 use super::client::{Content, Server};
 use super::slim::{Kind, Slim, collection};
@@ -30,18 +32,28 @@ struct PageMeta {
 
 /// All objects of a kind as they are now, by a quorum read, page by page.
 pub(super) async fn list<K: Kind>(server: &Server, path: &str, selector: &str) -> Result<Vec<Slim<K>>, ClusterError> {
+    list_some(server, path, selector, |_| true).await
+}
+
+/// Those of the objects that are to be kept; the others are dropped page by page.
+pub(super) async fn list_some<K: Kind>(
+    server: &Server,
+    path: &str,
+    selector: &str,
+    keep: impl Fn(&Slim<K>) -> bool,
+) -> Result<Vec<Slim<K>>, ClusterError> {
     let mut all = Vec::new();
     let mut rest = String::new();
     loop {
         let mut query = format!("{path}?limit={PAGE}");
         if !selector.is_empty() {
-            query += &format!("&fieldSelector={}", escaped(selector));
+            let _ = write!(query, "&fieldSelector={}", escaped(selector));
         }
         if !rest.is_empty() {
-            query += &format!("&continue={}", escaped(&rest));
+            let _ = write!(query, "&continue={}", escaped(&rest));
         }
         let page: Page<K> = server.read(query).await?;
-        all.extend(page.items);
+        all.extend(page.items.into_iter().filter(&keep));
         if page.metadata.rest.is_empty() {
             return Ok(all);
         }
@@ -49,7 +61,7 @@ pub(super) async fn list<K: Kind>(server: &Server, path: &str, selector: &str) -
     }
 }
 
-/// All objects of a kind in all namespaces; none where the API server does not serve the kind, which older ones do not.
+/// All objects of a kind in all namespaces.
 pub(super) async fn list_all<K: Kind>(server: &Server) -> Result<Vec<Slim<K>>, ClusterError> {
     list(server, &collection::<K>(), "").await
 }

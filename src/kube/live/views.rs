@@ -11,6 +11,7 @@ use crate::kube::budgets::Budgets;
 use crate::kube::movability::{controller, movability};
 use crate::kube::objects::{self, Node, Pod};
 use crate::kube::requests::{effective, is_device};
+use crate::kube::scope::Scope;
 use crate::kube::taints::tolerates;
 use crate::kube::unmodelled::unmodelled;
 use crate::model::{ControllerKind, MIG_PREFIX, PodRef};
@@ -54,8 +55,8 @@ fn taint(taint: &objects::Taint) -> Taint {
     Taint { key, value: value.0, effect }
 }
 
-/// A pod as the protocol sees it, under these budgets, at the moment `now`.
-pub(super) fn pod_view(pod: &Pod, budgets: &Budgets<'_>, now: i64) -> PodView {
+/// A pod as the protocol sees it, under these budgets and this policy, at the moment `now`.
+pub(super) fn pod_view(pod: &Pod, budgets: &Budgets<'_>, scope: &Scope, now: i64) -> PodView {
     let meta = &pod.metadata;
     let (requests, manner) = asked(pod);
     let cover = budgets.cover(meta);
@@ -75,7 +76,7 @@ pub(super) fn pod_view(pod: &Pod, budgets: &Budgets<'_>, now: i64) -> PodView {
             .spec
             .termination_grace_period_seconds
             .map_or(GRACE_SECONDS, |seconds| u64::try_from(seconds).unwrap_or(0)),
-        movability: movability(pod, now, &cover, reason.as_ref()).1,
+        movability: scope.narrow(meta, movability(pod, now, &cover, reason.as_ref()).1),
         budgets: budgets.allowed_over(meta),
     }
 }

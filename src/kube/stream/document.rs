@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de::IgnoredAny};
@@ -194,18 +195,18 @@ fn add_as<R: Raw>(objects: &mut Objects, raw: &R, kind: &str, api_version: &str,
     let read = match (group, kind) {
         ("", "Node") => raw.read::<Node>().map(|node| {
             objects.see(node.status.conditions.iter().filter_map(PodCondition::newest).max());
-            objects.nodes.push(node);
+            objects.nodes.push(Arc::new(node));
         }),
         ("", "Pod") => raw.read::<Pod>().and_then(checked_pod).map(|pod| {
             objects.see(pod.newest());
-            objects.pods.push(pod);
+            objects.pods.push(Arc::new(pod));
         }),
         ("policy" | "", "PodDisruptionBudget") => raw.read().map(|budget| objects.budgets.push(budget)),
         ("scheduling.k8s.io" | "", "PriorityClass") => raw.read().map(|class| objects.classes.push(class)),
         ("retile.dev" | "", "MigNode") => raw.read::<MigNode>().map(|node| {
             objects.see(node.status.gpus.iter().filter_map(|gpu| gpu.last_changed.0).max());
             objects.see(node.status.conditions.iter().filter_map(PodCondition::newest).max());
-            objects.mig_nodes.push(node);
+            objects.mig_nodes.push(Arc::new(node));
         }),
         ("retile.dev" | "", "MigPolicy") => {
             let names = raw.read::<Names>().unwrap_or_default();

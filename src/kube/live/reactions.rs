@@ -1,0 +1,85 @@
+//! Which changes of the index wake whom. Pure.
+//!
+//! What is written all the time and means nothing to the loop (heartbeats of kubelets and agents, statuses of containers) wakes nobody.
+
+use super::index::Index;
+use super::record::Record;
+use super::slim::PolicyText;
+use super::store::Change;
+use super::views::node_view;
+use super::wake::Wake;
+use crate::exec::{NodeView, Version};
+use crate::kube::objects::{Node, Pod};
+use crate::kube::requests::mentions_device;
+
+/// What follows from a change.
+#[derive(Default)]
+pub(super) struct Reaction {
+    pub(super) wake: Wake,
+    /// Whether the policies have to be read anew.
+    pub(super) policies: bool,
+}
+
+impl Reaction {
+    pub(super) fn add(&mut self, other: Self) {
+        self.wake.add(other.wake);
+        self.policies |= other.policies;
+    }
+}
+
+/// Nothing.
+pub(super) fn none<K>(_: &Index, _: &Change<K>) -> Reaction {
+    Reaction::default()
+}
+
+pub(super) fn node(_: &Index, change: &Change<Node>) -> Reaction {
+    let facts = |node: &Node| NodeView { heartbeat: 0, version: Version::default(), ..node_view(node) };
+    let (before, after) = (change.before.as_deref(), change.after.as_deref());
+    if before.map(facts) == after.map(facts) {
+        return Reaction::default();
+    }
+    let name = after.or(before).map(|node| node.metadata.name.clone());
+    Reaction { wake: Wake { planning: true, nodes: name.into_iter().collect() }, policies: false }
+}
+
+pub(super) fn pod(index: &Index, change: &Change<Pod>) -> Reaction {
+    let (before, after) = (change.before.as_deref(), change.after.as_deref());
+    let mut wake = Wake { planning: after.is_some_and(waits) && !before.is_some_and(waits), ..Wake::default() };
+    let facts =
+        |pod: &Pod| (pod.metadata.uid.clone(), pod.bound(), pod.metadata.deleting(), pod.has_ended(), pod.ready());
+    if before.map(facts) != after.map(facts) {
+        let node = after.or(before).map(|pod| pod.spec.node_name.clone()).unwrap_or_default();
+        // Only a node with a record can be under operation.
+        if index.records.named(&node).is_some() {
+            wake.nodes.insert(node);
+        }
+    }
+    Reaction { wake, policies: false }
+}
+
+/// Whether a pod waits for devices, and the scheduler has said that there are none.
+fn waits(pod: &Pod) -> bool {
+    let unschedulable = || {
+        pod.status.conditions.iter().any(|condition| {
+            condition.kind == "PodScheduled" && condition.status.0 == "False" && condition.reason == "Unschedulable"
+        })
+    };
+    !pod.bound() && !pod.metadata.deleting() && unschedulable() && mentions_device(pod)
+}
+
+pub(super) fn record(_: &Index, change: &Change<Record>) -> Reaction {
+    let facts = |record: &Record| {
+        let status = &record.record.status;
+        (status.node_uid.clone(), status.operation.clone())
+    };
+    let (before, after) = (change.before.as_deref(), change.after.as_deref());
+    if before.map(facts) == after.map(facts) {
+        return Reaction::default();
+    }
+    let name = after.or(before).map(|record| record.record.name.clone());
+    Reaction { wake: Wake { planning: true, nodes: name.into_iter().collect() }, policies: false }
+}
+
+pub(super) fn policy(_: &Index, _: &Change<PolicyText>) -> Reaction {
+    Reaction { wake: Wake { planning: true, ..Wake::default() }, policies: true }
+}

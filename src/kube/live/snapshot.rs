@@ -1,0 +1,86 @@
+//! All objects that planning reads, from the index or freshly listed, and the observation that is made of them.
+//!
+//! The way from here on is that of an export: the same canonical order, the same assembly. What is added is what the protocol needs beside the
+//! planner's input: nodes, records and pods as they are. Pods on nodes without any sign of NVIDIA's are left out before, because there are
+//! many; those whose anti-affinity may keep others away are kept wherever they run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::record::Record;
+use super::views::{node_view, pod_view};
+use crate::exec::port::{ClusterError, Observation};
+use crate::exec::{MigNode, NodeView, PodView};
+use crate::kube::assemble::{Given, assemble};
+use crate::kube::budgets::Budgets;
+use crate::kube::canonical::canonicalise;
+use crate::kube::findings::Findings;
+use crate::kube::objects::{Node, Pod};
+use crate::kube::policy::PolicyDocument;
+use crate::kube::stream::Objects;
+use crate::model::Catalogue;
+
+/// Objects of one moment.
+#[derive(Default)]
+pub(super) struct Snapshot {
+    /// As the export reader has them.
+    pub(super) objects: Objects,
+    /// Records of the protocol.
+    pub(super) records: Vec<MigNode>,
+}
+
+/// Nodes on which pods matter.
+pub(super) fn relevant(nodes: &[Arc<Node>], records: &[MigNode]) -> BTreeSet<String> {
+    let nvidia = |node: &Node| {
+        let sign = |key: &String| key.starts_with("nvidia.com/");
+        node.metadata.labels.keys().any(sign) || node.status.capacity.keys().any(sign)
+    };
+    let nodes = nodes.iter().filter(|node| nvidia(node)).map(|node| node.metadata.name.clone());
+    nodes.chain(records.iter().map(|record| record.name.clone())).collect()
+}
+
+/// Whether a pod matters, where pods on these nodes do.
+pub(super) fn matters(pod: &Pod, nodes: &BTreeSet<String>) -> bool {
+    !pod.bound() || nodes.contains(&pod.spec.node_name) || !pod.spec.affinity.anti.required.is_empty()
+}
+
+impl Snapshot {
+    /// Adds records as both sides read them.
+    pub(super) fn add_records<'a>(&mut self, records: impl Iterator<Item = &'a Arc<Record>>) {
+        for record in records {
+            self.objects.mig_nodes.push(Arc::clone(&record.report));
+            self.records.push(record.record.clone());
+        }
+    }
+
+    /// The observation at the moment `now`, in seconds since the epoch.
+    pub(super) fn observe(mut self, document: &PolicyDocument, now: i64) -> Result<Observation, ClusterError> {
+        let mut findings = Findings::default();
+        let unreadable = canonicalise(&mut self.objects, &mut findings);
+        let policy = document.in_force(now);
+        let given = Given { now, policy: &policy, by_policy: true, scope: &document.scope, complete: true };
+        let input = assemble(&self.objects, &unreadable, given, Catalogue::embedded(), findings);
+        let input =
+            input.map_err(|error| ClusterError::Invalid(format!("the cluster's objects contradict: {error}")))?;
+        self.records.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut names: BTreeSet<&str> = input.nodes().iter().map(|node| node.name.as_str()).collect();
+        names.extend(self.records.iter().map(|record| record.name.as_str()));
+        let nodes: Vec<NodeView> = self
+            .objects
+            .nodes
+            .iter()
+            .filter(|node| names.contains(node.metadata.name.as_str()))
+            .map(|node| node_view(node))
+            .collect();
+        let names = nodes.iter().map(|node| node.name.clone());
+        let mut pods: BTreeMap<String, Vec<PodView>> = names.map(|name| (name, Vec::new())).collect();
+        let bad = unreadable.budgets.iter().map(|(namespace, name)| (namespace.as_str(), name.as_str()));
+        let budgets = Budgets::new(&self.objects.budgets, bad);
+        for pod in &self.objects.pods {
+            if let Some(views) = pods.get_mut(&pod.spec.node_name) {
+                views.push(pod_view(pod, &budgets, &document.scope, now));
+            }
+        }
+        Ok(Observation { input, nodes, records: self.records, pods })
+    }
+}
