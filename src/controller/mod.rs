@@ -21,6 +21,8 @@ mod machine;
 mod nodes;
 mod propose;
 mod report;
+#[cfg(feature = "controller")]
+pub mod run;
 mod sequence;
 mod settings;
 mod stability;
