@@ -54,6 +54,10 @@ pub enum Verb {
     /// instances needs root or `CAP_SYS_ADMIN`.
     #[cfg(feature = "node")]
     Inventory(InventoryArgs),
+    /// Prints the definitions of the custom resources, to be applied before anything else is installed.
+    ///
+    /// `retile crds | kubectl apply --server-side -f -`
+    Crds,
     /// Prints a completion script for a shell.
     Completions {
         /// Shell to complete for.

@@ -65,6 +65,15 @@ pub fn command(program: Option<&OsString>) -> clap::Command {
     if stem == Some("kubectl-retile") { command.bin_name("kubectl retile") } else { command }
 }
 
+/// All definitions as one document after another.
+fn crds() -> Result<String, CliError> {
+    let definitions = crate::kube::crd::definitions();
+    let definitions =
+        definitions.map_err(|error| CliError::Internal(format!("the definitions cannot be written: {error}")))?;
+    let documents: Vec<String> = definitions.into_iter().map(|definition| definition.yaml).collect();
+    Ok(documents.join("---\n"))
+}
+
 fn dispatch(verb: Verb, streams: &mut Streams<'_>) -> Result<u8, CliError> {
     let text = match verb {
         Verb::Plan(args) => return planning::plan(&args, streams),
@@ -77,6 +86,7 @@ fn dispatch(verb: Verb, streams: &mut Streams<'_>) -> Result<u8, CliError> {
         Verb::Layouts(args) => boards::layouts(&args)?,
         #[cfg(feature = "node")]
         Verb::Inventory(args) => inventory::inventory(&args)?,
+        Verb::Crds => crds()?,
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "retile", &mut script);

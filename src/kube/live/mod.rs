@@ -39,6 +39,9 @@ pub use in_force::PolicyInForce;
 pub use plans::{KEPT, Published, plans, publish, set_phase};
 pub use wake::Wake;
 
+#[cfg(test)]
+mod tests;
+
 use crate::exec::port::{ClusterError, ClusterReply, ClusterRequest};
 
 /// A request that is not made by this program.
