@@ -8,21 +8,25 @@
 //! No decision is made here: what is asked is the controller's word, what is true is the API server's.
 
 mod books;
+mod clerk;
 mod desk;
 mod driver;
 mod figures;
 mod notes;
+mod people;
 mod policy;
 mod port;
 mod reports;
 #[cfg(test)]
 mod tests;
 
+pub use clerk::Clerk;
 pub use driver::End;
 pub use policy::Wishes;
-pub use port::{ClusterPort, DryRun, REQUESTS};
-pub use reports::Notice;
+pub use port::{ClusterPort, DryRun, Known, REQUESTS};
+pub use reports::Cycle;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
@@ -40,8 +44,10 @@ use crate::telemetry::{ControllerMetrics, Health};
 
 /// The API server in health.
 const API: &str = "api-server";
-/// Notices that wait to be passed on; further ones are dropped and counted.
-const NOTICES: usize = 256;
+/// The index of the cluster in health.
+const INDEX: &str = "index";
+/// Cycles that wait to be passed on; further ones are dropped and counted.
+const CYCLES: usize = 256;
 /// The planner's stack; its searches are deep rather than wide.
 const STACK: usize = 32 << 20;
 
@@ -62,33 +68,32 @@ pub struct Options {
 pub struct Running {
     outbox: Sender<Happening>,
     ended: oneshot::Receiver<End>,
-    /// What people are to be told.
-    pub notices: mpsc::Receiver<Notice>,
+    cycles: Option<mpsc::Receiver<Cycle>>,
 }
 
 impl Running {
     /// Tells it to stop: nothing new is begun, requests that are on their way are waited for, and the lease is handed back.
-    pub fn stopper(&self) -> impl Fn() + Send + Sync + 'static {
+    pub fn stopper(&self) -> impl Fn() + Send + Sync + 'static + use<> {
         let outbox = self.outbox.clone();
+        // It may have ended by itself.
         move || drop(outbox.send(Happening::Stop))
     }
 
-    /// Passes on that a person approves plans.
-    pub fn approver(&self) -> impl Fn(String, Plan) + Send + Sync + 'static {
+    /// Passes on that a person approves the plan of this name.
+    pub fn approver(&self) -> impl Fn(String, Plan) + Send + Sync + 'static + use<> {
         let outbox = self.outbox.clone();
         move |name, plan| drop(outbox.send(Happening::Approved(name, Box::new(plan))))
     }
 
-    /// Waits until it has ended, and passes notices to nobody.
-    pub async fn ended(self) -> End {
-        let Self { outbox: _, ended, notices: _ } = self;
-        // A thread that panicked has ended as well, and must not count as one that stopped well.
-        ended.await.unwrap_or(End::LostLeadership)
+    /// The cycles, for whoever tells people; once.
+    pub fn cycles(&mut self) -> Option<mpsc::Receiver<Cycle>> {
+        self.cycles.take()
     }
 
-    /// Parts: what tells people reads the notices while somebody else waits for the end.
-    pub fn split(self) -> (mpsc::Receiver<Notice>, oneshot::Receiver<End>) {
-        (self.notices, self.ended)
+    /// Waits until it has ended.
+    pub async fn ended(self) -> End {
+        // A thread that panicked does not lead any more either, and must not count as one that stopped well.
+        self.ended.await.unwrap_or(End::LostLeadership)
     }
 }
 
@@ -106,9 +111,10 @@ pub fn start<C: ClusterPort>(
 ) -> std::io::Result<Running> {
     let runtime = Handle::current();
     let (outbox, inbox) = channel();
-    let (notices, told) = mpsc::channel(NOTICES);
+    let (cycles, told) = mpsc::channel(CYCLES);
     let (ended, end) = oneshot::channel();
     health.not_ready(API, "it has not answered yet");
+    health.not_ready(INDEX, "it is not complete yet");
     let wakes = watch(Arc::clone(&cluster), outbox.clone());
     let wakes = runtime.spawn(wakes);
     let sender = outbox.clone();
@@ -135,7 +141,8 @@ pub fn start<C: ClusterPort>(
             settings,
             wishes: Wishes::default(),
             dry_run,
-            notices,
+            waiting: BTreeMap::new(),
+            cycles,
         };
         let how = driver.run();
         if how == End::LostLeadership {
@@ -143,9 +150,9 @@ pub fn start<C: ClusterPort>(
         }
         wakes.abort();
         // Whoever started it may have stopped to care.
-        drop(ended.send(how));
+        let _ = ended.send(how);
     })?;
-    Ok(Running { outbox, ended: end, notices: told })
+    Ok(Running { outbox, ended: end, cycles: Some(told) })
 }
 
 /// Passes on what changes in the cluster.

@@ -211,7 +211,7 @@ pub struct ControllerMetrics {
     pub api_request_seconds: Spread<Request>,
     /// Requests to the API server by answer.
     pub api_requests: Count<RequestResult>,
-    /// Age of what the last plan was made from.
+    /// How far what is known may lag behind.
     pub cache_age_seconds: Level,
     /// Whether this process leads.
     pub leader: Level,
@@ -264,7 +264,7 @@ impl ControllerMetrics {
             events: book.count("events", "Events for pods, nodes and MigNodes, by what became of them", results(&EVENTS)),
             api_request_seconds: book.spread("api_request_seconds", "Time of requests to the API server", REQUEST, requests.iter().map(|&request| Request { request })),
             api_requests: book.count("api_requests", "Requests to the API server, by answer", answers),
-            cache_age_seconds: book.gauge("cache_age_seconds", "Time since the cluster was last observed with success"),
+            cache_age_seconds: book.gauge("cache_age_seconds", "For how long the watch that is worst off has been broken: how far what is known may lag behind"),
             leader: book.gauge("leader", "1 while this process holds the lease"),
             mode: book.level("mode", "1 for the mode in force", Mode::ALL.map(|mode| ByMode { mode: mode_name(mode) })),
             policy_stale: book.gauge("policy_stale", "1 while the newest MigPolicy cannot be used and the last good one stays in force"),

@@ -3,22 +3,24 @@
 //! Planning happens here and nowhere else, so that the tasks that talk to the API server never wait for it. Invariants: a write leaves only
 //! while the lease is fresh at the very moment at which it is sent; once leadership is lost nothing is sent any more.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::desk::{Desk, Order};
 use super::notes::Notes;
 use super::policy::Wishes;
-use super::port::{self, ClusterPort};
-use super::reports::{self, Notice};
+use super::port::{self, ClusterPort, Known};
+use super::reports::{self, Cycle};
 use crate::controller::{Settings, Ticket};
 use crate::exec::Moment;
 use crate::exec::port::{ClusterAnswer, ClusterReply, ClusterRequest, Observation};
 use crate::kube::live::Wake;
-use crate::model::Mode;
+use crate::model::{Mode, PodRef};
 use crate::plan::Plan;
 use crate::telemetry::Health;
 
@@ -84,8 +86,10 @@ pub(super) struct Driver<C> {
     pub(super) wishes: Wishes,
     /// Whether only to observe, whatever the policy says.
     pub(super) dry_run: bool,
+    /// Pods that the last observation shows waiting, by name.
+    pub(super) waiting: BTreeMap<String, PodRef>,
     /// Takes what people are told.
-    pub(super) notices: tokio::sync::mpsc::Sender<Notice>,
+    pub(super) cycles: tokio::sync::mpsc::Sender<Cycle>,
 }
 
 impl<C: ClusterPort> Driver<C> {
@@ -201,6 +205,9 @@ impl<C: ClusterPort> Driver<C> {
             self.settings = settings;
         }
         self.notes.observe(observation, self.settings.mode, now);
+        let input = &observation.input;
+        let pods = input.pending().iter().map(|pod| &pod.pod).chain(input.unplannable().iter().map(|pod| &pod.pod));
+        self.waiting = pods.map(|pod| (pod.to_string(), pod.clone())).collect();
     }
 
     /// Passes on what the last cycle came to.
@@ -216,8 +223,12 @@ impl<C: ClusterPort> Driver<C> {
             let plan = if position == last { plan.take() } else { None };
             reports::log(&report, took);
             self.notes.report(&report, plan.as_deref(), self.clock.now());
-            let notice = Notice { report: Box::new(report), plan, mode: self.settings.mode };
-            if self.notices.try_send(notice).is_err() {
+            let why = report.planned.iter().flat_map(|planned| &planned.why);
+            let waiting = why.filter_map(|pod| self.waiting.get_key_value(&pod.pod));
+            let waiting = waiting.map(|(name, pod)| (name.clone(), pod.clone())).collect();
+            let cycle = Cycle { report: Box::new(report), plan, mode: self.settings.mode, waiting };
+            // Where nobody listens nobody misses it.
+            if let Err(TrySendError::Full(_)) = self.cycles.try_send(cycle) {
                 self.notes.dropped();
             }
         }
@@ -225,7 +236,12 @@ impl<C: ClusterPort> Driver<C> {
 
     fn follow(&mut self) {
         let now = self.clock.now();
-        self.notes.follow(&self.desk.controller, now);
+        let Known { doubt, age } = self.cluster.known();
+        self.notes.follow(&self.desk.controller, age, now);
+        match doubt {
+            Some(why) => self.health.not_ready(super::INDEX, why),
+            None => self.health.ready(super::INDEX),
+        }
     }
 
     /// Sends what is asked for. The end counts before everything else.

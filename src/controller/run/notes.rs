@@ -4,6 +4,7 @@
 //! what the last observation asked for, and the operations that are under way.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::books::Books;
 use super::figures::{Figures, Model, OTHER};
@@ -32,12 +33,11 @@ pub(super) struct Notes {
     books: Books,
     asks: BTreeMap<String, String>,
     operations: BTreeMap<String, Seen>,
-    observed: Option<Moment>,
 }
 
 impl Notes {
     pub(super) fn new(metrics: ControllerMetrics, books: Books) -> Self {
-        Self { metrics, books, asks: BTreeMap::new(), operations: BTreeMap::new(), observed: None }
+        Self { metrics, books, asks: BTreeMap::new(), operations: BTreeMap::new() }
     }
 
     pub(super) fn metrics(&self) -> &ControllerMetrics {
@@ -73,7 +73,6 @@ impl Notes {
 
     /// Everything that planning reads.
     pub(super) fn observe(&mut self, observation: &Observation, mode: Mode, now: Moment) {
-        self.observed = Some(now);
         let input = &observation.input;
         let Figures { models, asks, state } = Figures::of(input);
         self.asks = asks;
@@ -111,7 +110,7 @@ impl Notes {
     }
 
     /// What has happened since the last call, after each step of the controller.
-    pub(super) fn follow(&mut self, controller: &Controller, now: Moment) {
+    pub(super) fn follow(&mut self, controller: &Controller, age: Duration, now: Moment) {
         for (node, id, phase, _) in controller.operations() {
             let phase = phase.unwrap_or(Phase::Claimed);
             let fresh = || Seen { id: id.clone(), since: now, furthest: phase };
@@ -126,8 +125,7 @@ impl Notes {
         self.metrics.operations_running.set(running as f64);
         let oldest = self.operations.values().map(|seen| now.since(seen.since)).max().unwrap_or_default();
         self.metrics.taint_age_seconds.set(oldest.as_secs_f64());
-        let age = self.observed.map_or(0.0, |observed| now.since(observed).as_secs_f64());
-        self.metrics.cache_age_seconds.set(age);
+        self.metrics.cache_age_seconds.set(age.as_secs_f64());
     }
 
     /// A cycle, with the plan that it made.

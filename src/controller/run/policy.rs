@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::controller::Settings;
+use crate::kube::live::PolicyInForce;
 use crate::model::Mode;
 use crate::savings::Prices;
 
@@ -20,6 +21,26 @@ pub struct Wishes {
 }
 
 impl Wishes {
+    /// What a policy wants. Prices that cannot be read are none, and are told like a policy that is refused.
+    pub(super) fn of(policy: &PolicyInForce) -> Self {
+        let PolicyInForce { document, name, fault } = policy;
+        let (prices, unread) = match document.prices.clone().map(serde_json::from_value::<Prices>) {
+            None => (None, None),
+            Some(Ok(prices)) => match prices.check() {
+                Ok(()) => (Some(prices), None),
+                Err(error) => (None, Some(error.to_string())),
+            },
+            Some(Err(error)) => (None, Some(error.to_string())),
+        };
+        let unread = unread.map(|error| format!("MigPolicy {}: spec.prices: {error}", name.as_deref().unwrap_or("?")));
+        Self {
+            interval: document.interval.map(Duration::from_secs),
+            prices,
+            paused: document.paused,
+            refused: fault.clone().or(unread),
+        }
+    }
+
     /// The settings of a loop that was started with `base`, in a mode.
     pub(super) fn settings(&self, base: &Settings, mode: Mode) -> Settings {
         let period = self.interval.unwrap_or(base.period);

@@ -1,12 +1,13 @@
 //! The API server as the driver sees it, and the stand-in for the lease of a program that may write nothing.
 
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::policy::Wishes;
 use crate::exec::Version;
 use crate::exec::port::{ClusterAnswer, ClusterError, ClusterReply, ClusterRequest, Lease};
-use crate::kube::live::{ControllerCluster, Wake};
+use crate::kube::live::{ControllerCluster, Health, Wake};
 
 /// Answers the controller's requests.
 pub trait ClusterPort: Send + Sync + 'static {
@@ -18,6 +19,18 @@ pub trait ClusterPort: Send + Sync + 'static {
 
     /// What the policy in force wants of the loop.
     fn wishes(&self) -> Wishes;
+
+    /// Whether what is known of the cluster can be relied upon.
+    fn known(&self) -> Known;
+}
+
+/// How far what is known of the cluster can be relied upon.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Known {
+    /// Why it cannot.
+    pub doubt: Option<String>,
+    /// For how long it may be out of date.
+    pub age: Duration,
 }
 
 impl ClusterPort for ControllerCluster {
@@ -30,7 +43,30 @@ impl ClusterPort for ControllerCluster {
     }
 
     fn wishes(&self) -> Wishes {
-        Wishes::default()
+        Wishes::of(&self.policy())
+    }
+
+    fn known(&self) -> Known {
+        let Health { doubt, age } = self.health();
+        Known { doubt, age }
+    }
+}
+
+impl<C: ClusterPort> ClusterPort for Arc<C> {
+    async fn answer(&self, request: &ClusterRequest) -> ClusterReply {
+        C::answer(self, request).await
+    }
+
+    async fn changed(&self) -> Wake {
+        C::changed(self).await
+    }
+
+    fn wishes(&self) -> Wishes {
+        C::wishes(self)
+    }
+
+    fn known(&self) -> Known {
+        C::known(self)
     }
 }
 
@@ -73,6 +109,10 @@ impl<C: ClusterPort> ClusterPort for DryRun<C> {
 
     fn wishes(&self) -> Wishes {
         self.cluster.wishes()
+    }
+
+    fn known(&self) -> Known {
+        self.cluster.known()
     }
 }
 

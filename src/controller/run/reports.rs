@@ -1,21 +1,24 @@
 //! What people are told of a cycle: lines in the log, and what goes to the cluster as events and plans.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::controller::{Cause, CycleReport};
-use crate::model::Mode;
+use crate::model::{Mode, PodRef};
 use crate::plan::Plan;
 
 /// A cycle, for whoever tells people.
 #[derive(Debug, Clone)]
-pub struct Notice {
+pub struct Cycle {
     /// What happened.
     pub report: Box<CycleReport>,
     /// The plan that was made.
     pub plan: Option<Arc<Plan>>,
     /// Mode in force.
     pub mode: Mode,
+    /// The pods that the report says are not served, by name.
+    pub waiting: BTreeMap<String, PodRef>,
 }
 
 /// Writes a cycle into the log.
@@ -69,4 +72,17 @@ pub(super) fn log(report: &CycleReport, took: Duration) {
             );
         }
     }
+}
+
+/// What a plan does, in a line for people.
+pub(super) fn summary(plan: &Plan) -> String {
+    let crate::plan::Summary { pending_pods, served_pods, evicted_pods, nodes_changed, gpus_changed, .. } =
+        &plan.summary;
+    let nodes: Vec<&str> = plan.nodes.iter().take(8).map(|node| node.name.as_str()).collect();
+    let more = if plan.nodes.len() > nodes.len() { " …" } else { "" };
+    format!(
+        "serves {served_pods} of {pending_pods} waiting pods; changes {gpus_changed} GPUs on {nodes_changed} nodes ({}{more}); \
+         evicts {evicted_pods} pods",
+        nodes.join(", ")
+    )
 }
