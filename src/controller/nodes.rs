@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crate::exec::mutant::{self, Mutant};
 use crate::exec::port::Observation;
-use crate::exec::{AgentPhase, MigNode, Moment, NodeView, PROTOCOL, Phase, advertises, foreign_owner};
+use crate::exec::{
+    AgentPhase, MigNode, Moment, NodeView, PROTOCOL, Phase, PodView, TAINT_KEY, advertises, foreign_owner,
+};
 use crate::model::{MigStrategy, PlanningInput, Reason};
 
 use super::settings::Settings;
@@ -39,6 +41,8 @@ pub(super) struct NodeWatch {
 struct Seen<'a> {
     node: &'a NodeView,
     record: Option<&'a MigNode>,
+    /// Pods that are bound to it.
+    pods: &'a [PodView],
     /// Whether what it advertises can be compared with its boards.
     comparable: bool,
 }
@@ -112,6 +116,9 @@ impl NodeWatch {
         if let Some(degraded) = degraded(record) {
             return unready(degraded);
         }
+        if let Some(stays_away) = stays_away(seen) {
+            return Some((Reason::PolicyForbids, stays_away));
+        }
         if let Some(beat) = self.watches.get(&node.name).map(|watch| watch.beat)
             && now.since(beat) > settings.silence
         {
@@ -142,7 +149,7 @@ impl NodeWatch {
             let record = record.filter(|record| record.status.node_uid == node.uid)?;
             let watch = self.watches.get(&node.name)?;
             let reachable = node.ready && foreign_owner(node).is_none() && now.since(watch.beat) <= settings.silence;
-            if busy.contains_key(&node.name) || !reachable || agent_degraded(record) {
+            if busy.contains_key(&node.name) || !reachable || agent_degraded(record) || stays_away(seen).is_some() {
                 return None;
             }
             if record.spec.operation.as_ref().is_some_and(|operation| operation.phase == Phase::Degraded) {
@@ -184,6 +191,7 @@ fn seen(observation: &Observation) -> impl Iterator<Item = Seen<'_>> {
     observation.nodes.iter().map(move |node| Seen {
         node,
         record: records.get(node.name.as_str()).copied(),
+        pods: observation.pods.get(&node.name).map(Vec::as_slice).unwrap_or_default(),
         comparable: comparable(&observation.input, &node.name),
     })
 }
@@ -193,6 +201,17 @@ fn comparable(input: &PlanningInput, name: &str) -> bool {
     let Some(node) = input.node_named(name).map(|node| &input.nodes()[node.index()]) else { return false };
     let plain = |gpu: &crate::model::Gpu| gpu.offers.iter().flatten().all(|offer| offer.replicas == 1);
     node.strategy == MigStrategy::Mixed && input.gpus()[node.gpus.clone()].iter().all(plain)
+}
+
+/// Why the device plugin would not come back to a node under operation: the controller of a `DaemonSet` makes no pod on a node whose taints it
+/// does not tolerate. Pods that are there already stay, so that nobody notices before.
+fn stays_away(seen: Seen<'_>) -> Option<String> {
+    let mut plugins = seen.pods.iter().filter(|pod| pod.device_plugin && !pod.deleting && !pod.finished);
+    let plugin = plugins.find(|pod| !pod.tolerates_taint)?;
+    Some(format!(
+        "the device plugin's pod {} does not tolerate the taint {TAINT_KEY} and would not come back to the node; add a toleration for it to the plugin's DaemonSet",
+        plugin.pod
+    ))
 }
 
 fn orphaned(seen: Seen<'_>) -> bool {
@@ -214,4 +233,29 @@ fn degraded(record: &MigNode) -> Option<String> {
     }
     let report = record.status.operation.as_ref().filter(|_| agent_degraded(record))?;
     Some(format!("the node's agent reports a degraded board: {}", report.detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::testing::{Cluster, pod, settings};
+
+    #[test]
+    fn a_node_whose_device_plugin_would_not_come_back_is_left_alone() {
+        let cluster = Cluster::new().node("a", &[&[("1g.5gb", 0, Some("v"))]]).node("b", &[&[]]);
+        let mut observation = cluster.observe();
+        let seen = |observation: &Observation| {
+            let watch = NodeWatch::default();
+            watch.withdrawals(observation, &BTreeMap::new(), &settings("me"), Moment(0))
+        };
+        let pods = observation.pods.get_mut("a").expect("one holds an instance");
+        let plugin = PodView { pod: pod("plugin"), device_plugin: true, requests: BTreeMap::new(), ..pods[0].clone() };
+        pods.push(PodView { tolerates_taint: true, ..plugin.clone() });
+        assert_eq!(seen(&observation), BTreeMap::new());
+        observation.pods.get_mut("a").expect("as above").push(plugin);
+        let withdrawn = seen(&observation);
+        let (reason, why) = &withdrawn["a"];
+        assert_eq!((withdrawn.len(), *reason), (1, Reason::PolicyForbids));
+        assert!(why.contains("ml/plugin") && why.contains("toleration"), "{why}");
+    }
 }

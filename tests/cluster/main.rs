@@ -2,10 +2,13 @@
 //!
 //! `tests/control-plane/build` builds those once. Without them every test here skips and says so.
 
-#![cfg(all(feature = "cluster", feature = "node"))]
+#![cfg(all(feature = "cli", feature = "controller", feature = "agent"))]
 
 #[path = "../support/control_plane/mod.rs"]
 mod control_plane;
 
 mod contract;
+mod course;
+mod installation;
+mod life;
 mod work;

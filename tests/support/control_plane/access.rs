@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
@@ -51,13 +51,34 @@ impl ControlPlane {
         self.kubeconfig("administrator", identity::ADMINISTRATOR)
     }
 
-    /// A token of a ServiceAccount, as the kubelet gets one for a pod.
+    /// A token of a ServiceAccount, bound to nothing.
     pub async fn token(&self, namespace: &str, account: &str) -> String {
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.administrator().await, namespace);
-        let request = TokenRequest {
-            spec: TokenRequestSpec { audiences: Vec::new(), ..TokenRequestSpec::default() },
-            ..TokenRequest::default()
+        self.token_for(namespace, account, None).await
+    }
+
+    /// A token of a pod's ServiceAccount as the kubelet gets it for that pod: it names the pod and its node.
+    pub async fn token_of_pod(&self, pod: &Pod) -> String {
+        let (metadata, spec) = (&pod.metadata, pod.spec.as_ref().expect("pods have one"));
+        let namespace = metadata.namespace.as_deref().expect("pods have one");
+        let account = spec.service_account_name.as_deref().unwrap_or("default");
+        let bound = BoundObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("Pod".into()),
+            name: metadata.name.clone(),
+            uid: metadata.uid.clone(),
         };
+        self.token_for(namespace, account, Some(bound)).await
+    }
+
+    async fn token_for(
+        &self,
+        namespace: &str,
+        account: &str,
+        bound_object_ref: Option<BoundObjectReference>,
+    ) -> String {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.administrator().await, namespace);
+        let spec = TokenRequestSpec { audiences: Vec::new(), bound_object_ref, expiration_seconds: None };
+        let request = TokenRequest { spec, ..TokenRequest::default() };
         let made = accounts.create_subresource("token", account, &PostParams::default(), &request).await;
         let made: TokenRequest = made.unwrap_or_else(|error| panic!("no token for {namespace}/{account}: {error}"));
         made.status.expect("an answered request has a status").token
@@ -66,14 +87,19 @@ impl ControlPlane {
     /// Makes a namespace of its own in which pods can be created.
     pub async fn namespace(&self, prefix: &str) -> String {
         let name = unique(prefix);
+        self.namespace_named(&name).await;
+        name
+    }
+
+    /// Makes a namespace of this name in which pods can be created.
+    pub async fn namespace_named(&self, name: &str) {
         let client = self.administrator().await;
         let namespace = Namespace {
-            metadata: kube::core::ObjectMeta { name: Some(name.clone()), ..Default::default() },
+            metadata: kube::core::ObjectMeta { name: Some(name.to_owned()), ..Default::default() },
             ..Default::default()
         };
         Api::all(client.clone()).create(&PostParams::default(), &namespace).await.expect("a new name");
-        self.wait_until_account_is_made(client, &name).await;
-        name
+        self.wait_until_account_is_made(client, name).await;
     }
 
     /// Applies YAML as a user does: `kubectl apply --server-side`.

@@ -12,6 +12,12 @@ impl ControlPlane {
     /// NVIDIA's chart and these besides.
     pub async fn install_plugin(&self, fleet: &str, tolerates: &[&str]) -> String {
         let namespace = self.namespace("gpu").await;
+        self.install_plugin_in(&namespace, fleet, tolerates);
+        namespace
+    }
+
+    /// The same in a namespace that there is.
+    pub fn install_plugin_in(&self, namespace: &str, fleet: &str, tolerates: &[&str]) {
         let toleration = |key: &&str| json!({"key": key, "operator": "Exists", "effect": "NoSchedule"});
         let tolerations: Vec<_> =
             ["CriticalAddonsOnly", "nvidia.com/gpu"].iter().chain(tolerates).map(toleration).collect();
@@ -34,6 +40,5 @@ impl ControlPlane {
             }
         });
         self.apply(&plugin.to_string());
-        namespace
     }
 }
