@@ -35,7 +35,7 @@ pub struct NodeView {
     pub deleting: bool,
     /// Whether somebody has cordoned it; that is never ours to change.
     pub cordoned: bool,
-    /// Grows whenever the kubelet has written the status, changed or not.
+    /// Grows whenever the kubelet has shown that it lives: a renewal of its lease, or a write of the status, changed or not.
     pub heartbeat: u64,
     /// All its taints.
     pub taints: Vec<Taint>,

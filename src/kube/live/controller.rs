@@ -100,7 +100,13 @@ impl ControllerCluster {
                 Ok(ClusterAnswer::Observed(Box::new(observation)))
             }
             ClusterRequest::GetMigNode { node } => record(read_record(server, node).await?),
-            ClusterRequest::GetNode { node } => view(server.node(node).await?),
+            ClusterRequest::GetNode { node } => {
+                // Before the node, so that what the node says is not older than the beat.
+                let beat = server.kubelet_beat(node).await?;
+                let mut view = node_view_of(server.node(node).await?)?;
+                view.heartbeat = beat.unwrap_or(view.heartbeat);
+                Ok(ClusterAnswer::Node(Box::new(view)))
+            }
             ClusterRequest::ListPods { node } => self.pods(node).await,
             ClusterRequest::WriteSpec { node, version, spec } => {
                 record(write_spec(server, node, *version, &crd::MigNodeSpec::from(&**spec)).await?)
@@ -224,9 +230,12 @@ fn record(object: crd::MigNode) -> ClusterReply {
 }
 
 fn view(node: Slim<Node>) -> ClusterReply {
+    Ok(ClusterAnswer::Node(Box::new(node_view_of(node)?)))
+}
+
+fn node_view_of(node: Slim<Node>) -> Result<NodeView, ClusterError> {
     let node = node.body.map_err(|bad| ClusterError::Invalid(bad.message))?;
-    let view: NodeView = node_view(&node);
-    Ok(ClusterAnswer::Node(Box::new(view)))
+    Ok(node_view(&node))
 }
 
 fn lease(answer: Result<(crate::exec::Version, crate::exec::port::Lease), ClusterError>) -> ClusterReply {

@@ -23,6 +23,22 @@ impl Server {
         self.read(format!("/api/v1/nodes/{}", name(node)?)).await
     }
 
+    /// How far the kubelet's lease of a node has come: its version, which grows with every renewal. None where there is no lease, or no right to
+    /// read it.
+    ///
+    /// Kubelets renew it every ten seconds. The status of a node that does not change they write every five minutes only, half of that more or
+    /// less (`nodeStatusReportFrequency`), which is longer than a device plugin may take to come back.
+    pub(in crate::kube::live) async fn kubelet_beat(&self, node: &str) -> Result<Option<u64>, ClusterError> {
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{}", name(node)?);
+        let lease: Value = match self.read(path).await {
+            Ok(lease) => lease,
+            Err(ClusterError::NotFound | ClusterError::Forbidden(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let version = lease.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+        Ok(version.and_then(|version| version.parse().ok()))
+    }
+
     /// Puts our taint on a node that still has this version, in place of an older one of ours.
     pub(in crate::kube::live) async fn add_taint(
         &self,

@@ -44,7 +44,7 @@ impl Default for Pace {
             start: Duration::from_millis(50),
             stop: Duration::from_millis(100),
             lease: Duration::from_secs(2),
-            report: Duration::from_secs(2),
+            report: Duration::from_mins(5),
         }
     }
 }
