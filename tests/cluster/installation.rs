@@ -4,6 +4,7 @@
 use std::process::Command;
 
 use fake_nvml::Config;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -147,6 +148,12 @@ impl Installation {
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("retile.dev", "v1alpha1", "MigNode"));
         let records: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
         records.get_opt(node).await.ok().flatten().map(|record| record.data)
+    }
+
+    /// Who holds the leader's lease.
+    pub(crate) async fn leader(&self) -> Option<String> {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), NAMESPACE);
+        leases.get("retile-leader").await.ok()?.spec?.holder_identity
     }
 
     /// Outcomes of the operations that have ended on a node, newest first.

@@ -107,8 +107,8 @@ async fn of_two_controllers_one_leads_and_the_other_takes_over() {
     ready(&cluster.pods(), "small", 1).await;
     cluster.released(NODE).await;
     assert_eq!(cluster.outcomes(NODE).await, ["Done"], "two leaders would have operated twice");
-    let leads = |log: String| log.contains("leads");
-    let leader = usize::from(!leads(cluster.controllers[0].log()));
+    let holder = cluster.leader().await.expect("somebody leads");
+    let leader = usize::from(holder.starts_with("controller-2"));
     cluster.controllers[leader].kill();
     small(&cluster, 6);
     ready(&cluster.pods(), "small", 6).await;
