@@ -19,7 +19,19 @@ const LAYERS: &[Layer] = &[
     (
         "telemetry",
         &["model", "plan"],
-        &["axum", "prometheus_client", "serde", "serde_json", "thiserror", "tokio", "tracing", "tracing_subscriber"],
+        &[
+            "axum",
+            "hyper",
+            "hyper_util",
+            "prometheus_client",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "tokio",
+            "tokio_rustls",
+            "tracing",
+            "tracing_subscriber",
+        ],
     ),
     ("nvml", &["model", "plan", "exec"], &["nvml_wrapper", "nvml_wrapper_sys", "serde", "thiserror"]),
     ("podresources", &[], &["hyper_util", "prost", "thiserror", "tokio", "tonic", "tonic_prost", "tower"]),
@@ -71,6 +83,7 @@ const LAYERS: &[Layer] = &[
             "nvml",
             "podresources",
             "occupancy",
+            "host",
         ],
         &[
             "anstream",
