@@ -1,6 +1,7 @@
 //! A node with an agent: the fake's boards, a kubelet, an API server, and the process.
 
 use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -125,15 +126,43 @@ impl Machine {
     }
 
     /// Names of the functions that were called since `from` bytes of the log.
-    pub(crate) fn calls(&self, from: usize) -> Vec<String> {
-        let text = fs::read(self.path("calls")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text[from..]).into_owned();
+    pub(crate) fn calls(&self, from: u64) -> Vec<String> {
+        let mut text = String::new();
+        let Ok(mut log) = File::open(self.path("calls")) else { return Vec::new() };
+        log.seek(SeekFrom::Start(from)).expect("a file");
+        log.read_to_string(&mut text).expect("names");
         text.lines().filter_map(|line| line.split_once(' ')).map(|(_, call)| call.to_owned()).collect()
     }
 
+    /// Calls since `from` that change a board.
+    pub(crate) fn changes(&self, from: u64) -> usize {
+        const CHANGES: [&str; 4] = [
+            "nvmlComputeInstanceDestroy",
+            "nvmlGpuInstanceDestroy",
+            "nvmlDeviceCreateGpuInstanceWithPlacement",
+            "nvmlGpuInstanceCreateComputeInstance",
+        ];
+        self.calls(from).iter().filter(|call| CHANGES.contains(&call.as_str())).count()
+    }
+
+    /// Waits until so many changes have begun, or the agent is through with the operation.
+    pub(crate) fn until_changes(&self, from: u64, count: usize, id: &str) {
+        let through = |record: &Value| {
+            let operation = &record["status"]["operation"];
+            operation["id"] == id && ENDS.iter().any(|phase| operation["phase"] == *phase)
+        };
+        for _ in 0..12_000 {
+            if self.changes(from) >= count || self.server.get(RECORDS, NODE).is_some_and(|record| through(&record)) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("{id} does not go on\n{}", self.log());
+    }
+
     /// Length of the log of calls.
-    pub(crate) fn called(&self) -> usize {
-        fs::metadata(self.path("calls")).map_or(0, |about| about.len() as usize)
+    pub(crate) fn called(&self) -> u64 {
+        fs::metadata(self.path("calls")).map_or(0, |about| about.len())
     }
 
     /// How often device nodes were made.

@@ -48,6 +48,9 @@ fn a_kill_at_any_moment_loses_nothing_and_hurts_nobody() {
             target: target.clone(),
         };
         let steps = layouts[board].steps(&change);
+        let work = 2 * steps.len();
+        let called = machine.called();
+        let mut begun = 0;
         let id = machine.claim(vec![change], steps);
         // Sometimes the controller gives up meanwhile, so that the agent is killed on its way back, too.
         let gives_up = rng.chance(40);
@@ -58,8 +61,12 @@ fn a_kill_at_any_moment_loses_nothing_and_hurts_nobody() {
                 machine.proceed("Cancelling");
                 given_up = true;
             }
-            thread::sleep(Duration::from_millis(rng.below(700) as u64));
+            // A moment in, before or after some call that changes the board; the driver takes about 40 ms for each.
+            let more = rng.below(work + 1);
+            machine.until_changes(called, begun + more, &id);
+            thread::sleep(Duration::from_millis(rng.below(60) as u64));
             machine.kill();
+            begun = machine.changes(called);
             killed += 1;
             let now = machine.boards();
             halfway += usize::from(between(&now[board].2, &base, &target));

@@ -40,6 +40,11 @@ impl Work {
 }
 
 impl Ledger {
+    /// Changes so far.
+    pub(crate) fn changes(&self) -> usize {
+        self.changes
+    }
+
     /// Notes a change.
     pub(crate) fn note(&mut self, key: &str, base: &[Place], target: &[Place], held: usize, calls: usize) {
         let board = Board::find(key).expect("a board");

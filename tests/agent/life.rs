@@ -22,7 +22,7 @@ fn fill(machine: &mut Machine) -> String {
 
 #[test]
 fn a_stop_in_the_middle_ends_well_and_the_next_process_goes_on() {
-    let mut machine = Machine::new(Config { latency: 1.0, ..Config::of(&["A100-80GB"]) });
+    let mut machine = Machine::new(Config { latency: 6.0, ..Config::of(&["A100-80GB"]) });
     machine.start();
     let id = fill(&mut machine);
     machine.phase(&id, &["Executing"]);

@@ -88,7 +88,9 @@ impl AgentCluster {
             Ok(object) => self.take(object),
             Err(error) => {
                 if error == ClusterError::NotFound {
-                    *self.known() = Known { paused: self.known().paused, ..Known::default() };
+                    // One guard: a second one in the same statement would wait for the first for ever.
+                    let mut known = self.known();
+                    *known = Known { paused: known.paused, ..Known::default() };
                 }
                 Err(error)
             }
