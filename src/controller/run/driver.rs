@@ -31,6 +31,9 @@ pub(super) const STILL: Duration = Duration::from_mins(2);
 /// How often it looks at the time at least.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Rest between two looks at the index while it is not complete.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// This process's own monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock(Instant);
@@ -95,11 +98,17 @@ pub(super) struct Driver<C> {
 impl<C: ClusterPort> Driver<C> {
     pub(super) fn run(mut self) -> End {
         self.health.watch(LOOP, STILL);
+        if self.await_index() == Some(End::Stopped) {
+            return End::Stopped;
+        }
         let orders = self.desk.start(self.clock.now());
         let mut end = self.carry_out(orders);
         while end.is_none() {
             let now = self.clock.now();
-            let wait = self.desk.next().map_or(TICK, |next| next.since(now).min(TICK));
+            // A lease that runs out ends the process then, not when something else happens.
+            let deadline = self.desk.controller.fresh_until();
+            let next = [self.desk.next(), deadline].into_iter().flatten().min();
+            let wait = next.map_or(TICK, |next| next.since(now).min(TICK));
             let happening = match self.inbox.recv_timeout(wait) {
                 Ok(happening) => Some(happening),
                 Err(RecvTimeoutError::Timeout) => None,
@@ -109,11 +118,26 @@ impl<C: ClusterPort> Driver<C> {
             self.health.beat(LOOP);
             let mut orders = happening.map(|happening| self.take(happening)).unwrap_or_default();
             orders.extend(self.desk.tick(self.clock.now()));
+            if self.desk.controller.fresh_until().is_some_and(|until| self.clock.now() >= until) {
+                orders.push(Order::Vanish);
+            }
             self.follow();
             end = self.carry_out(orders);
         }
         self.health.unwatch(LOOP);
         end.unwrap_or(End::Stopped)
+    }
+
+    /// Waits until the cluster is known: who cannot see must not keep the lease from others.
+    fn await_index(&mut self) -> Option<End> {
+        while let Some(why) = self.cluster.known().doubt {
+            self.health.not_ready(super::INDEX, why);
+            self.health.beat(LOOP);
+            if let Ok(Happening::Stop) = self.inbox.recv_timeout(LOOK) {
+                return Some(End::Stopped);
+            }
+        }
+        None
     }
 
     fn take(&mut self, happening: Happening) -> Vec<Order> {
