@@ -3,7 +3,7 @@
 //! Planning happens here and nowhere else, so that the tasks that talk to the API server never wait for it. Invariants: a write leaves only
 //! while the lease is fresh at the very moment at which it is sent; once leadership is lost nothing is sent any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::controller::{Settings, Ticket};
 use crate::exec::Moment;
 use crate::exec::port::{ClusterAnswer, ClusterReply, ClusterRequest, Observation};
 use crate::kube::live::Wake;
-use crate::model::{Mode, PodRef};
+use crate::model::{Finding, Mode, PodRef};
 use crate::plan::Plan;
 use crate::telemetry::Health;
 
@@ -91,6 +91,8 @@ pub(super) struct Driver<C> {
     pub(super) dry_run: bool,
     /// Pods that the last observation shows waiting, by name.
     pub(super) waiting: BTreeMap<String, PodRef>,
+    /// What was wrong or doubtful in the last observation.
+    pub(super) findings: BTreeSet<Finding>,
     /// Takes what people are told.
     pub(super) cycles: tokio::sync::mpsc::Sender<Cycle>,
 }
@@ -230,6 +232,7 @@ impl<C: ClusterPort> Driver<C> {
         }
         self.notes.observe(observation, self.settings.mode, now);
         let input = &observation.input;
+        self.findings = reports::log_findings(input.findings(), &self.findings);
         let pods = input.pending().iter().map(|pod| &pod.pod).chain(input.unplannable().iter().map(|pod| &pod.pod));
         self.waiting = pods.map(|pod| (pod.to_string(), pod.clone())).collect();
     }
