@@ -1,0 +1,68 @@
+"""Writes deploy/kustomize from the chart.
+
+What is the same in every profile goes into the base; what differs goes into the overlay of its profile. The custom resources stay in deploy/crds,
+which is a base of its own, because they must be applied first.
+"""
+
+import pathlib
+import sys
+
+import yaml
+
+import chart
+
+FOLDER = chart.DEPLOY / "kustomize"
+HEADER = "# Written by deploy/render from the Helm chart; change that, not this.\n"
+OVERLAYS = {"observe": "observe", "reshape": "reshape", "act": "full"}
+NAMESPACE = {
+    "apiVersion": "v1",
+    "kind": "Namespace",
+    "metadata": {
+        "name": chart.NAMESPACE,
+        # The agent needs a capability and two folders of the node. The controller would do with `restricted`.
+        "labels": {f"pod-security.kubernetes.io/{what}": "privileged" for what in ("enforce", "audit", "warn")},
+    },
+}
+
+
+def files():
+    """Every file by its path below the folder."""
+    rendered = {name: clean(chart.objects(chart.MATRIX[profile])) for name, profile in OVERLAYS.items()}
+    first, *others = rendered.values()
+    common = [document for document in first if all(document in other for other in others)]
+    written = {"base/retile.yaml": text([NAMESPACE, *common]), "base/kustomization.yaml": kustomization(["retile.yaml"])}
+    for name, documents in rendered.items():
+        own = [document for document in documents if document not in common]
+        written[f"overlays/{name}/retile.yaml"] = text(own)
+        written[f"overlays/{name}/kustomization.yaml"] = kustomization(["../../base", "retile.yaml"])
+    return written
+
+
+def clean(documents):
+    """Without what only Helm means."""
+    for document in documents:
+        labels = document["metadata"].get("labels", {})
+        labels.pop("helm.sh/chart", None)
+        labels.pop("app.kubernetes.io/managed-by", None)
+    return documents
+
+
+def text(documents):
+    return HEADER + "---\n".join(yaml.safe_dump(document, sort_keys=False, width=150) for document in documents)
+
+
+def kustomization(resources):
+    document = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": resources}
+    return HEADER + yaml.safe_dump(document, sort_keys=False)
+
+
+def main():
+    for path, content in files().items():
+        target = FOLDER / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content)
+        print(target.relative_to(chart.ROOT), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
