@@ -15,6 +15,7 @@
 //! | `nvml` | the NVIDIA driver of this machine: boards, instances, processes (feature `node`) |
 //! | `podresources` | the kubelet's pod-resources socket (feature `node`) |
 //! | `occupancy` | who holds which instance, from driver, kubelet and API server (feature `node`) |
+//! | `telemetry` | logs, metrics and health of a program (feature `telemetry`) |
 //! | [`kube`] | reads cluster exports into a [`model::PlanningInput`], and talks to an API server (feature `cluster`) |
 //! | `cli` | the verbs of the command line; the only module that prints |
 
@@ -38,3 +39,5 @@ pub mod podresources;
 pub mod savings;
 #[cfg(feature = "cli")]
 pub mod sim;
+#[cfg(feature = "telemetry")]
+pub mod telemetry;

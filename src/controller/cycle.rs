@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::exec::port::Observation;
 use crate::exec::{Moment, Operation, OperationId, Origin, draft};
 use crate::model::{GpuId, PlanningInput, PodId, Reason};
-use crate::plan::{NodePlan, ServedBy, UnservedPod};
+use crate::plan::{NodePlan, Plan, ServedBy, UnservedPod};
 
 use super::admit::Room;
 use super::demand::DemandBook;
@@ -41,6 +41,8 @@ pub(super) struct Outline {
     pub(super) planned: Planned,
     pub(super) withdrawn: BTreeMap<String, Withdrawal>,
     pub(super) cooling: usize,
+    /// The whole plan, where there is one.
+    pub(super) plan: Option<Plan>,
 }
 
 impl Memory {
@@ -75,6 +77,8 @@ pub(super) struct Cycle<'a> {
     pub(super) flight: &'a Flight,
     pub(super) epoch: u64,
     pub(super) now: Moment,
+    /// What alone may be carried out, where a person has to approve it: nodes for which the same is still proposed.
+    pub(super) approved: Option<&'a Plan>,
 }
 
 impl Cycle<'_> {
@@ -101,7 +105,7 @@ impl Cycle<'_> {
         let (operations, mut put_off) = room.admit(self.drafts(&proposal, ids));
         put_off.truncate(LISTED);
         let planned = Planned { put_off, ..figures(&proposal, &input) };
-        Ok(Outline { operations, planned, withdrawn, cooling })
+        Ok(Outline { operations, planned, withdrawn, cooling, plan: proposal.plan })
     }
 
     /// Takes out of the input what must be left alone; returns how many GPUs rest.
@@ -202,6 +206,10 @@ impl Cycle<'_> {
         let mut operations = BTreeMap::new();
         let mut impossible = BTreeSet::<&str>::new();
         for node in proposal.nodes.iter().filter(|node| !node.gpus.is_empty()) {
+            if self.approved.is_some_and(|plan| !plan.nodes.contains(node)) {
+                impossible.insert(&node.name);
+                continue;
+            }
             let origin = views.get(node.name.as_str()).map(|&uid| Origin {
                 id: OperationId(ids()),
                 epoch: self.epoch,

@@ -49,6 +49,8 @@ pub(super) struct DemandBook {
     doubts: BTreeMap<Shape, Doubts>,
     /// Pods that an operation was for, and until when they should be bound.
     expected: BTreeMap<PodRef, (Shape, Moment)>,
+    /// Pods that were not bound in time, since this was last asked.
+    stolen: usize,
 }
 
 impl DemandBook {
@@ -90,8 +92,8 @@ impl DemandBook {
         settings: &Settings,
         now: Moment,
     ) {
-        let doubts = &mut self.doubts;
-        self.expected.retain(|pod, (shape, until)| {
+        let Self { doubts, stolen, expected, .. } = self;
+        expected.retain(|pod, (shape, until)| {
             if bound.contains(pod.uid.as_str()) {
                 doubts.remove(shape);
                 return false;
@@ -102,6 +104,7 @@ impl DemandBook {
             if now < *until {
                 return true;
             }
+            *stolen += 1;
             let doubts = doubts.entry(shape.clone()).or_default();
             // Several pods of one shape fail together but once.
             if doubts.held_until <= now {
@@ -109,6 +112,11 @@ impl DemandBook {
             }
             false
         });
+    }
+
+    /// How many pods were not bound in time although the operation for them was done, since the last call.
+    pub(super) fn take_stolen(&mut self) -> usize {
+        std::mem::take(&mut self.stolen)
     }
 
     fn forget(&mut self, settings: &Settings, now: Moment) {

@@ -48,6 +48,23 @@ impl LeaseMachine {
         self.held.as_ref().is_some_and(|held| now.since(held.renewed) < self.times.renew_within)
     }
 
+    /// Until when this process may act on the lease that it holds; none while it holds none.
+    pub(super) fn fresh_until(&self) -> Option<Moment> {
+        self.held.as_ref().map(|held| held.renewed + self.times.renew_within)
+    }
+
+    /// The request that hands the lease back, so that another process need not wait for it to run out. None where it is not held, or where
+    /// it is not known what the last write came to.
+    pub(super) fn resign(&mut self, now: Moment) -> Option<ClusterRequest> {
+        if !self.leads(now) || !self.attempts.is_empty() {
+            return None;
+        }
+        let Held { version, lease, renewed: _ } = self.held.take()?;
+        // The transitions stay: whoever takes an empty lease counts on from there.
+        let lease = Lease { holder: String::new(), renewals: lease.renewals + 1, transitions: lease.transitions };
+        Some(ClusterRequest::WriteLease { version: Some(version), lease })
+    }
+
     /// Whether this process led and has let the lease run out.
     pub(super) fn expired(&self, now: Moment) -> bool {
         self.held.is_some() && !self.leads(now)
@@ -219,6 +236,20 @@ mod tests {
         machine.step(Event::Wake, Moment(2_000));
         assert_eq!(machine.step(Event::Reply(Err(ClusterError::Conflict)), Moment(2_000)), READ);
         assert_eq!(machine.step(reply(5, lease("b", 2, 2)), Moment(2_100)), Next::End(Lost));
+    }
+
+    #[test]
+    fn it_is_handed_back_only_when_it_is_known_to_be_held() {
+        let (mut machine, mine) = leader();
+        assert_eq!(machine.fresh_until(), Some(Moment(10_000)));
+        let (_, renewed) = written(machine.step(Event::Wake, Moment(2_000)));
+        assert_eq!(machine.resign(Moment(2_000)), None, "a write is outstanding");
+        machine.step(reply(2, renewed), Moment(2_100));
+        let handed_back = machine.resign(Moment(2_200)).expect("it is held");
+        let empty = Lease { holder: String::new(), renewals: 3, ..mine };
+        assert_eq!(handed_back, ClusterRequest::WriteLease { version: Some(Version(2)), lease: empty });
+        assert!(!machine.leads(Moment(2_200)) && machine.fresh_until().is_none());
+        assert_eq!(leader().0.resign(Moment(10_000)), None, "it has run out");
     }
 
     #[test]

@@ -15,13 +15,14 @@ use crate::exec::{
     Backoff, Closed, Event, Moment, Next, Operation, OperationId, OperationMachine, Origin, Outcome, Phase, repair,
 };
 use crate::model::{Mode, Reason};
+use crate::plan::Plan;
 
 use super::cycle::{Cycle, Memory, least_age, residents};
 use super::flight::{Flight, Running, beneficiaries};
 use super::judge::judge;
 use super::lease::LeaseMachine;
 use super::propose::Proposer;
-use super::report::{Cause, CycleReport, LISTED, Observed, Started};
+use super::report::{Approval, Cause, CycleReport, LISTED, Observed, Started};
 use super::sequence;
 use super::settings::Settings;
 
@@ -72,6 +73,10 @@ pub struct Controller {
     errors: Backoff,
     pending_report: CycleReport,
     reports: VecDeque<CycleReport>,
+    /// The last plan that was made, until somebody takes it.
+    plan: Option<Plan>,
+    /// The plan that a person approved, by name, until it is carried out or fits no more.
+    approved: Option<(String, Plan)>,
 }
 
 impl Controller {
@@ -93,6 +98,8 @@ impl Controller {
             errors: Backoff::default(),
             pending_report: CycleReport::default(),
             reports: VecDeque::new(),
+            plan: None,
+            approved: None,
         }
     }
 
@@ -105,6 +112,39 @@ impl Controller {
     /// time.
     pub fn may_write(&self, now: Moment) -> bool {
         !self.over && self.lease.leads(now)
+    }
+
+    /// Until when a write that was decided now may be sent; none when nothing may be.
+    pub fn fresh_until(&self) -> Option<Moment> {
+        if self.over { None } else { self.lease.fresh_until() }
+    }
+
+    /// Leadership is given up for good: nothing is asked any more but what this returns, which hands the lease back. To be called when no
+    /// request is outstanding; without a request to hand it back the lease runs out by itself.
+    pub fn resign(&mut self, now: Moment) -> Option<ClusterRequest> {
+        self.over = true;
+        self.lease.resign(now)
+    }
+
+    /// Goes on under other settings; identity and lease stay as they are. What is under way is seen through. A mode in which more is carried
+    /// out than before takes effect with a plan at the next look.
+    pub fn reconfigure(&mut self, settings: Settings) {
+        if settings.mode > self.settings.mode {
+            self.last_plan = None;
+        }
+        self.settings = Settings { identity: self.settings.identity.clone(), lease: self.settings.lease, ..settings };
+    }
+
+    /// A person approves a plan. At the next look everything is planned anew, and of the approved plan those nodes are carried out for which the
+    /// same is still proposed; all of it goes the way of any other plan. In `Observe` nothing is. It takes the place of one approved before.
+    pub fn approve(&mut self, name: String, plan: Plan) {
+        self.approved = Some((name, plan));
+        self.last_plan = None;
+    }
+
+    /// The last plan that was made, if nobody has taken it yet. The verifier has accepted it.
+    pub fn take_plan(&mut self) -> Option<Plan> {
+        self.plan.take()
     }
 
     /// The fencing number, while this process holds the lease.
@@ -285,8 +325,9 @@ impl Controller {
 
     fn plan(&mut self, observation: &Observation, epoch: u64, now: Moment) -> Vec<Asked> {
         self.last_plan = Some(now);
-        let Self { settings, memory, flight, proposer, ids, .. } = self;
-        let cycle = Cycle { observation, settings, memory, flight, epoch, now };
+        let Self { settings, memory, flight, proposer, ids, approved, .. } = self;
+        let approved = approved.as_ref().filter(|_| settings.mode == Mode::Recommend).map(|(_, plan)| plan);
+        let cycle = Cycle { observation, settings, memory, flight, epoch, now, approved };
         let mut seconds = || format!("plan-{}", now.0 / 1000);
         let ids: &mut dyn FnMut() -> String = if mutant::on(Mutant(7)) { &mut seconds } else { ids };
         let outline = match cycle.plan(proposer.as_mut(), ids) {
@@ -297,18 +338,36 @@ impl Controller {
             }
         };
         self.memory.demand.planned(least_age(&observation.input), now);
+        self.plan = outline.plan;
         let report = &mut self.pending_report;
+        let put_off = !outline.planned.put_off.is_empty();
         report.planned = Some(outline.planned);
         report.withdrawn_count = outline.withdrawn.len();
         report.withdrawn = outline.withdrawn.into_iter().take(LISTED).collect();
         report.cooling = outline.cooling;
-        if self.settings.mode != Mode::Act {
+        if !self.may_start(&outline.operations, put_off) {
             return Vec::new();
         }
         let evictions: usize = outline.operations.values().map(|operation| operation.victims.len()).sum();
         self.memory.stability.plan_evictions(evictions as u32, now);
         let ready = self.flight.enqueue(outline.operations);
         self.claim_all(ready, now)
+    }
+
+    /// Whether the operations of a plan may be carried out: all in `Act`, those that a person approved in `Recommend`, and none in `Observe`,
+    /// where an approval is forgotten, so that it never takes effect at another time.
+    fn may_start(&mut self, operations: &BTreeMap<String, Operation>, goes_on: bool) -> bool {
+        let approved = self.approved.take();
+        match (self.settings.mode, approved) {
+            (Mode::Act, _) => true,
+            (Mode::Observe, _) | (Mode::Recommend, None) => false,
+            (Mode::Recommend, Some((name, plan))) => {
+                let operations = operations.values().map(|operation| operation.id.clone()).collect();
+                self.pending_report.approval = Some(Approval { name: name.clone(), operations, goes_on });
+                self.approved = goes_on.then_some((name, plan));
+                true
+            }
+        }
     }
 
     fn claim_all(&mut self, operations: BTreeMap<String, Operation>, now: Moment) -> Vec<Asked> {
@@ -453,6 +512,7 @@ impl Controller {
             pending: input.pending().len(),
             unplannable: input.unplannable().len(),
         };
+        report.stolen = self.memory.demand.take_stolen();
         report.waiting = self.flight.waiting().take(LISTED).cloned().collect();
         if self.reports.len() == REPORTS {
             self.reports.pop_front();

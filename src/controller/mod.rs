@@ -21,6 +21,8 @@ mod machine;
 mod nodes;
 mod propose;
 mod report;
+#[cfg(feature = "controller")]
+pub mod run;
 mod sequence;
 mod settings;
 mod stability;
@@ -31,5 +33,5 @@ mod tests;
 
 pub use machine::{Asked, Controller, Farewell, Ticket};
 pub use propose::{Proposal, ProposeError, Proposer, Retile};
-pub use report::{Cause, CycleReport, LISTED, Observed, Planned, Started};
+pub use report::{Approval, Cause, CycleReport, LISTED, Observed, Planned, Started};
 pub use settings::{LeaseTimes, Settings};

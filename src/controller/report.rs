@@ -32,6 +32,21 @@ pub struct CycleReport {
     pub withdrawn_count: usize,
     /// GPUs that rest.
     pub cooling: usize,
+    /// Pods that are still not bound although the operation for them was done in time: somebody else took their place.
+    pub stolen: usize,
+    /// What became of the plan that a person approved, if one was due.
+    pub approval: Option<Approval>,
+}
+
+/// What became of an approved plan in one cycle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    /// Name under which it was approved.
+    pub name: String,
+    /// Operations that carry it out, started in this cycle.
+    pub operations: Vec<OperationId>,
+    /// Whether some of it waits for budgets or for other operations and is looked at again.
+    pub goes_on: bool,
 }
 
 /// What was there.

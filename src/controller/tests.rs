@@ -64,6 +64,81 @@ fn only_a_mode_that_acts_writes() {
     assert_eq!(reports(&mut stage)[0].planned.as_ref().map(|planned| planned.served), Some(1));
 }
 
+/// Two waiting pods, and the plan that gives each of them a node.
+fn recommended() -> (Stage, crate::plan::Plan) {
+    let asks = Settings { mode: Mode::Recommend, ..settings("me") };
+    let cluster = empty(&["a", "b"]).waiting("p", "7g.40gb").waiting("q", "7g.40gb");
+    let mut stage = Stage::new(cluster, asks);
+    stage.live(SECOND * 400);
+    assert_eq!(stage.writes(), 0, "nobody has approved anything");
+    let plan = stage.controller.take_plan().expect("it was published");
+    assert_eq!(plan.nodes.len(), 2);
+    (stage, plan)
+}
+
+#[test]
+fn what_a_person_approved_is_carried_out_and_nothing_else() {
+    let (mut stage, mut plan) = recommended();
+    plan.nodes.retain(|node| node.name == "a");
+    reports(&mut stage);
+    stage.controller.approve("first".to_owned(), plan);
+    stage.wake(&Ticket::Loop);
+    stage.live(SECOND * 10);
+    assert_eq!(stage.claimed(), ["a"]);
+    let approval = reports(&mut stage).into_iter().find_map(|report| report.approval).expect("it is told");
+    assert_eq!((approval.name.as_str(), approval.operations.len(), approval.goes_on), ("first", 1, false));
+    stage.live(SECOND * 400);
+    assert_eq!(stage.claimed(), ["a"], "an approval counts once");
+}
+
+#[test]
+fn an_approved_plan_that_would_not_be_proposed_any_more_is_not_carried_out() {
+    let (mut stage, mut plan) = recommended();
+    plan.nodes[0].gpus[0].create[0].start += 1;
+    plan.nodes[1].steps.clear();
+    reports(&mut stage);
+    stage.controller.approve("first".to_owned(), plan);
+    stage.live(SECOND * 400);
+    assert_eq!(stage.writes(), 0);
+    let approval = reports(&mut stage).into_iter().find_map(|report| report.approval).expect("it is told");
+    assert!(approval.operations.is_empty() && !approval.goes_on, "{approval:?}");
+}
+
+#[test]
+fn an_approval_is_worth_nothing_where_only_observing_is_allowed() {
+    let (mut stage, plan) = recommended();
+    let observes = Settings { mode: Mode::Observe, ..settings("me") };
+    stage.controller.reconfigure(observes.clone());
+    stage.controller.approve("first".to_owned(), plan);
+    stage.live(SECOND * 400);
+    stage.controller.reconfigure(Settings { mode: Mode::Recommend, ..observes });
+    stage.live(SECOND * 400);
+    assert_eq!(stage.writes(), 0, "nor does it wait for better times");
+}
+
+#[test]
+fn a_mode_that_allows_more_takes_effect_at_the_next_look() {
+    let (mut stage, _) = recommended();
+    stage.controller.reconfigure(Settings { identity: "not me".to_owned(), ..settings("me") });
+    stage.wake(&Ticket::Loop);
+    stage.live(SECOND * 10);
+    assert_eq!(stage.claimed(), ["a", "b"]);
+    stage.live(SECOND * 60);
+    assert!(stage.farewells.is_empty(), "it leads on under its own name");
+}
+
+#[test]
+fn leadership_that_is_given_up_is_handed_back_and_never_used_again() {
+    let mut stage = Stage::new(empty(&["a"]), settings("me"));
+    let request = stage.controller.resign(stage.now).expect("the lease is held");
+    let ClusterRequest::WriteLease { lease, .. } = &request else { panic!("{request:?}") };
+    assert_eq!((lease.holder.as_str(), lease.transitions), ("", 1));
+    assert!(!stage.controller.may_write(stage.now) && stage.controller.fresh_until().is_none());
+    let before = stage.log.len();
+    stage.live(SECOND * 400);
+    assert_eq!(stage.log.len(), before, "it asks for nothing any more");
+}
+
 #[test]
 fn an_operation_that_is_found_is_adopted_under_a_higher_epoch() {
     let mut cluster = empty(&["a", "b"]).waiting("p", "3g.20gb");

@@ -15,6 +15,11 @@ pub enum Mode {
     Act,
 }
 
+impl Mode {
+    /// All modes.
+    pub const ALL: [Self; 3] = [Self::Observe, Self::Recommend, Self::Act];
+}
+
 /// Which running pods a plan may move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum DisruptionLevel {

@@ -1,0 +1,166 @@
+//! The controller as a program: drives the [`Controller`] against an API server.
+//!
+//! Inputs: answers and wakes of a [`ClusterPort`], the policy in force, approvals, and the order to stop. Outputs: requests, metrics, health,
+//! log lines, and notices for whoever tells people. Invariants: the controller lives on a thread of its own, and each thing that it is told is
+//! told once and in order; writes leave only while the lease is fresh at that moment; when leadership is lost the caller's `vanish` runs on that
+//! thread at once, and nothing is sent any more.
+//!
+//! No decision is made here: what is asked is the controller's word, what is true is the API server's.
+
+mod books;
+mod clerk;
+mod desk;
+mod driver;
+mod figures;
+mod notes;
+mod people;
+mod policy;
+mod port;
+mod reports;
+#[cfg(test)]
+mod tests;
+
+pub use clerk::Clerk;
+pub use driver::End;
+pub use policy::Wishes;
+pub use port::{ClusterPort, DryRun, Known, REQUESTS};
+pub use reports::Cycle;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use self::books::Books;
+use self::desk::Desk;
+use self::driver::{Clock, Driver, Happening};
+use self::notes::Notes;
+use super::{Controller, Retile, Settings};
+use crate::model::Mode;
+use crate::plan::Plan;
+use crate::telemetry::{ControllerMetrics, Health};
+
+/// The API server in health.
+const API: &str = "api-server";
+/// The index of the cluster in health.
+const INDEX: &str = "index";
+/// Cycles that wait to be passed on; further ones are dropped and counted.
+const CYCLES: usize = 256;
+/// The planner's stack; its searches are deep rather than wide.
+const STACK: usize = 32 << 20;
+
+/// How the program was started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Settings of the loop; the mode comes from the policy.
+    pub settings: Settings,
+    /// Steps of work that one plan may take.
+    pub work_limit: u64,
+    /// What names of operations begin with; never used by another process.
+    pub prefix: String,
+    /// Whether only to observe, whatever the policy says.
+    pub dry_run: bool,
+}
+
+/// A controller that runs.
+pub struct Running {
+    outbox: Sender<Happening>,
+    ended: oneshot::Receiver<End>,
+    cycles: Option<mpsc::Receiver<Cycle>>,
+}
+
+impl Running {
+    /// Tells it to stop: nothing new is begun, requests that are on their way are waited for, and the lease is handed back.
+    pub fn stopper(&self) -> impl Fn() + Send + Sync + 'static + use<> {
+        let outbox = self.outbox.clone();
+        // It may have ended by itself.
+        move || drop(outbox.send(Happening::Stop))
+    }
+
+    /// Passes on that a person approves the plan of this name.
+    pub fn approver(&self) -> impl Fn(String, Plan) + Send + Sync + 'static + use<> {
+        let outbox = self.outbox.clone();
+        move |name, plan| drop(outbox.send(Happening::Approved(name, Box::new(plan))))
+    }
+
+    /// The cycles, for whoever tells people; once.
+    pub fn cycles(&mut self) -> Option<mpsc::Receiver<Cycle>> {
+        self.cycles.take()
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(self) -> End {
+        // A thread that panicked does not lead any more either, and must not count as one that stopped well.
+        self.ended.await.unwrap_or(End::LostLeadership)
+    }
+}
+
+/// Starts the controller on a thread of its own; must be called within a runtime, on whose tasks requests are sent. `vanish` runs on that
+/// thread when leadership is lost, and should end the process without any clean-up.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn start<C: ClusterPort>(
+    cluster: Arc<C>,
+    options: Options,
+    metrics: ControllerMetrics,
+    health: Health,
+    vanish: impl FnOnce() + Send + 'static,
+) -> std::io::Result<Running> {
+    let runtime = Handle::current();
+    let (outbox, inbox) = channel();
+    let (cycles, told) = mpsc::channel(CYCLES);
+    let (ended, end) = oneshot::channel();
+    health.not_ready(API, "it has not answered yet");
+    health.not_ready(INDEX, "it is not complete yet");
+    let wakes = watch(Arc::clone(&cluster), outbox.clone());
+    let wakes = runtime.spawn(wakes);
+    let sender = outbox.clone();
+    std::thread::Builder::new().name("controller".to_owned()).stack_size(STACK).spawn(move || {
+        let Options { settings: base, work_limit, prefix, dry_run } = options;
+        // Until a policy is read nothing is carried out.
+        let settings = Settings { mode: Mode::Observe, ..base.clone() };
+        let mut count = 0_u64;
+        let ids = Box::new(move || {
+            count += 1;
+            format!("{prefix}-{count}")
+        });
+        let controller = Controller::new(settings.clone(), Box::new(Retile { work_limit }), ids);
+        let driver = Driver {
+            desk: Desk::new(controller),
+            cluster,
+            runtime,
+            clock: Clock::start(),
+            inbox,
+            outbox: sender,
+            notes: Notes::new(metrics, Books::default()),
+            health,
+            base,
+            settings,
+            wishes: Wishes::default(),
+            dry_run,
+            waiting: BTreeMap::new(),
+            cycles,
+        };
+        let how = driver.run();
+        if how == End::LostLeadership {
+            vanish();
+        }
+        wakes.abort();
+        // Whoever started it may have stopped to care.
+        let _ = ended.send(how);
+    })?;
+    Ok(Running { outbox, ended: end, cycles: Some(told) })
+}
+
+/// Passes on what changes in the cluster.
+async fn watch<C: ClusterPort>(cluster: Arc<C>, outbox: Sender<Happening>) {
+    loop {
+        let wake = cluster.changed().await;
+        if outbox.send(Happening::Changed(wake)).is_err() {
+            return;
+        }
+    }
+}

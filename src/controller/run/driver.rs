@@ -1,0 +1,281 @@
+//! The thread on which the controller lives: it takes in what happens, one thing after the other, and sends what the controller asks.
+//!
+//! Planning happens here and nowhere else, so that the tasks that talk to the API server never wait for it. Invariants: a write leaves only
+//! while the lease is fresh at the very moment at which it is sent; once leadership is lost nothing is sent any more.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::desk::{Desk, Order};
+use super::notes::Notes;
+use super::policy::Wishes;
+use super::port::{self, ClusterPort, Known};
+use super::reports::{self, Cycle};
+use crate::controller::{Settings, Ticket};
+use crate::exec::Moment;
+use crate::exec::port::{ClusterAnswer, ClusterReply, ClusterRequest, Observation};
+use crate::kube::live::Wake;
+use crate::model::{Mode, PodRef};
+use crate::plan::Plan;
+use crate::telemetry::Health;
+
+/// The loop in health.
+pub(super) const LOOP: &str = "controller";
+/// How long the thread may be busy with one thing. The longest is a plan, whose work is bounded.
+pub(super) const STILL: Duration = Duration::from_mins(2);
+/// How often it looks at the time at least.
+const TICK: Duration = Duration::from_secs(1);
+
+/// This process's own monotonic clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock(Instant);
+
+impl Clock {
+    #[allow(clippy::disallowed_methods, reason = "the edge: the controller is told the moment")]
+    pub(super) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(super) fn now(self) -> Moment {
+        Moment(u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// What happens to the thread.
+pub(super) enum Happening {
+    /// A request was answered.
+    Answered { ticket: Ticket, request: Box<ClusterRequest>, reply: Box<ClusterReply>, seconds: f64 },
+    /// A write was not sent, because the lease had run out.
+    Withheld,
+    /// Something in the cluster has changed.
+    Changed(Wake),
+    /// A person approves a plan, which has this name.
+    Approved(String, Box<Plan>),
+    /// The process is to end.
+    Stop,
+}
+
+/// How the thread ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was told to; the lease is handed back where it was held.
+    Stopped,
+    /// This process does not lead any more, and must end at once.
+    LostLeadership,
+}
+
+/// The thread.
+pub(super) struct Driver<C> {
+    pub(super) desk: Desk,
+    pub(super) cluster: Arc<C>,
+    pub(super) runtime: Handle,
+    pub(super) clock: Clock,
+    pub(super) inbox: Receiver<Happening>,
+    pub(super) outbox: Sender<Happening>,
+    pub(super) notes: Notes,
+    pub(super) health: Health,
+    /// Settings with which the program was started.
+    pub(super) base: Settings,
+    /// Settings that are in force.
+    pub(super) settings: Settings,
+    pub(super) wishes: Wishes,
+    /// Whether only to observe, whatever the policy says.
+    pub(super) dry_run: bool,
+    /// Pods that the last observation shows waiting, by name.
+    pub(super) waiting: BTreeMap<String, PodRef>,
+    /// Takes what people are told.
+    pub(super) cycles: tokio::sync::mpsc::Sender<Cycle>,
+}
+
+impl<C: ClusterPort> Driver<C> {
+    pub(super) fn run(mut self) -> End {
+        self.health.watch(LOOP, STILL);
+        let orders = self.desk.start(self.clock.now());
+        let mut end = self.carry_out(orders);
+        while end.is_none() {
+            let now = self.clock.now();
+            let wait = self.desk.next().map_or(TICK, |next| next.since(now).min(TICK));
+            let happening = match self.inbox.recv_timeout(wait) {
+                Ok(happening) => Some(happening),
+                Err(RecvTimeoutError::Timeout) => None,
+                // The thread holds a sender itself.
+                Err(RecvTimeoutError::Disconnected) => return End::Stopped,
+            };
+            self.health.beat(LOOP);
+            let mut orders = happening.map(|happening| self.take(happening)).unwrap_or_default();
+            orders.extend(self.desk.tick(self.clock.now()));
+            self.follow();
+            end = self.carry_out(orders);
+        }
+        self.health.unwatch(LOOP);
+        end.unwrap_or(End::Stopped)
+    }
+
+    fn take(&mut self, happening: Happening) -> Vec<Order> {
+        let now = self.clock.now();
+        match happening {
+            Happening::Answered { ticket, request, reply, seconds } => {
+                self.answered(&ticket, &request, &reply, seconds);
+                self.hear(&ticket, *reply)
+            }
+            Happening::Withheld => vec![Order::Vanish],
+            Happening::Changed(Wake { planning, nodes }) => {
+                let mut orders = Vec::new();
+                if planning {
+                    orders.extend(self.desk.stir(&Ticket::Loop, now));
+                }
+                for node in nodes {
+                    orders.extend(self.desk.stir(&Ticket::Operation(node), now));
+                }
+                orders
+            }
+            Happening::Approved(name, plan) => {
+                tracing::info!(plan = name, "a plan is approved");
+                self.desk.controller.approve(name, *plan);
+                self.desk.stir(&Ticket::Loop, now)
+            }
+            Happening::Stop => {
+                tracing::info!("stopping: what is under way on nodes goes on with the next leader");
+                self.desk.stop(now)
+            }
+        }
+    }
+
+    /// What an answer says of the API server.
+    fn answered(&mut self, ticket: &Ticket, request: &ClusterRequest, reply: &ClusterReply, seconds: f64) {
+        let result = port::result(reply);
+        self.notes.answer(port::kind(request), result, seconds);
+        if let ClusterRequest::Evict { dry_run: false, .. } = request {
+            self.notes.eviction(reply);
+        }
+        match reply {
+            Ok(_) => self.health.ready(super::API),
+            Err(error) => {
+                tracing::debug!(?ticket, request = port::kind(request), %error, "not done");
+                if matches!(result, "unknown" | "forbidden" | "throttled") {
+                    self.health.not_ready(super::API, format!("the last {} ended as {result}", port::kind(request)));
+                }
+            }
+        }
+        if *ticket == Ticket::Loop
+            && let Err(error) = reply
+        {
+            tracing::warn!(%error, "the cluster cannot be observed");
+        }
+    }
+
+    /// Lets the controller take in an answer.
+    fn hear(&mut self, ticket: &Ticket, reply: ClusterReply) -> Vec<Order> {
+        let observed = match &reply {
+            Ok(ClusterAnswer::Observed(observation)) if *ticket == Ticket::Loop => {
+                self.observe(observation);
+                true
+            }
+            Ok(_) | Err(_) => false,
+        };
+        let before = self.clock.now();
+        let orders = self.desk.answered(ticket, reply, before);
+        if observed {
+            self.report(self.clock.now().since(before));
+        }
+        orders
+    }
+
+    /// What an observation says beside what the controller does with it.
+    fn observe(&mut self, observation: &Observation) {
+        let now = self.clock.now();
+        let wishes = self.cluster.wishes();
+        if wishes != self.wishes {
+            if let Some(why) = wishes.refused.as_ref().filter(|_| wishes.refused != self.wishes.refused) {
+                tracing::error!(why, "the newest MigPolicy is refused; the last good one stays in force");
+            }
+            self.notes.wishes(&wishes);
+            self.wishes = wishes;
+        }
+        let mode = if self.dry_run { Mode::Observe } else { observation.input.policy().mode };
+        let settings = self.wishes.settings(&self.base, mode);
+        if settings != self.settings {
+            tracing::info!(mode = ?settings.mode, period = ?settings.period, paused = self.wishes.paused, "policy in force");
+            self.desk.controller.reconfigure(settings.clone());
+            self.settings = settings;
+        }
+        self.notes.observe(observation, self.settings.mode, now);
+        let input = &observation.input;
+        let pods = input.pending().iter().map(|pod| &pod.pod).chain(input.unplannable().iter().map(|pod| &pod.pod));
+        self.waiting = pods.map(|pod| (pod.to_string(), pod.clone())).collect();
+    }
+
+    /// Passes on what the last cycle came to.
+    fn report(&mut self, took: Duration) {
+        let plan = self.desk.controller.take_plan();
+        let reports = self.desk.controller.take_reports();
+        if plan.is_some() {
+            self.notes.metrics().plan_seconds.took(took.as_secs_f64());
+        }
+        let last = reports.len().saturating_sub(1);
+        let mut plan = plan.map(Arc::new);
+        for (position, report) in reports.into_iter().enumerate() {
+            let plan = if position == last { plan.take() } else { None };
+            reports::log(&report, took);
+            self.notes.report(&report, plan.as_deref(), self.clock.now());
+            let why = report.planned.iter().flat_map(|planned| &planned.why);
+            let waiting = why.filter_map(|pod| self.waiting.get_key_value(&pod.pod));
+            let waiting = waiting.map(|(name, pod)| (name.clone(), pod.clone())).collect();
+            let cycle = Cycle { report: Box::new(report), plan, mode: self.settings.mode, waiting };
+            // Where nobody listens nobody misses it.
+            if let Err(TrySendError::Full(_)) = self.cycles.try_send(cycle) {
+                self.notes.dropped();
+            }
+        }
+    }
+
+    fn follow(&mut self) {
+        let now = self.clock.now();
+        let Known { doubt, age } = self.cluster.known();
+        self.notes.follow(&self.desk.controller, age, now);
+        match doubt {
+            Some(why) => self.health.not_ready(super::INDEX, why),
+            None => self.health.ready(super::INDEX),
+        }
+    }
+
+    /// Sends what is asked for. The end counts before everything else.
+    fn carry_out(&mut self, orders: Vec<Order>) -> Option<End> {
+        if orders.contains(&Order::Vanish) {
+            return Some(End::LostLeadership);
+        }
+        let mut end = None;
+        for order in orders {
+            match order {
+                Order::Send(ticket, request) => self.send(ticket, request),
+                Order::Rest => end = Some(End::Stopped),
+                Order::Vanish => return Some(End::LostLeadership),
+            }
+        }
+        end
+    }
+
+    fn send(&self, ticket: Ticket, request: Box<ClusterRequest>) {
+        let fresh_until = self.desk.controller.fresh_until().unwrap_or_default();
+        let guarded = port::needs_leadership(&request);
+        let (cluster, clock, outbox) = (Arc::clone(&self.cluster), self.clock, self.outbox.clone());
+        self.runtime.spawn(async move {
+            let asked = clock.now();
+            // The last moment before it leaves: a process that was suspended until now leads no more.
+            let happening = if guarded && asked >= fresh_until {
+                Happening::Withheld
+            } else {
+                let reply = Box::new(cluster.answer(&request).await);
+                let seconds = clock.now().since(asked).as_secs_f64();
+                Happening::Answered { ticket, request, reply, seconds }
+            };
+            // Nobody hears it any more when the thread has ended.
+            drop(outbox.send(happening));
+        });
+    }
+}

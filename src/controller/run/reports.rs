@@ -1,0 +1,88 @@
+//! What people are told of a cycle: lines in the log, and what goes to the cluster as events and plans.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::controller::{Cause, CycleReport};
+use crate::model::{Mode, PodRef};
+use crate::plan::Plan;
+
+/// A cycle, for whoever tells people.
+#[derive(Debug, Clone)]
+pub struct Cycle {
+    /// What happened.
+    pub report: Box<CycleReport>,
+    /// The plan that was made.
+    pub plan: Option<Arc<Plan>>,
+    /// Mode in force.
+    pub mode: Mode,
+    /// The pods that the report says are not served, by name.
+    pub waiting: BTreeMap<String, PodRef>,
+}
+
+/// Writes a cycle into the log.
+pub(super) fn log(report: &CycleReport, took: Duration) {
+    if let Some(error) = &report.error {
+        tracing::error!(error, "no plan could be made; nothing is carried out");
+    }
+    if let Some(planned) = &report.planned {
+        let unserved: usize = planned.unserved.values().sum();
+        tracing::info!(
+            pending = report.observed.pending,
+            unplannable = report.observed.unplannable,
+            served = planned.served,
+            unserved,
+            nodes = planned.nodes,
+            gpus = planned.gpus,
+            evictions = planned.evictions,
+            put_off = planned.put_off.len(),
+            left_alone = report.withdrawn_count,
+            cooling = report.cooling,
+            took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            "planned"
+        );
+    }
+    for started in &report.started {
+        let cause = match started.cause {
+            Cause::Planned => "planned",
+            Cause::Adopted => "adopted",
+            Cause::Repair(why) => why,
+        };
+        let victims = started.victims.len();
+        tracing::info!(node = started.node, operation = %started.operation, cause, victims, "operation starts");
+    }
+    for (node, operation, outcome, detail) in &report.ended {
+        match outcome {
+            Some(outcome) => tracing::info!(node, %operation, ?outcome, detail, "operation ends"),
+            None => tracing::info!(node, %operation, detail, "operation is led by somebody else"),
+        }
+    }
+    if let Some(approval) = &report.approval {
+        if approval.operations.is_empty() {
+            tracing::warn!(
+                plan = approval.name,
+                "the approved plan would not be proposed any more, so nothing of it is carried out"
+            );
+        } else {
+            tracing::info!(
+                plan = approval.name,
+                operations = approval.operations.len(),
+                "the approved plan is carried out"
+            );
+        }
+    }
+}
+
+/// What a plan does, in a line for people.
+pub(super) fn summary(plan: &Plan) -> String {
+    let crate::plan::Summary { pending_pods, served_pods, evicted_pods, nodes_changed, gpus_changed, .. } =
+        &plan.summary;
+    let nodes: Vec<&str> = plan.nodes.iter().take(8).map(|node| node.name.as_str()).collect();
+    let more = if plan.nodes.len() > nodes.len() { " …" } else { "" };
+    format!(
+        "serves {served_pods} of {pending_pods} waiting pods; changes {gpus_changed} GPUs on {nodes_changed} nodes ({}{more}); \
+         evicts {evicted_pods} pods",
+        nodes.join(", ")
+    )
+}

@@ -1,0 +1,1 @@
+//! The program against an API server without a network.
