@@ -15,15 +15,21 @@
 //! | `nvml` | the NVIDIA driver of this machine: boards, instances, processes (feature `node`) |
 //! | `podresources` | the kubelet's pod-resources socket (feature `node`) |
 //! | `occupancy` | who holds which instance, from driver, kubelet and API server (feature `node`) |
+//! | `host` | a node's side of the agent's port: files, driver, kubelet, device nodes (feature `node`) |
+//! | `agent` | the agent as a program: its machine, driven with a real API server and a real node (feature `agent`) |
 //! | `telemetry` | logs, metrics and health of a program (feature `telemetry`) |
 //! | [`kube`] | reads cluster exports into a [`model::PlanningInput`], and talks to an API server (feature `cluster`) |
 //! | `cli` | the verbs of the command line; the only module that prints |
 
+#[cfg(feature = "agent")]
+pub mod agent;
 #[cfg(feature = "cli")]
 pub mod cli;
 #[cfg(feature = "planning")]
 pub mod controller;
 pub mod exec;
+#[cfg(feature = "node")]
+pub mod host;
 pub mod kube;
 pub mod model;
 #[cfg(feature = "node")]

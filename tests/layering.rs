@@ -83,6 +83,7 @@ const LAYERS: &[Layer] = &[
             "nvml",
             "podresources",
             "occupancy",
+            "host",
         ],
         &[
             "anstream",

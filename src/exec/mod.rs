@@ -37,8 +37,8 @@ pub use layout::advertises;
 pub use ownership::{Foreign, foreign_owner};
 pub use proof::{IdleProof, NotIdle};
 pub use record::{
-    AgentPhase, Ended, GpuReport, GpuTarget, HISTORY, InstanceReport, MigNode, MigNodeSpec, MigNodeStatus, Operation,
-    OperationId, OperationReport, Outcome, PROTOCOL, Phase, ReportedOccupancy, Version, Victim,
+    AgentPhase, DETAIL, Ended, GpuReport, GpuTarget, HISTORY, InstanceReport, MigNode, MigNodeSpec, MigNodeStatus,
+    Operation, OperationId, OperationReport, Outcome, PROTOCOL, Phase, ReportedOccupancy, SHARERS, Version, Victim,
 };
 pub use timing::{Moment, Timing};
 pub use view::{NodeView, PodView, TAINT_KEY, Taint};

@@ -267,6 +267,9 @@ pub enum NodeRequest {
     Occupants,
     /// UUIDs that the device plugin offers to the kubelet.
     Allocatable,
+    /// Makes what containers need beside the instances themselves: device nodes of all instances that are there, and the node's list of
+    /// devices for container runtimes. Done twice it is done once.
+    RefreshDevices,
     /// Destroys the compute instance in a GPU instance that is proven idle.
     DestroyComputeInstance(IdleProof),
     /// Destroys a GPU instance that is proven idle.
@@ -365,7 +368,7 @@ pub struct InstanceState {
 pub struct Occupant {
     /// UUID of the compute instance that is held.
     pub instance: String,
-    /// The pod, when the kubelet names it; none for a mere process.
+    /// The pod, when the kubelet names it, without UID where it does not tell that; none for a mere process.
     pub pod: Option<PodRef>,
 }
 

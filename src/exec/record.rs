@@ -16,6 +16,13 @@ pub const PROTOCOL: u32 = 1;
 /// Ended operations that a record keeps.
 pub const HISTORY: usize = 8;
 
+/// Characters of a text for people that a record keeps.
+pub const DETAIL: usize = 1000;
+
+/// Pods of one instance that a record names. Shared instances can have more; who reads the record finds that some are missing and holds
+/// nothing of their kind to be free.
+pub const SHARERS: usize = 64;
+
 /// The version of an API object; it grows with every write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Version(pub u64);

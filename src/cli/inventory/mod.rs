@@ -3,17 +3,14 @@
 //! Inputs: the driver's library and, where there is one, the kubelet's socket. Output: text, JSON, or a `MigNode` that `plan` reads. Only
 //! reads. A GPU that cannot be read is said so beside the others; without a driver, or with one that hangs, it is an error.
 
-mod report;
 mod text;
 
 use std::path::Path;
 
-use self::report::{Kubelet, Report};
 use super::args::{InventoryArgs, InventoryFormat};
 use super::error::CliError;
+use crate::host::inventory::{self, Kubelet};
 use crate::nvml::{Driver, DriverError, WATCHDOG, find_library};
-use crate::occupancy::{Occupancy, Source, Sources};
-use crate::podresources::{Holding, PodResources};
 
 /// Reads this machine and shows it.
 pub(crate) fn inventory(args: &InventoryArgs) -> Result<String, CliError> {
@@ -23,17 +20,8 @@ pub(crate) fn inventory(args: &InventoryArgs) -> Result<String, CliError> {
         None => find_library(driver_root).map_err(|error| failed(&error))?,
     };
     let driver = Driver::start(&library, WATCHDOG).map_err(|error| failed(&error))?;
-    let inventory = driver.inventory().map_err(|error| failed(&error))?;
     let kubelet = if *no_kubelet { Kubelet::LeftOut } else { ask_kubelet(kubelet)? };
-    let holdings: Source<&[Holding]> = match &kubelet {
-        Kubelet::LeftOut => Source::LeftOut,
-        Kubelet::Failed(_) => Source::Failed,
-        Kubelet::Read(holdings) => Source::Read(holdings),
-    };
-    // What the API server says of the node's pods is added by whoever plans with the report.
-    let sources = Sources { kubelet: holdings, driver: Source::Read(&inventory.boards), pods: Source::LeftOut };
-    let occupancy = Occupancy::of(&sources);
-    let report = Report::of(&library, &inventory, &kubelet, &occupancy);
+    let (report, inventory) = inventory::read(&driver, &kubelet).map_err(|error| failed(&error))?;
     let internal = |what: &str, error: &dyn std::error::Error| {
         CliError::Internal(format!("the inventory cannot be written as {what}: {error}"))
     };
@@ -54,14 +42,10 @@ fn failed(error: &DriverError) -> CliError {
     CliError::Machine { message: error.to_string(), help: error.remedy().to_owned() }
 }
 
-/// Devices that containers hold. That they cannot be read is no failure of the whole: what they would tell is unknown then.
 fn ask_kubelet(socket: &Path) -> Result<Kubelet, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::Internal(format!("no event loop can be made: {error}")))?;
-    Ok(match runtime.block_on(PodResources::new(socket).holdings()) {
-        Ok(holdings) => Kubelet::Read(holdings),
-        Err(error) => Kubelet::Failed(error.to_string()),
-    })
+    Ok(runtime.block_on(Kubelet::ask(socket)))
 }
 
 /// The machine's name, which is the node's unless the kubelet was told another.

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::super::error::counted;
 use super::super::show::bar::{self, Fate, Tile};
 use super::super::show::names::{clean, some_of};
-use super::report::{GpuReport, InstanceReport, Report};
 use crate::exec::ReportedOccupancy;
+use crate::host::inventory::{GpuReport, InstanceReport, Report};
 use crate::nvml::{Inventory, MigMode};
 
 /// Differences and names shown before the rest is counted.

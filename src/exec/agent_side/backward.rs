@@ -67,13 +67,17 @@ impl AgentMachine {
             return self.restored(facts, situation);
         }
         match situation.operation.as_ref().filter(|operation| operation.phase == Phase::Drained) {
-            Some(operation) => self.declare(facts, &operation.id, AgentPhase::Repartitioned, ""),
+            Some(operation) => self.repartitioned(facts, situation, &operation.id),
             None => self.wait(facts, self.timing.poll, "the controller"),
         }
     }
 
     /// R4: everything is as it was.
     fn restored(&mut self, facts: &Facts<'_>, situation: &Situation) -> Todo {
+        let hand = situation.hand.clone().unwrap_or(OperationId(String::new()));
+        if let Some(todo) = self.devices(facts, situation, &hand) {
+            return todo;
+        }
         if situation.row.intent && (situation.row.rebooted || situation.operation.is_none()) {
             return self.clear(facts);
         }

@@ -39,7 +39,7 @@ impl AgentMachine {
             (!done).then_some((step, board))
         });
         let Some((step, board)) = next else {
-            return Ok(self.declare(facts, &operation.id, AgentPhase::Repartitioned, ""));
+            return Ok(self.repartitioned(facts, situation, &operation.id));
         };
         let guarded = self.guard(facts, situation, operation)?;
         if let Some(reason) = guarded {
@@ -68,6 +68,23 @@ impl AgentMachine {
             neighbours: neighbours.collect(),
         };
         self.local(Asked::Intent(Box::new(intent.clone())), NodeRequest::WriteIntent(intent))
+    }
+
+    /// A7: the board is the target, and containers can use it.
+    pub(super) fn repartitioned(&mut self, facts: &Facts<'_>, situation: &Situation, id: &OperationId) -> Todo {
+        let before = self.devices(facts, situation, id);
+        before.unwrap_or_else(|| self.declare(facts, id, AgentPhase::Repartitioned, ""))
+    }
+
+    /// What comes before anybody may take new instances into use: their device nodes, made by this process for exactly what is there now.
+    pub(super) fn devices(&mut self, facts: &Facts<'_>, situation: &Situation, id: &OperationId) -> Option<Todo> {
+        let instances = facts.boards.iter().flat_map(|board| &board.instances);
+        let there: Vec<String> = instances.filter_map(|instance| instance.compute.clone()).collect();
+        if self.devices.as_ref() == Some(&there) {
+            return None;
+        }
+        let todo = self.instead(facts, situation, id, "to make the device nodes of the instances", None);
+        Some(todo.unwrap_or_else(|| self.local(Asked::Devices(there), NodeRequest::RefreshDevices)))
     }
 
     /// Whether the node is still ours to change; why not, if the changes must be taken back.
@@ -144,8 +161,10 @@ impl AgentMachine {
         what: &str,
         held: Option<&str>,
     ) -> Option<Todo> {
-        let why = held.unwrap_or("the driver does not do it");
-        match self.attempt(what, held.is_some()) {
+        let attempt = self.attempt(what, held.is_some());
+        let refusal = self.refusal.clone();
+        let why = held.or(refusal.as_deref()).unwrap_or("the driver does not do it");
+        match attempt {
             Attempt::Go => None,
             Attempt::Rest(wait) => Some(self.wait(facts, wait, &format!("another try {what}: {why}"))),
             Attempt::Enough if settled(situation.row.phase) => {

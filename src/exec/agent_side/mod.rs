@@ -12,6 +12,7 @@
 mod accept;
 mod backward;
 mod forward;
+mod identity;
 mod report;
 mod serve;
 mod situation;
@@ -64,6 +65,8 @@ enum Asked {
     Cleared(Option<std::collections::BTreeMap<String, Vec<crate::plan::Place>>>),
     Status(Option<Duration>),
     Instance,
+    /// Device nodes, for exactly these compute instances.
+    Devices(Vec<String>),
 }
 
 /// What was read in this round.
@@ -99,6 +102,10 @@ pub struct AgentMachine {
     quiet: Moment,
     /// Whether the layout that a reboot has cost is still to be restored.
     rebooted: bool,
+    /// Compute instances whose device nodes this process has made.
+    devices: Option<Vec<String>>,
+    /// What the node said to the last try that failed.
+    refusal: Option<String>,
     /// Why the driver is left alone.
     halted: Option<String>,
     races: u32,
@@ -123,6 +130,8 @@ impl AgentMachine {
             now: Moment::default(),
             quiet: Moment::default(),
             rebooted: false,
+            devices: None,
+            refusal: None,
             halted: None,
             races: 0,
             errors: Backoff::default(),
@@ -242,6 +251,10 @@ impl AgentMachine {
                 });
                 self.look = Look::default();
             }
+            (Asked::Devices(instances), _) => {
+                self.devices = Some(instances);
+                self.look = Look::default();
+            }
             (_, _) => self.look = Look::default(),
         }
         None
@@ -277,7 +290,8 @@ impl AgentMachine {
             return None;
         }
         self.look = Look::default();
-        if matches!(asked, Asked::Instance) {
+        if matches!(asked, Asked::Instance | Asked::Devices(_)) {
+            self.refusal = Some(error.to_string());
             if mutant::on(Mutant(12)) && *error == NodeError::InsufficientResources {
                 self.halted = Some(error.to_string());
             }
@@ -330,12 +344,15 @@ impl AgentMachine {
             return Ok(self.local(Asked::Boards, NodeRequest::Enumerate));
         };
         let occupants = match &look.occupants {
-            Seen::There(occupants) => Some(occupants.as_slice()),
-            Seen::Absent => mutant::on(Mutant(18)).then_some(&[][..]),
+            Seen::There(occupants) if identity::unidentified(occupants) => {
+                Some(identity::identified(occupants, self.pods_of(look)?))
+            }
+            Seen::There(occupants) => Some(occupants.clone()),
+            Seen::Absent => mutant::on(Mutant(18)).then(Vec::new),
             Seen::NotYet => return Ok(self.local(Asked::Occupants, NodeRequest::Occupants)),
         };
         let uid = self.uid.clone().unwrap_or_default();
-        let facts = Facts { look, store: &store, record, boards, occupants };
+        let facts = Facts { look, store: &store, record, boards, occupants: occupants.as_deref() };
         let situation = Situation::read(&facts, &uid);
         self.epoch = self.epoch.max(situation.epoch);
         self.rebooted = situation.row.rebooted;
@@ -373,6 +390,7 @@ impl AgentMachine {
     fn attempt(&mut self, what: &str, blocked: bool) -> Attempt {
         if self.trying != what {
             what.clone_into(&mut self.trying);
+            self.refusal = None;
             self.tries.reset();
             self.next_try = Some(self.now);
         }

@@ -7,8 +7,8 @@ use super::serve::healthy;
 use super::{AgentMachine, Asked, Facts, Todo};
 use crate::exec::port::{BoardState, ClusterRequest, InstanceState, Occupant, Store};
 use crate::exec::record::{
-    AgentPhase, GpuReport, InstanceReport, MigNode, MigNodeStatus, OperationId, OperationReport, PROTOCOL,
-    ReportedOccupancy, Version,
+    AgentPhase, DETAIL, GpuReport, InstanceReport, MigNode, MigNodeStatus, OperationId, OperationReport, PROTOCOL,
+    ReportedOccupancy, SHARERS, Version,
 };
 
 impl AgentMachine {
@@ -19,7 +19,7 @@ impl AgentMachine {
             epoch: self.epoch,
             boot_id: facts.store.boot_id.clone(),
             phase,
-            detail: detail.to_owned(),
+            detail: detail.chars().take(DETAIL).collect(),
         };
         self.write_report(facts, Some(report), None)
     }
@@ -130,7 +130,7 @@ fn instance(there: &InstanceState, occupants: Option<&[Occupant]>) -> InstanceRe
         (Some(_), None) => (ReportedOccupancy::Unknown, Vec::new()),
         (Some(uuid), Some(occupants)) => {
             let holders: Vec<&Occupant> = occupants.iter().filter(|occupant| occupant.instance == *uuid).collect();
-            let pods = holders.iter().filter_map(|holder| holder.pod.clone()).collect();
+            let pods = holders.iter().filter_map(|holder| holder.pod.clone()).take(SHARERS).collect();
             (if holders.is_empty() { ReportedOccupancy::Free } else { ReportedOccupancy::Busy }, pods)
         }
     };

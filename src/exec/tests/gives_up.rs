@@ -287,3 +287,29 @@ fn victims_of_other_names_stay() {
     assert!(["neighbour", "other"].iter().all(|name| others.contains(&pod_ref(name).uid)));
     assert_eq!(drive.world.record.as_ref().map(|record| record.spec.history[0].id.0.clone()).as_deref(), Some(OP));
 }
+
+#[test]
+fn without_device_nodes_nothing_is_handed_over() {
+    for (times, outcome) in [(1, Outcome::Done), (4, Outcome::RolledBack)] {
+        let mut drive = drive(World::new(), &[]);
+        let why = NodeError::Local("nvidia-smi: no devices".into());
+        drive.world.refuse.insert("devices", (times, Refusal::Node(why)));
+        let (ended, detail) = ended(&mut drive);
+        assert_eq!(ended, outcome, "{times}: {detail}\n{:#?}", drive.world.log);
+        settled(&drive, outcome);
+        let at = |what: &str| drive.world.log.iter().position(|line| line.starts_with(what));
+        assert!(at("made device nodes").expect("in the end") < at("plugin deleted").expect("it goes on then"));
+    }
+}
+
+#[test]
+fn a_node_whose_device_nodes_cannot_be_made_keeps_its_taint() {
+    let mut drive = drive(World::new(), &[]);
+    let why = NodeError::Local("nvidia-smi: no devices".into());
+    drive.world.refuse.insert("devices", (u32::MAX, Refusal::Node(why)));
+    drive.run_for(std::time::Duration::from_mins(30));
+    let report = drive.world.record.as_ref().and_then(|record| record.status.operation.clone()).expect("a report");
+    assert!(drive.world.tainted(), "{:#?}", drive.world.log);
+    assert_ne!(report.phase, AgentPhase::Applied);
+    assert!(!drive.world.log.iter().any(|line| line == "made device nodes"));
+}

@@ -25,6 +25,7 @@ fn free_instances_are_changed() {
         "destroyed gi 1g.10gb@2",
         "created gi 2g.20gb@2",
         "created ci 2g.20gb@2",
+        "made device nodes",
         "status Some(Repartitioned)",
         "spec Some(Restarting)",
         "plugin deleted",
@@ -79,4 +80,16 @@ fn the_agent_reports_and_rests_when_there_is_nothing_to_do() {
     assert!(!drive.agent.waiting_on().is_empty());
     drive.run();
     assert_eq!(drive.world.agent().map(|(phase, _)| phase), Some(AgentPhase::Applied));
+}
+
+#[test]
+fn a_kubelet_that_tells_no_uids_is_understood() {
+    let mut drive = drive(World::with_victim(), &["victim"]);
+    drive.world.tells_uids = false;
+    assert_eq!(drive.run(), Closed::Ended(Outcome::Done, String::new()));
+    settled(&drive, Outcome::Done);
+    drive.run_for(std::time::Duration::from_mins(1));
+    let gpus = &drive.world.record.as_ref().expect("a record").status.gpus;
+    let pods: Vec<_> = gpus.iter().flat_map(|gpu| &gpu.instances).flat_map(|instance| &instance.pods).collect();
+    assert!(!pods.is_empty() && pods.iter().all(|pod| pod.uid == format!("uid-{}", pod.name)), "{pods:?}");
 }

@@ -58,6 +58,8 @@ pub(super) struct World {
     pub(super) store: Store,
     /// UUIDs that the device plugin found when it started.
     pub(super) offered: Vec<String>,
+    /// Whether the kubelet names pods with their UIDs.
+    pub(super) tells_uids: bool,
     /// Whether the device plugin comes back when its pod is deleted.
     pub(super) plugin_returns: bool,
     /// Answers that a request gets in place of its effect, by what the request is.
@@ -103,6 +105,7 @@ impl World {
             boards,
             store: Store { boot_id: "boot-1".to_owned(), ..Store::default() },
             offered: Vec::new(),
+            tells_uids: true,
             plugin_returns: true,
             refuse: BTreeMap::new(),
             log: Vec::new(),
@@ -358,6 +361,7 @@ impl World {
             NodeRequest::Enumerate => "enumerate",
             NodeRequest::Occupants => "occupants",
             NodeRequest::Allocatable => "allocatable",
+            NodeRequest::RefreshDevices => "devices",
             NodeRequest::DestroyComputeInstance(_) => "destroy ci",
             NodeRequest::DestroyGpuInstance(_) => "destroy gi",
             NodeRequest::CreateGpuInstance { .. } => "create gi",
@@ -387,6 +391,7 @@ impl World {
                 let plugin = self.pods.iter().any(|pod| pod.device_plugin);
                 return Ok(NodeAnswer::Allocatable(if plugin { self.offered.clone() } else { Vec::new() }));
             }
+            NodeRequest::RefreshDevices => self.log.push("made device nodes".to_owned()),
             NodeRequest::DestroyComputeInstance(proof) => self.destroy_compute(&proof)?,
             NodeRequest::DestroyGpuInstance(proof) => self.destroy_gpu(&proof)?,
             NodeRequest::CreateGpuInstance { gpu, place } => self.create_gpu(&gpu, &place)?,
@@ -397,7 +402,10 @@ impl World {
 
     fn occupants(&self) -> Vec<Occupant> {
         let of_pods = self.holds.iter().flat_map(|(uid, instances)| {
-            let pod = self.pods.iter().find(|pod| pod.pod.uid == *uid).map(|pod| pod.pod.clone());
+            let pod = self.pods.iter().find(|pod| pod.pod.uid == *uid).map(|pod| {
+                let uid = if self.tells_uids { pod.pod.uid.clone() } else { String::new() };
+                PodRef { uid, ..pod.pod.clone() }
+            });
             instances.iter().map(move |instance| Occupant { instance: instance.clone(), pod: pod.clone() })
         });
         let of_processes = self.processes.iter().map(|instance| Occupant { instance: instance.clone(), pod: None });

@@ -57,6 +57,8 @@ kinds! {
     Occupants,
     /// What the plugin offers.
     Allocatable,
+    /// Device nodes.
+    RefreshDevices,
     /// A compute instance, destroyed.
     DestroyComputeInstance,
     /// A GPU instance, destroyed.
@@ -102,6 +104,7 @@ impl RequestKind {
             NodeRequest::Enumerate => Self::Enumerate,
             NodeRequest::Occupants => Self::Occupants,
             NodeRequest::Allocatable => Self::Allocatable,
+            NodeRequest::RefreshDevices => Self::RefreshDevices,
             NodeRequest::DestroyComputeInstance(_) => Self::DestroyComputeInstance,
             NodeRequest::DestroyGpuInstance(_) => Self::DestroyGpuInstance,
             NodeRequest::CreateGpuInstance { .. } => Self::CreateGpuInstance,
@@ -131,6 +134,7 @@ impl RequestKind {
             | Self::WriteLease
             | Self::WriteIntent
             | Self::ClearIntent
+            | Self::RefreshDevices
             | Self::DestroyComputeInstance
             | Self::DestroyGpuInstance
             | Self::CreateGpuInstance

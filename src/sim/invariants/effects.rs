@@ -52,6 +52,7 @@ impl Look {
             | NodeRequest::WriteIntent(_)
             | NodeRequest::ClearIntent { .. }
             | NodeRequest::Allocatable
+            | NodeRequest::RefreshDevices
             | NodeRequest::DestroyComputeInstance(_)
             | NodeRequest::DestroyGpuInstance(_)
             | NodeRequest::CreateGpuInstance { .. }

@@ -36,7 +36,7 @@ rules! {
     S9: "no disruption budget is exceeded",
     S10: "protected pods are not evicted",
     S11: "of a node only our own taint is written, and removed only by the operation that set it",
-    S12: "the taint goes only when node, device plugin and board agree",
+    S12: "the taint goes only when node, device plugin, device nodes and board agree",
     S13: "writing the same again changes nothing",
     S14: "writes of the outdated have no effect",
     S16: "MIG mode is never changed",

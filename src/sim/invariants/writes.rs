@@ -318,6 +318,9 @@ fn agree(machine: &SimNode, advertised: &BTreeMap<String, u64>, whole: bool) -> 
     if let Some(away) = machine.boards.iter().find(|board| board.health() != Health::Well) {
         return Err(format!("{} does not answer", away.uuid()));
     }
+    if let Some(unreachable) = machine.boards.iter().find_map(|board| board.without_device_nodes().next()) {
+        return Err(format!("{unreachable} has no device nodes"));
+    }
     let mut layout = BTreeMap::<String, u64>::new();
     let mut uuids = Vec::new();
     for board in &machine.boards {

@@ -107,6 +107,7 @@ impl SimNode {
             }
             NodeRequest::Occupants => (self.occupants().map(NodeAnswer::Occupants), None),
             NodeRequest::Allocatable => (self.kubelet.allocatable_devices().map(NodeAnswer::Allocatable), None),
+            NodeRequest::RefreshDevices => done(self.boards.iter_mut().try_for_each(Board::make_device_nodes)),
             NodeRequest::DestroyComputeInstance(proof) => changed(self.destroy_compute(proof)),
             NodeRequest::DestroyGpuInstance(proof) => changed(self.destroy_gpu(proof)),
             NodeRequest::CreateGpuInstance { gpu, place } => changed(self.create_gpu(gpu, place)),
@@ -176,6 +177,7 @@ impl SimNode {
             | NodeRequest::Allocatable => {}
             NodeRequest::Enumerate
             | NodeRequest::Occupants
+            | NodeRequest::RefreshDevices
             | NodeRequest::DestroyComputeInstance(_)
             | NodeRequest::DestroyGpuInstance(_)
             | NodeRequest::CreateGpuInstance { .. }
@@ -196,6 +198,7 @@ impl SimNode {
             NodeRequest::WriteIntent(_) | NodeRequest::ClearIntent { .. } => latency::OF_SYNC,
             NodeRequest::Occupants => latency::OF_KUBELET + latency::OF_ENUMERATION * boards,
             NodeRequest::Allocatable => latency::OF_KUBELET,
+            NodeRequest::RefreshDevices => latency::OF_DEVICE_NODES,
             NodeRequest::Enumerate
             | NodeRequest::DestroyComputeInstance(_)
             | NodeRequest::DestroyGpuInstance(_)
@@ -228,6 +231,7 @@ fn about(request: &NodeRequest) -> Option<(&str, &Place, Change, Part)> {
         | NodeRequest::ClearIntent { .. }
         | NodeRequest::Enumerate
         | NodeRequest::Occupants
-        | NodeRequest::Allocatable => None,
+        | NodeRequest::Allocatable
+        | NodeRequest::RefreshDevices => None,
     }
 }

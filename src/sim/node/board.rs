@@ -40,6 +40,8 @@ struct GpuInstance {
 struct ComputeInstance {
     uuid: String,
     holders: Vec<Holder>,
+    /// Whether containers can reach it.
+    device_nodes: bool,
 }
 
 /// A simulated GPU.
@@ -187,7 +189,7 @@ impl Board {
         if instance.compute.is_some() {
             return Err(NodeError::InsufficientResources);
         }
-        instance.compute = Some(ComputeInstance { uuid: uuid.clone(), holders: Vec::new() });
+        instance.compute = Some(ComputeInstance { uuid: uuid.clone(), holders: Vec::new(), device_nodes: false });
         instance.releasing = 0;
         self.made += 1;
         Ok(uuid)
@@ -211,7 +213,9 @@ impl Board {
         }
         instance.releasing = tries;
         let placement = instance.placement;
-        let Some(ComputeInstance { uuid, holders }) = instance.compute.take() else { return Err(NodeError::NotFound) };
+        let Some(ComputeInstance { uuid, holders, device_nodes: _ }) = instance.compute.take() else {
+            return Err(NodeError::NotFound);
+        };
         self.stale.extend(holders.into_iter().map(|holder| (placement, holder)));
         Ok(uuid)
     }
@@ -233,6 +237,24 @@ impl Board {
         let start = instance.placement.start();
         self.instances.remove(&start);
         Ok(())
+    }
+
+    /// Makes the device nodes of all compute instances, without which no container can use them.
+    ///
+    /// # Errors
+    /// The GPU is hung or lost.
+    pub fn make_device_nodes(&mut self) -> Result<(), NodeError> {
+        self.reachable()?;
+        for compute in self.instances.values_mut().filter_map(|instance| instance.compute.as_mut()) {
+            compute.device_nodes = true;
+        }
+        Ok(())
+    }
+
+    /// UUIDs of compute instances without device nodes.
+    pub fn without_device_nodes(&self) -> impl Iterator<Item = &str> {
+        let computes = self.instances.values().filter_map(|instance| instance.compute.as_ref());
+        computes.filter(|compute| !compute.device_nodes).map(|compute| compute.uuid.as_str())
     }
 
     /// Somebody holds a compute instance from now on.

@@ -59,6 +59,8 @@ pub(super) const OF_REFUSAL: Duration = Duration::from_millis(2);
 pub(super) const OF_ENUMERATION: Duration = Duration::from_millis(15);
 /// To ask the kubelet.
 pub(super) const OF_KUBELET: Duration = Duration::from_millis(20);
+/// To run the programs that make device nodes.
+pub(super) const OF_DEVICE_NODES: Duration = Duration::from_millis(1500);
 /// To read a file.
 pub(super) const OF_READ: Duration = Duration::from_millis(1);
 /// To write a file and to have it on disk.

@@ -161,7 +161,7 @@ impl SimNode {
             board.create_gpu_instance(place)?;
             board.create_compute_instance(place)?;
         }
-        Ok(())
+        board.make_device_nodes()
     }
 
     /// All boards in truth, ordered by UUID, whether or not the driver can tell.
@@ -293,6 +293,8 @@ impl SimNode {
                 board.create_gpu_instance(place)?;
                 if *compute {
                     board.create_compute_instance(place)?;
+                    // `nvidia-smi` makes them on the side.
+                    board.make_device_nodes()?;
                 }
             }
             ByHand::Destroy { gpu, place, whole } => {

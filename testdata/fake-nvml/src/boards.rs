@@ -9,6 +9,12 @@ use std::sync::{Arc, OnceLock};
 use retile::model::{Catalogue, Geometry, MediaEngines, Profile};
 use serde::Deserialize;
 
+/// Seconds to create and to destroy an instance, by the slices of its profile: 1, 2, 3, 4 and 7.
+const SLICES: [u32; 5] = [1, 2, 3, 4, 7];
+const A30: [[f64; 5]; 2] = [[0.12; 5], [0.10; 5]];
+const A100: [[f64; 5]; 2] = [[0.16, 0.17, 0.20, 0.21, 0.24], [0.20, 0.20, 0.21, 0.21, 0.22]];
+const H100: [[f64; 5]; 2] = [[0.16, 0.21, 0.33, 0.38, 0.42], [0.21, 0.23, 0.25, 0.26, 0.26]];
+
 /// GPU architecture, as far as MIG boards have one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -135,6 +141,19 @@ impl Board {
         let ids = &self.geometry.board().pci_device_ids;
         let device = ids.first().and_then(|id| u32::from_str_radix(id, 16).ok()).unwrap_or(0);
         device << 16 | 0x10de
+    }
+
+    /// Seconds to create and to destroy an instance of a profile, after published measurements on A30, A100 and H100; boards that nobody
+    /// measured take the H100's.
+    pub fn seconds(&self, profile: u32) -> [f64; 2] {
+        let measured = match (self.architecture, self.axis) {
+            (Architecture::Ampere, 4) => A30,
+            (Architecture::Ampere, _) => A100,
+            (Architecture::Hopper | Architecture::Blackwell, _) => H100,
+        };
+        let slices = self.profile(profile).map_or(1, |profile| profile.slices);
+        let column = SLICES.iter().position(|&own| own >= slices).unwrap_or(SLICES.len() - 1);
+        measured.map(|row| row[column])
     }
 
     /// The profile with a profile id.

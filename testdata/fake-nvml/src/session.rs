@@ -12,7 +12,6 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::boards::Architecture;
 use crate::config::Config;
 use crate::fault::{Fault, Kill, strike};
 use crate::handle::Handle;
@@ -213,33 +212,19 @@ fn die() -> ! {
     hang()
 }
 
-/// Seconds to create and to destroy an instance, by the slices of its profile: 1, 2, 3, 4 and 7.
-const SLICES: [u32; 5] = [1, 2, 3, 4, 7];
-const A30: [[f64; 5]; 2] = [[0.12; 5], [0.10; 5]];
-const A100: [[f64; 5]; 2] = [[0.16, 0.17, 0.20, 0.21, 0.24], [0.20, 0.20, 0.21, 0.21, 0.22]];
-const H100: [[f64; 5]; 2] = [[0.16, 0.21, 0.33, 0.38, 0.42], [0.21, 0.23, 0.25, 0.26, 0.26]];
 /// Seconds of everything else; not measured.
 const QUICK: f64 = 0.01;
 
-/// How long a change takes, after published measurements on A30, A100 and H100; boards not measured take the H100's time.
+/// How long a change takes, as far as that was measured.
 fn pause(node: &Node, board: usize, work: Work) -> Duration {
     let Some(state) = node.boards.get(board).filter(|_| node.config.latency > 0.0) else { return Duration::ZERO };
     let table = state.table();
-    let measured = match (table.architecture, table.axis) {
-        (Architecture::Ampere, 4) => A30,
-        (Architecture::Ampere, _) => A100,
-        (Architecture::Hopper | Architecture::Blackwell, _) => H100,
-    };
-    let column = |profile| {
-        let slices = table.profile(profile).map_or(1, |profile| profile.slices);
-        SLICES.iter().position(|&own| own >= slices).unwrap_or(SLICES.len() - 1)
-    };
     let seconds = match work {
         Work::Quick => QUICK,
-        Work::Create(profile) => measured[0][column(profile)],
+        Work::Create(profile) => table.seconds(profile)[0],
         Work::Destroy(serial) => {
             let gone = state.instances.iter().find(|instance| instance.serial == serial);
-            gone.map_or(QUICK, |instance| measured[1][column(instance.profile)])
+            gone.map_or(QUICK, |instance| table.seconds(instance.profile)[1])
         }
     };
     Duration::from_secs_f64(seconds * node.config.latency)

@@ -14,7 +14,7 @@ named! {
     Site {
         C1, C2, C3, C4, C5, C6, C7, C8, C9, A1, A2, A3, A4, A5, A6, A7, A8, R1, R2, R3, R4,
         Spec, Report, Observe, Judge, RecordOfLead, RecordOfAgent, NodeOfLead, NodeOfAgent, PodsOfLead, PodsOfAgent, DryRun,
-        GetLease, WriteLease, ReadStore, ClearIntent, Enumerate, Occupants, Allocatable,
+        GetLease, WriteLease, ReadStore, ClearIntent, Enumerate, Occupants, Allocatable, Devices,
         Clock,
     }
 }
@@ -72,7 +72,7 @@ pub const API: [Site; 23] = [
     Site::WriteLease,
 ];
 /// Requests to the driver, the kubelet and the disk of a node.
-pub const NODE: [Site; 12] = [
+pub const NODE: [Site; 13] = [
     Site::ReadStore,
     Site::A2,
     Site::ClearIntent,
@@ -85,6 +85,7 @@ pub const NODE: [Site; 12] = [
     Site::A6,
     Site::R2,
     Site::R3,
+    Site::Devices,
 ];
 /// Reads of the API server.
 pub const READS: [Site; 10] = [
@@ -179,6 +180,7 @@ fn of_node(backward: bool, request: &NodeRequest) -> Site {
         NodeRequest::Enumerate => Site::Enumerate,
         NodeRequest::Occupants => Site::Occupants,
         NodeRequest::Allocatable => Site::Allocatable,
+        NodeRequest::RefreshDevices => Site::Devices,
         NodeRequest::DestroyComputeInstance(_) | NodeRequest::DestroyGpuInstance(_) if backward => Site::R2,
         NodeRequest::CreateGpuInstance { .. } | NodeRequest::CreateComputeInstance { .. } if backward => Site::R3,
         NodeRequest::DestroyComputeInstance(_) => Site::A3,

@@ -8,6 +8,7 @@ mod clients;
 mod compute;
 mod gpu;
 mod mode;
+mod partition;
 mod uuid;
 
 pub use clients::Client;

@@ -1,4 +1,7 @@
-//! What `inventory` reports, as programs read it: the JSON form, and the `MigNode` that planning reads.
+//! What a machine's GPUs are cut into and who holds what, as programs read it: the JSON form, and the `MigNode` that planning reads.
+//!
+//! Inputs: the driver and, where there is one, the kubelet. Output: [`Report`]. Only reads. A GPU that cannot be read is said so beside the
+//! others, and so is a kubelet; without a driver, or with one that hangs, it is an error.
 
 use std::path::Path;
 
@@ -6,13 +9,13 @@ use serde::Serialize;
 
 use crate::exec::ReportedOccupancy;
 use crate::model::PodRef;
-use crate::nvml::{Board, Difference, GpuInstanceOnBoard, Inventory, MigMode, Unread};
-use crate::occupancy::Occupancy;
-use crate::podresources::Holding;
+use crate::nvml::{Board, Difference, Driver, DriverError, GpuInstanceOnBoard, Inventory, MigMode, Unread};
+use crate::occupancy::{Occupancy, Source, Sources};
+use crate::podresources::{Holding, PodResources};
 
 /// The kubelet's word.
 #[derive(Debug)]
-pub(super) enum Kubelet {
+pub enum Kubelet {
     /// Not asked for.
     LeftOut,
     /// Not known, and why.
@@ -21,98 +24,137 @@ pub(super) enum Kubelet {
     Read(Vec<Holding>),
 }
 
+impl Kubelet {
+    /// Asks the kubelet. That it cannot be read is no failure of the whole: what it would tell is unknown then.
+    pub async fn ask(socket: &Path) -> Self {
+        match PodResources::new(socket).holdings().await {
+            Ok(holdings) => Self::Read(holdings),
+            Err(error) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Reads a machine. What the API server says of the node's pods is added by whoever plans with the report.
+///
+/// # Errors
+/// The driver cannot be read as a whole, or does not answer.
+pub fn read(driver: &Driver, kubelet: &Kubelet) -> Result<(Report, Inventory), DriverError> {
+    let inventory = driver.inventory()?;
+    let holdings: Source<&[Holding]> = match kubelet {
+        Kubelet::LeftOut => Source::LeftOut,
+        Kubelet::Failed(_) => Source::Failed,
+        Kubelet::Read(holdings) => Source::Read(holdings),
+    };
+    let sources = Sources { kubelet: holdings, driver: Source::Read(&inventory.boards), pods: Source::LeftOut };
+    let report = Report::of(driver.library(), &inventory, kubelet, &Occupancy::of(&sources));
+    Ok((report, inventory))
+}
+
 /// A machine; the JSON form, a contract.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Report {
+pub struct Report {
     /// Version of the driver.
-    pub(super) driver: String,
+    pub driver: String,
     /// Version of its library.
-    pub(super) nvml: String,
+    pub nvml: String,
     /// The library's file.
-    pub(super) library: String,
+    pub library: String,
     /// Whether the kubelet was read, and why not.
-    pub(super) kubelet: KubeletReport,
+    pub kubelet: KubeletReport,
     /// GPUs, ordered by UUID.
-    pub(super) gpus: Vec<GpuReport>,
+    pub gpus: Vec<GpuReport>,
     /// GPUs that could not be read.
-    pub(super) unread: Vec<Unread>,
+    pub unread: Vec<Unread>,
 }
 
 /// Whether the kubelet was read.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct KubeletReport {
+pub struct KubeletReport {
     /// `read`, `failed` or `leftOut`.
-    pub(super) state: &'static str,
+    pub state: &'static str,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) why: Option<String>,
+    pub why: Option<String>,
 }
 
 /// A GPU.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct GpuReport {
+pub struct GpuReport {
     /// Index on the node.
-    pub(super) index: u32,
+    pub index: u32,
     /// UUID.
-    pub(super) uuid: String,
+    pub uuid: String,
     /// PCI address.
-    pub(super) bus_id: String,
+    pub bus_id: String,
     /// PCI device id.
-    pub(super) pci_device: String,
+    pub pci_device: String,
     /// Product name.
-    pub(super) product: String,
+    pub product: String,
     /// Memory in MiB.
-    pub(super) memory_mib: Option<u64>,
+    pub memory_mib: Option<u64>,
     /// Whether it is partitioned.
-    pub(super) mig_mode: MigMode,
+    pub mig_mode: MigMode,
     /// Key of the board in the catalogue.
-    pub(super) board: Option<String>,
+    pub board: Option<String>,
     /// Profiles that the device offers, with their legal starts.
-    pub(super) profiles: Vec<ProfileReport>,
+    pub profiles: Vec<ProfileReport>,
     /// GPU instances, ordered by start.
-    pub(super) instances: Vec<InstanceReport>,
+    pub instances: Vec<InstanceReport>,
     /// Where device and catalogue differ.
-    pub(super) differences: Vec<Difference>,
+    pub differences: Vec<Difference>,
 }
 
 /// A profile of a device.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ProfileReport {
-    pub(super) name: String,
-    pub(super) id: Option<u32>,
-    pub(super) compute_slices: u8,
-    pub(super) multiprocessors: Option<u32>,
-    pub(super) memory_mib: Option<u32>,
-    pub(super) most: u8,
-    pub(super) size: Option<u8>,
-    pub(super) starts: Vec<u8>,
+pub struct ProfileReport {
+    /// Name.
+    pub name: String,
+    /// Id of the driver.
+    pub id: Option<u32>,
+    /// Compute slices.
+    pub compute_slices: u8,
+    /// Multiprocessors.
+    pub multiprocessors: Option<u32>,
+    /// Memory in MiB.
+    pub memory_mib: Option<u32>,
+    /// Most instances of it on one board.
+    pub most: u8,
+    /// Units on the slot axis.
+    pub size: Option<u8>,
+    /// Legal starts.
+    pub starts: Vec<u8>,
 }
 
 /// A GPU instance.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct InstanceReport {
-    pub(super) profile: String,
-    pub(super) start: u8,
-    pub(super) size: u8,
+pub struct InstanceReport {
+    /// Profile.
+    pub profile: String,
+    /// First unit.
+    pub start: u8,
+    /// Units.
+    pub size: u8,
     /// UUID of its MIG device; none without compute instance.
-    pub(super) uuid: Option<String>,
-    pub(super) occupancy: ReportedOccupancy,
-    pub(super) pods: Vec<PodRef>,
+    pub uuid: Option<String>,
+    /// Who holds it, as far as is known.
+    pub occupancy: ReportedOccupancy,
+    /// Pods that hold it.
+    pub pods: Vec<PodRef>,
     /// Ids of the processes that use it.
-    pub(super) processes: Vec<u32>,
+    pub processes: Vec<u32>,
     /// How many compute instances it has; retile makes one, which fills it.
-    pub(super) compute_instances: usize,
+    pub compute_instances: usize,
     /// Whether the device plugin can offer it: one compute instance, which fills it.
-    pub(super) whole: bool,
+    pub whole: bool,
 }
 
 impl Report {
-    pub(super) fn of(library: &Path, inventory: &Inventory, kubelet: &Kubelet, occupancy: &Occupancy) -> Self {
+    fn of(library: &Path, inventory: &Inventory, kubelet: &Kubelet, occupancy: &Occupancy) -> Self {
         let Inventory { driver, library: nvml, boards, unread } = inventory;
         let kubelet = match kubelet {
             Kubelet::LeftOut => KubeletReport { state: "leftOut", why: None },
@@ -131,7 +173,7 @@ impl Report {
 
     /// The report as the object that planning reads. GPUs that could not be read are not in it, and the planner then finds the report at odds
     /// with what the node offers and leaves the node alone.
-    pub(super) fn mig_node(&self, node: &str) -> MigNode<'_> {
+    pub fn mig_node(&self, node: &str) -> MigNode<'_> {
         let gpus = self.gpus.iter().map(|gpu| {
             let (mig_mode, pending_mig_mode) = match gpu.mig_mode {
                 MigMode::Unsupported | MigMode::Disabled => ("Disabled", None),
@@ -213,7 +255,7 @@ fn shown(instance: &GpuInstanceOnBoard, occupancy: &Occupancy) -> InstanceReport
 /// `MigNode` in the fields that planning reads.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct MigNode<'a> {
+pub struct MigNode<'a> {
     api_version: &'static str,
     kind: &'static str,
     metadata: Name,

@@ -1,0 +1,139 @@
+//! What the tests share: ways to the API server, and objects.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, Client};
+use retile::exec::port::{ClusterAnswer, ClusterReply, ClusterRequest};
+use retile::exec::{MigNode, MigNodeStatus, NodeView, OperationId, PROTOCOL, Version};
+use retile::kube::crd::definitions;
+use retile::kube::live::{
+    AgentCluster, ConnectOptions, ControllerCluster, ControllerOptions, Server, Writes, connect,
+};
+use retile::model::PodRef;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use super::control_plane::{ControlPlane, Session, eventually};
+
+static INSTALLED: OnceCell<()> = OnceCell::const_new();
+
+/// The shared control plane with the definitions installed.
+pub(crate) async fn plane() -> Option<Session<'static>> {
+    let plane = ControlPlane::shared().await?;
+    INSTALLED.get_or_init(|| install(&plane)).await;
+    Some(plane)
+}
+
+/// Installs the definitions, as `retile crds | kubectl apply -f -` does, and waits until they are served.
+pub(crate) async fn install(plane: &ControlPlane) {
+    for definition in definitions().expect("definitions") {
+        plane.apply(&definition.yaml);
+    }
+    for kind in ["mignodes", "migpolicies", "migplans"] {
+        eventually(&format!("{kind} are served"), async || plane.kubectl(&["get", kind], "").0.then_some(())).await;
+    }
+}
+
+pub(crate) async fn server(plane: &ControlPlane, writes: Writes) -> Server {
+    let options = ConnectOptions {
+        kubeconfig: Some(plane.administrator_kubeconfig()),
+        timeout: Duration::from_secs(30),
+        writes,
+        ..ConnectOptions::new("retile-test")
+    };
+    connect(&options).await.expect("a kubeconfig")
+}
+
+pub(crate) async fn controller(plane: &ControlPlane, namespace: &str) -> ControllerCluster {
+    let options = ControllerOptions { namespace: namespace.to_owned(), staleness: Duration::from_secs(5) };
+    ControllerCluster::start(server(plane, Writes::Allowed).await, options)
+}
+
+pub(crate) async fn agent(plane: &ControlPlane, node: &str) -> AgentCluster {
+    AgentCluster::start(server(plane, Writes::Allowed).await, node)
+}
+
+/// A node that nobody runs on.
+pub(crate) async fn node(client: &Client, name: &str, taints: Value) -> Node {
+    let node = json!({
+        "metadata": {"name": name, "labels": {"retile.dev/managed": "true", "nvidia.com/mig.strategy": "mixed"}},
+        "spec": {"taints": taints},
+    });
+    let node: Node = serde_json::from_value(node).expect("a node");
+    Api::all(client.clone()).create(&PostParams::default(), &node).await.expect("a node")
+}
+
+/// A pod that is bound to a node from the start, so that no scheduler is needed.
+pub(crate) async fn pod(client: &Client, namespace: &str, name: &str, node: Option<&str>, gpu: bool) -> Pod {
+    let resources = if gpu { json!({"limits": {"nvidia.com/mig-1g.10gb": "1"}}) } else { json!({}) };
+    let pod = json!({
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {
+            "nodeName": node, "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "main", "image": "registry.example/work", "resources": resources}],
+        },
+    });
+    let pod: Pod = serde_json::from_value(pod).expect("a pod");
+    Api::namespaced(client.clone(), namespace).create(&PostParams::default(), &pod).await.expect("a pod")
+}
+
+pub(crate) fn pod_ref(pod: &Pod) -> PodRef {
+    PodRef {
+        namespace: pod.metadata.namespace.clone().expect("pods have one"),
+        name: pod.metadata.name.clone().expect("pods have one"),
+        uid: pod.metadata.uid.clone().expect("pods have one"),
+    }
+}
+
+/// Marks a pod as running and ready, as its kubelet would.
+pub(crate) async fn run(client: &Client, pod: &Pod) {
+    let status = json!({"status": {
+        "phase": "Running",
+        "conditions": [{"type": "Ready", "status": "True"}, {"type": "ContainersReady", "status": "True"}],
+    }});
+    let pods: Api<Pod> = Api::namespaced(client.clone(), pod.metadata.namespace.as_deref().expect("pods have one"));
+    let name = pod.metadata.name.as_deref().expect("pods have one");
+    let patch = kube::api::Patch::Merge(&status);
+    pods.patch_status(name, &kube::api::PatchParams::default(), &patch).await.expect("a status");
+}
+
+pub(crate) async fn delete_node(client: &Client, name: &str) {
+    let nodes: Api<Node> = Api::all(client.clone());
+    nodes.delete(name, &DeleteParams::default()).await.expect("deleted");
+}
+
+pub(crate) fn status(heartbeat: u64) -> MigNodeStatus {
+    MigNodeStatus {
+        node_uid: "uid".to_owned(),
+        boot_id: "boot".to_owned(),
+        protocol: PROTOCOL,
+        heartbeat,
+        ..MigNodeStatus::default()
+    }
+}
+
+pub(crate) fn operation(id: &str) -> OperationId {
+    OperationId(id.to_owned())
+}
+
+pub(crate) fn record(reply: ClusterReply) -> MigNode {
+    match reply {
+        Ok(ClusterAnswer::MigNode(record)) => *record,
+        other => panic!("no record: {other:?}"),
+    }
+}
+
+pub(crate) fn view(reply: ClusterReply) -> NodeView {
+    match reply {
+        Ok(ClusterAnswer::Node(node)) => *node,
+        other => panic!("no node: {other:?}"),
+    }
+}
+
+/// Reports for a node, from the agent's side.
+pub(crate) async fn report(agent: &AgentCluster, node: &str, version: Version, status: MigNodeStatus) -> ClusterReply {
+    let request = ClusterRequest::WriteStatus { node: node.to_owned(), version, status: Box::new(status) };
+    agent.answer(&request).await
+}

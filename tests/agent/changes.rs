@@ -1,0 +1,128 @@
+//! Random changes of layouts with random busy neighbours, end to end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fake_nvml::Config;
+use retile::exec::GpuTarget;
+use retile::plan::Place;
+
+use crate::harness::{ENDS, Holder, Machine};
+use crate::layouts::{Layouts, Standing};
+use crate::ledger::{HEAD, Ledger};
+use crate::rng::Rng;
+
+/// Kinds of boards: 4, 8 and 12 units, with and without media engines of their own.
+const KINDS: [&str; 6] = ["A30-24GB", "A100-40GB", "A100-80GB", "H100-80GB-SXM5", "H200-141GB", "B200-180GB"];
+
+fn asked(name: &str, usual: usize) -> usize {
+    std::env::var(name).ok().map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// A busy neighbour: board, place, and the UUID that must not change.
+struct Busy {
+    board: usize,
+    place: Place,
+    uuid: String,
+    holder: Holder,
+}
+
+#[test]
+fn random_changes_end_as_planned_and_leave_every_neighbour_alone() {
+    let changes = asked("RETILE_CHANGES", 60);
+    let mut rng = Rng::new(asked("RETILE_SEED", 1) as u64);
+    let layouts: Vec<Layouts> = KINDS.iter().map(|key| Layouts::of(key)).collect();
+    let mut ledgers: BTreeMap<&str, Ledger> = BTreeMap::new();
+    let mut machine = Machine::new(Config::of(&KINDS));
+    machine.start();
+    let mut busy: Vec<Busy> = Vec::new();
+    for number in 0..changes {
+        let board = rng.below(KINDS.len());
+        let before = machine.boards();
+        redistribute(&mut machine, &mut rng, &mut busy, &before);
+        let (uuid, _, standing) = &before[board];
+        let held: BTreeSet<Place> = busy.iter().filter(|it| it.board == board).map(|it| it.place.clone()).collect();
+        let base: Vec<Place> = standing.keys().cloned().collect();
+        let target = layouts[board].any(&mut rng, &held);
+        if target == base {
+            continue;
+        }
+        let change = GpuTarget { uuid: uuid.clone(), index: board as u32, base: base.clone(), target: target.clone() };
+        let steps = layouts[board].steps(&change);
+        let called = machine.called();
+        let id = machine.claim(vec![change], steps);
+        let reached = machine.see_through(&id, &ENDS);
+        assert_eq!(reached, "Repartitioned", "change {number}: {base:?} to {target:?}\n{}", machine.log());
+        let calls = machine.calls(called);
+        verify(number, &before, &machine.boards(), board, &target, &busy);
+        count(number, &calls, standing, &target);
+        ledgers.entry(KINDS[board]).or_default().note(KINDS[board], &base, &target, held.len(), calls.len());
+    }
+    assert!(machine.refreshed() >= ledgers.len(), "device nodes are made after changes");
+    // Not a check: the figures that the documentation quotes.
+    println!("{HEAD}");
+    for (key, ledger) in &ledgers {
+        println!("{key:<16} {ledger}");
+    }
+}
+
+/// Some pods end, others begin.
+fn redistribute(machine: &mut Machine, rng: &mut Rng, busy: &mut Vec<Busy>, boards: &[(String, String, Standing)]) {
+    let (stay, go): (Vec<Busy>, Vec<Busy>) = busy.drain(..).partition(|_| rng.chance(60));
+    *busy = stay;
+    go.iter().for_each(|it| machine.release(&it.holder));
+    for (board, (.., standing)) in boards.iter().enumerate() {
+        for (place, uuid) in standing {
+            let uuid = uuid.as_ref().expect("every change leaves whole instances");
+            if busy.iter().all(|it| it.uuid != *uuid) && rng.chance(25) {
+                let holder = machine.hold(board, place, uuid, rng.chance(50));
+                busy.push(Busy { board, place: place.clone(), uuid: uuid.clone(), holder });
+            }
+        }
+    }
+}
+
+fn verify(
+    number: usize,
+    before: &[(String, String, Standing)],
+    after: &[(String, String, Standing)],
+    changed: usize,
+    target: &[Place],
+    busy: &[Busy],
+) {
+    for (board, ((_, key, was), (.., is))) in before.iter().zip(after).enumerate() {
+        if board != changed {
+            assert_eq!(was, is, "change {number} touched another board, {key}");
+            continue;
+        }
+        let places: Vec<&Place> = is.keys().collect();
+        assert_eq!(places, target.iter().collect::<Vec<_>>(), "change {number} of {key}");
+        for (place, uuid) in is {
+            assert!(uuid.is_some(), "change {number} of {key}: {place:?} is not whole");
+            if let Some(old) = was.get(place) {
+                assert_eq!(old, uuid, "change {number} of {key}: {place:?} was to stay");
+            }
+        }
+    }
+    for neighbour in busy {
+        let now = after[neighbour.board].2.get(&neighbour.place).and_then(Option::as_ref);
+        assert_eq!(now, Some(&neighbour.uuid), "change {number}: a busy neighbour at {:?}", neighbour.place);
+    }
+}
+
+/// The driver was asked for exactly what differs.
+fn count(number: usize, calls: &[String], base: &Standing, target: &[Place]) {
+    let made = |call: &str| calls.iter().filter(|own| *own == call).count();
+    let gone = base.keys().filter(|place| !target.contains(place)).count();
+    let new = target.iter().filter(|place| !base.contains_key(place)).count();
+    let counts = [
+        ("nvmlComputeInstanceDestroy", gone),
+        ("nvmlGpuInstanceDestroy", gone),
+        ("nvmlDeviceCreateGpuInstanceWithPlacement", new),
+        ("nvmlGpuInstanceCreateComputeInstance", new),
+        ("nvmlDeviceCreateGpuInstance", 0),
+        ("nvmlDeviceSetMigMode", 0),
+    ];
+    for (call, expected) in counts {
+        assert_eq!(made(call), expected, "change {number}: {call}");
+    }
+}

@@ -1,0 +1,162 @@
+//! The kubelet's device manager with NVIDIA's device plugin behind it, strategy `mixed`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fake_nvml::node::{BoardState, Client, ComputeInstance, GpuInstance};
+use fake_nvml::{Node, Store};
+
+/// What a pod holds.
+#[derive(Debug, Clone)]
+pub(super) struct Holder {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    /// Resource and MIG UUID.
+    pub(super) devices: Vec<(String, String)>,
+    /// Its process on the boards.
+    pid: u32,
+}
+
+/// Devices of one node and who has them.
+#[derive(Debug)]
+pub(super) struct Devices {
+    store: Store,
+    /// What the running plugin enumerated at its start, by resource; none while no plugin runs.
+    offered: Option<BTreeMap<String, Vec<String>>>,
+    /// Every resource that was ever advertised.
+    known: BTreeSet<String>,
+    /// By the pod's UID.
+    held: BTreeMap<String, Holder>,
+    next_pid: u32,
+}
+
+impl Devices {
+    pub(super) fn new(store: Store) -> Self {
+        Self { store, offered: None, known: BTreeSet::new(), held: BTreeMap::new(), next_pid: 40_000 }
+    }
+
+    /// The plugin starts: it looks at the boards, once.
+    pub(super) fn plugin_starts(&mut self) {
+        let mut offered = BTreeMap::<String, Vec<String>>::new();
+        for (board, gpu, compute) in instances(&self.read()) {
+            offered.entry(resource(&board, &gpu)).or_default().push(compute.uuid);
+        }
+        self.known.extend(offered.keys().cloned());
+        self.offered = Some(offered);
+    }
+
+    /// The plugin is gone: nothing is given out until there is another.
+    pub(super) fn plugin_ends(&mut self) {
+        self.offered = None;
+    }
+
+    /// Amounts of every resource that was ever advertised; one that is gone stays with 0.
+    pub(super) fn allocatable(&self) -> BTreeMap<String, u64> {
+        let offered = |resource: &String| self.offered.as_ref().and_then(|offered| offered.get(resource));
+        let amount = |resource: &String| offered(resource).map_or(0, Vec::len) as u64;
+        self.known.iter().map(|resource| (resource.clone(), amount(resource))).collect()
+    }
+
+    /// What the plugin offers, by resource.
+    pub(super) fn offered(&self) -> BTreeMap<String, Vec<String>> {
+        self.offered.clone().unwrap_or_default()
+    }
+
+    /// Pods and what they hold.
+    pub(super) fn holders(&self) -> Vec<Holder> {
+        self.held.values().cloned().collect()
+    }
+
+    pub(super) fn held_by(&self, uid: &str) -> Vec<String> {
+        let devices = self.held.get(uid).map(|holder| holder.devices.clone()).unwrap_or_default();
+        devices.into_iter().map(|(_, device)| device).collect()
+    }
+
+    /// Gives a pod its devices and starts a process on each.
+    ///
+    /// # Errors
+    /// There are not enough, or one is dead: the kubelet's words.
+    pub(super) fn admit(
+        &mut self,
+        uid: &str,
+        (namespace, name): (&str, &str),
+        requests: &BTreeMap<String, u64>,
+    ) -> Result<(), String> {
+        let taken: BTreeSet<String> =
+            self.held.values().flat_map(|holder| &holder.devices).map(|(_, device)| device.clone()).collect();
+        let mut devices = Vec::new();
+        for (resource, &amount) in requests {
+            let offered = self.offered.as_ref().and_then(|offered| offered.get(resource));
+            let free = offered.into_iter().flatten().filter(|device| !taken.contains(*device));
+            let chosen: Vec<_> = free.take(amount as usize).map(|device| (resource.clone(), device.clone())).collect();
+            if (chosen.len() as u64) < amount {
+                return Err(format!(
+                    "Allocate failed due to requested number of devices unavailable for {resource}. Requested: {amount}, Available: {}, which is unexpected",
+                    chosen.len()
+                ));
+            }
+            devices.extend(chosen);
+        }
+        let pid = self.next_pid;
+        self.next_pid += 1;
+        let alive = devices.iter().all(|(_, device)| self.start_process(pid, device));
+        if !alive {
+            self.end_process(pid);
+            return Err("failed to create containerd task: the MIG device does not exist".into());
+        }
+        let holder = Holder { namespace: namespace.to_owned(), name: name.to_owned(), devices, pid };
+        self.held.insert(uid.to_owned(), holder);
+        Ok(())
+    }
+
+    /// A pod has ended.
+    pub(super) fn release(&mut self, uid: &str) {
+        if let Some(holder) = self.held.remove(uid) {
+            self.end_process(holder.pid);
+        }
+    }
+
+    fn start_process(&self, pid: u32, device: &str) -> bool {
+        let start = |node: &mut Node| {
+            for place in 0..node.boards.len() {
+                let found = node.boards[place].mig_devices().find(|(_, compute)| compute.uuid == device);
+                if let Some((gpu, compute)) = found.map(|(gpu, compute)| (gpu.id, compute.id)) {
+                    return node.attach(place, Client::process(pid, gpu, compute, 512)).is_ok();
+                }
+            }
+            false
+        };
+        self.store.change(start).expect("the node is in its file")
+    }
+
+    fn end_process(&self, pid: u32) {
+        self.store.change(|node| node.detach(pid)).expect("the node is in its file");
+    }
+
+    fn read(&self) -> Node {
+        self.store.read().expect("the node is in its file")
+    }
+}
+
+fn instances(node: &Node) -> Vec<(BoardState, GpuInstance, ComputeInstance)> {
+    let on = |board: &BoardState| -> Vec<_> {
+        board.mig_devices().map(|(gpu, compute)| (board.clone(), gpu.clone(), compute.clone())).collect()
+    };
+    node.boards.iter().filter(|board| board.mig && !board.lost).flat_map(on).collect()
+}
+
+fn profile(board: &BoardState, gpu: &GpuInstance) -> String {
+    let profile = board.table().profile(gpu.profile).expect("an instance has a profile of its board");
+    board.profile_name(&profile.name).to_owned()
+}
+
+fn resource(board: &BoardState, gpu: &GpuInstance) -> String {
+    format!("nvidia.com/mig-{}", profile(board, gpu).replace('+', "."))
+}
+
+/// `profile@start` of all GPU instances of a board.
+pub(super) fn layout(node: &Node, board: usize) -> Vec<String> {
+    let board = &node.boards[board];
+    let mut places: Vec<_> = board.instances.iter().map(|gpu| (gpu.span.start, profile(board, gpu))).collect();
+    places.sort();
+    places.into_iter().map(|(start, profile)| format!("{profile}@{start}")).collect()
+}
