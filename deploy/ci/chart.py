@@ -30,6 +30,10 @@ MATRIX = {
         "policy": {"spec": {"mode": "Act", "disruption": {"level": "Balanced"}}},
     },
     "monitored": {"profile": "full", "monitoring": ALWAYS},
+    "guarded-metrics": {
+        "controller": {"metrics": {"tlsSecret": "retile-tls", "tokenSecret": "retile-token"}},
+        "monitoring": {**ALWAYS, "serviceMonitor": {"create": "always", "tlsConfig": {"serverName": "retile"}}},
+    },
     "delayed-v1": {"scaleUpDelay": {"enabled": True, "apiVersion": "v1"}},
     "delayed-some": {
         "scaleUpDelay": {

@@ -47,7 +47,9 @@ class Pods(unittest.TestCase):
                 kinds = {volume["name"]: next(key for key in volume if key != "name") for volume in spec["volumes"]}
                 with self.subTest(case=name, workload=chart.identity(workload)):
                     if workload["kind"] == "Deployment":
-                        self.assertEqual(kinds, {"api-access": "projected"})
+                        guards = values.get("controller", {}).get("metrics", {})
+                        mounted = {f"metrics-{key.removesuffix('Secret')}": "secret" for key in guards}
+                        self.assertEqual(kinds, {"api-access": "projected", **mounted})
                     else:
                         agent = {"api-access": "projected", "state": "hostPath", "pod-resources": "hostPath"}
                         self.assertEqual(kinds, {**agent, "host": "hostPath"} if tools(values) else agent)
@@ -89,6 +91,15 @@ class Pods(unittest.TestCase):
             documents = chart.objects({"controller": {"replicas": replicas}})
             with self.subTest(replicas=replicas):
                 self.assertEqual(len(chart.of_kind(documents, "PodDisruptionBudget")), budgets)
+
+    def test_guarded_metrics_are_scraped_as_they_are_guarded(self):
+        documents = chart.objects(chart.MATRIX["guarded-metrics"])
+        (endpoint,) = chart.named(documents, "ServiceMonitor", "retile-controller")["spec"]["endpoints"]
+        self.assertEqual(endpoint["scheme"], "https")
+        self.assertEqual(endpoint["tlsConfig"], {"serverName": "retile"})
+        self.assertEqual(endpoint["authorization"]["credentials"], {"name": "retile-token", "key": "token"})
+        (plain,) = chart.named(chart.objects(chart.MATRIX["monitored"]), "ServiceMonitor", "retile-controller")["spec"]["endpoints"]
+        self.assertEqual(set(plain), {"port", "interval"})
 
     def test_metrics_are_not_open_to_all(self):
         for values in ({}, {"networkPolicy": {"metricsFrom": []}}):

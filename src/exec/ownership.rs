@@ -9,6 +9,13 @@ const MIG_CONFIG: &str = "nvidia.com/mig.config";
 const MIG_CONFIG_STATE: &str = "nvidia.com/mig.config.state";
 const DEPLOY_MIG_MANAGER: &str = "nvidia.com/gpu.deploy.mig-manager";
 const UPGRADE_STATE: &str = "nvidia.com/gpu-driver-upgrade-state";
+const WORKLOAD: &str = "nvidia.com/gpu.workload.config";
+const OPERANDS: &str = "nvidia.com/gpu.deploy.operands";
+const VGPU: &str = "nvidia.com/vgpu.present";
+/// By this label the GPU Operator places the device plugin's pod, without which no operation can end.
+const DEPLOY_PLUGIN: &str = "nvidia.com/gpu.deploy.device-plugin";
+/// How values of deploy labels begin that take an operand off the node for a while; each pauser ends them in its own way.
+const PAUSED_FOR: &str = "paused-for-";
 /// Taints by which autoscalers announce that they remove a node.
 const REMOVAL: [&str; 3] = ["ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted", "karpenter.sh/disruption"];
 
@@ -24,7 +31,11 @@ pub struct Foreign {
 
 /// Who else owns the node, if anybody does.
 pub fn foreign_owner(node: &NodeView) -> Option<Foreign> {
-    removal(node).or_else(|| mig_manager(node)).or_else(|| driver_upgrade(node)).or_else(|| partitioner(node))
+    removal(node)
+        .or_else(|| mig_manager(node))
+        .or_else(|| driver_upgrade(node))
+        .or_else(|| operator(node))
+        .or_else(|| partitioner(node))
 }
 
 fn label<'a>(node: &'a NodeView, key: &str) -> Option<&'a str> {
@@ -56,6 +67,22 @@ fn driver_upgrade(node: &NodeView) -> Option<Foreign> {
     let state = label(node, UPGRADE_STATE).unwrap_or_default();
     let at_rest = matches!(state, "" | "upgrade-done");
     (!at_rest).then(|| Foreign { who: "a driver upgrade", sign: format!("label {UPGRADE_STATE}={state}") })
+}
+
+/// The GPU Operator, where it serves something else than containers here, or was told to serve nothing, or has paused the device plugin.
+fn operator(node: &NodeView) -> Option<Foreign> {
+    let owner = |who, key: &str, value: &str| Some(Foreign { who, sign: format!("label {key}={value}") });
+    if let Some(config) = label(node, WORKLOAD).filter(|config| *config != "container") {
+        return owner("a hypervisor", WORKLOAD, config);
+    }
+    if let Some(present) = label(node, VGPU).filter(|present| *present != "false") {
+        return owner("a hypervisor", VGPU, present);
+    }
+    if label(node, OPERANDS) == Some("false") {
+        return owner("an administrator", OPERANDS, "false");
+    }
+    let paused = label(node, DEPLOY_PLUGIN).filter(|value| value.starts_with(PAUSED_FOR))?;
+    owner("whoever has paused the device plugin", DEPLOY_PLUGIN, paused)
 }
 
 fn partitioner(node: &NodeView) -> Option<Foreign> {
@@ -100,6 +127,11 @@ mod tests {
             (labelled(&[(MIG_CONFIG_STATE, "rebooting")]), "mig-manager"),
             (labelled(&[(UPGRADE_STATE, "drain-required")]), "upgrade"),
             (labelled(&[(UPGRADE_STATE, "upgrade-failed")]), "upgrade"),
+            (labelled(&[(WORKLOAD, "vm-passthrough")]), "hypervisor"),
+            (labelled(&[(VGPU, "true")]), "hypervisor"),
+            (labelled(&[(OPERANDS, "false")]), "administrator"),
+            (labelled(&[(DEPLOY_PLUGIN, "paused-for-mig-change")]), "paused the device plugin"),
+            (labelled(&[(DEPLOY_PLUGIN, "paused-for-driver-upgrade")]), "paused the device plugin"),
             (labelled(&[("nvidia.com/gpu.deploy.dra-driver", "true")]), "DRA"),
             (labelled(&[("nos.nebuly.com/gpu-partitioning", "mig")]), "nos"),
             (labelled(&[("cloud.google.com/gke-gpu-partition-size", "1g.5gb")]), "GKE"),
@@ -121,6 +153,9 @@ mod tests {
             labelled(&[(MIG_CONFIG_STATE, "failed")]),
             labelled(&[(UPGRADE_STATE, "upgrade-done")]),
             labelled(&[(UPGRADE_STATE, "")]),
+            labelled(&[(WORKLOAD, "container"), (VGPU, "false"), (OPERANDS, "true"), (DEPLOY_PLUGIN, "true")]),
+            // An administrator who runs the plugin on its own.
+            labelled(&[(DEPLOY_PLUGIN, "false")]),
             labelled(&[("nvidia.com/gpu.deploy.dra-driver", "false")]),
             tainted(TAINT_KEY),
             tainted("node.kubernetes.io/unschedulable"),

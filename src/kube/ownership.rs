@@ -14,6 +14,8 @@ const PAUSED: &str = "retile.dev/paused";
 const MIG_CONFIG: &str = "nvidia.com/mig.config";
 const MIG_CONFIG_STATE: &str = "nvidia.com/mig.config.state";
 const DEPLOY_MIG_MANAGER: &str = "nvidia.com/gpu.deploy.mig-manager";
+/// By this label the GPU Operator places the device plugin's pod. mig-manager and driver upgrades pause it there, and a forgotten pause stays.
+const DEPLOY_PLUGIN: &str = "nvidia.com/gpu.deploy.device-plugin";
 
 /// What decides about ownership besides the node itself.
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +120,12 @@ fn unusable(node: &Node) -> Option<String> {
     if node.label("nvidia.com/gpu.deploy.operands") == Some("false") {
         return Some("an administrator keeps the GPU operator off the node".to_owned());
     }
+    if let Some(paused) = node.label(DEPLOY_PLUGIN).filter(|value| value.starts_with("paused-for-")) {
+        return Some(format!(
+            "the device plugin is paused on the node (`{DEPLOY_PLUGIN}={paused}`); whoever paused it sets the label back, \
+             and where that was forgotten set it to `true`"
+        ));
+    }
     let upgrade = node.label("nvidia.com/gpu-driver-upgrade-state").unwrap_or_default();
     if !matches!(upgrade, "" | "upgrade-done") {
         return Some(format!("the node's driver is being upgraded ({upgrade})"));
@@ -165,6 +173,7 @@ mod tests {
             labels("nvidia.com/vgpu.present", "true"),
             labels("nvidia.com/gpu.workload.config", "vm-vgpu"),
             labels("nvidia.com/gpu.deploy.operands", "false"),
+            labels("nvidia.com/gpu.deploy.device-plugin", "paused-for-mig-change"),
             labels("nvidia.com/gpu-driver-upgrade-state", "drain-required"),
             labels("nvidia.com/mig.strategy", "none"),
             labels("nvidia.com/gpu.product", "NVIDIA-A100-SXM4-80GB-MIG-INVALID"),
