@@ -32,6 +32,9 @@ fn pod(number: usize) -> Value {
     let environment: Vec<Value> = (0..20)
         .map(|n| json!({"name": format!("VARIABLE_{n}"), "value": format!("value-{n}-of-some-length")}))
         .collect();
+    let conditions = ["Initialized", "Ready", "ContainersReady", "PodScheduled"].map(|kind| {
+        json!({"type": kind, "status": "True", "lastTransitionTime": "2026-11-28T10:00:02Z", "lastProbeTime": null})
+    });
     let gpu = number.is_multiple_of(5);
     let mut limits = json!({"cpu": "2", "memory": "8Gi"});
     if gpu {
@@ -62,8 +65,7 @@ fn pod(number: usize) -> Value {
         },
         "status": {
             "phase": "Running", "hostIP": "10.0.0.1", "podIP": "10.1.0.1", "startTime": "2026-11-28T10:00:01Z", "qosClass": "Guaranteed",
-            "conditions": ["Initialized", "Ready", "ContainersReady", "PodScheduled"].map(|kind|
-                json!({"type": kind, "status": "True", "lastTransitionTime": "2026-11-28T10:00:02Z", "lastProbeTime": null})),
+            "conditions": conditions,
             "containerStatuses": [{"name": "main", "ready": true, "restartCount": 0, "started": true,
                 "image": "registry.example/team/work:2026.11.28", "imageID": "sha256:0123456789abcdef", "containerID": "containerd://0123456789",
                 "state": {"running": {"startedAt": "2026-11-28T10:00:03Z"}}}],
@@ -83,6 +85,10 @@ fn node(number: usize) -> Value {
         ])
         .collect::<serde_json::Map<_, _>>()
         .into();
+    let conditions = ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"].map(|kind| {
+        json!({"type": kind, "status": "True", "reason": "KubeletReady", "message": "fine",
+            "lastHeartbeatTime": "2026-11-28T12:00:00Z", "lastTransitionTime": "2026-11-01T00:00:00Z"})
+    });
     let amounts = json!({"cpu": "128", "memory": "2000Gi", "pods": "110", "ephemeral-storage": "1Ti", "nvidia.com/mig-1g.10gb": "28"});
     json!({
         "apiVersion": "v1", "kind": "Node",
@@ -91,9 +97,7 @@ fn node(number: usize) -> Value {
             "annotations": {"node.alpha.kubernetes.io/ttl": "0"}, "managedFields": managed_fields()},
         "spec": {"podCIDR": "10.1.0.0/24", "taints": [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]},
         "status": {"capacity": amounts, "allocatable": amounts, "images": images,
-            "conditions": ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"].map(|kind|
-                json!({"type": kind, "status": "True", "reason": "KubeletReady", "message": "fine",
-                    "lastHeartbeatTime": "2026-11-28T12:00:00Z", "lastTransitionTime": "2026-11-01T00:00:00Z"}))},
+            "conditions": conditions},
     })
 }
 
