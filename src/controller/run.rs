@@ -26,7 +26,7 @@ pub use policy::Wishes;
 pub use port::{ClusterPort, DryRun, Known, REQUESTS};
 pub use reports::Cycle;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
@@ -142,6 +142,7 @@ pub fn start<C: ClusterPort>(
             wishes: Wishes::default(),
             dry_run,
             waiting: BTreeMap::new(),
+            findings: BTreeSet::new(),
             cycles,
         };
         let how = driver.run();

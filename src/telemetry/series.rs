@@ -37,7 +37,12 @@ impl<L: Labels, V> Series<L, V> {
         mut encoder: MetricEncoder<'_>,
         mut one: impl FnMut(MetricEncoder<'_>, &V) -> fmt::Result,
     ) -> fmt::Result {
-        self.lock().iter().try_for_each(|(labels, value)| one(encoder.encode_family(labels)?, value))
+        let series = self.lock();
+        if L::NAMES.is_empty() {
+            // Without braces, as people expect it.
+            return series.values().next().map_or(Ok(()), |value| one(encoder, value));
+        }
+        series.iter().try_for_each(|(labels, value)| one(encoder.encode_family(labels)?, value))
     }
 }
 

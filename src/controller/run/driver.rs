@@ -3,7 +3,7 @@
 //! Planning happens here and nowhere else, so that the tasks that talk to the API server never wait for it. Invariants: a write leaves only
 //! while the lease is fresh at the very moment at which it is sent; once leadership is lost nothing is sent any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::controller::{Settings, Ticket};
 use crate::exec::Moment;
 use crate::exec::port::{ClusterAnswer, ClusterReply, ClusterRequest, Observation};
 use crate::kube::live::Wake;
-use crate::model::{Mode, PodRef};
+use crate::model::{Finding, Mode, PodRef};
 use crate::plan::Plan;
 use crate::telemetry::Health;
 
@@ -30,6 +30,9 @@ pub(super) const LOOP: &str = "controller";
 pub(super) const STILL: Duration = Duration::from_mins(2);
 /// How often it looks at the time at least.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Rest between two looks at the index while it is not complete.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// This process's own monotonic clock.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +91,8 @@ pub(super) struct Driver<C> {
     pub(super) dry_run: bool,
     /// Pods that the last observation shows waiting, by name.
     pub(super) waiting: BTreeMap<String, PodRef>,
+    /// What was wrong or doubtful in the last observation.
+    pub(super) findings: BTreeSet<Finding>,
     /// Takes what people are told.
     pub(super) cycles: tokio::sync::mpsc::Sender<Cycle>,
 }
@@ -95,11 +100,17 @@ pub(super) struct Driver<C> {
 impl<C: ClusterPort> Driver<C> {
     pub(super) fn run(mut self) -> End {
         self.health.watch(LOOP, STILL);
+        if self.await_index() == Some(End::Stopped) {
+            return End::Stopped;
+        }
         let orders = self.desk.start(self.clock.now());
         let mut end = self.carry_out(orders);
         while end.is_none() {
             let now = self.clock.now();
-            let wait = self.desk.next().map_or(TICK, |next| next.since(now).min(TICK));
+            // A lease that runs out ends the process then, not when something else happens.
+            let deadline = self.desk.controller.fresh_until();
+            let next = [self.desk.next(), deadline].into_iter().flatten().min();
+            let wait = next.map_or(TICK, |next| next.since(now).min(TICK));
             let happening = match self.inbox.recv_timeout(wait) {
                 Ok(happening) => Some(happening),
                 Err(RecvTimeoutError::Timeout) => None,
@@ -109,11 +120,26 @@ impl<C: ClusterPort> Driver<C> {
             self.health.beat(LOOP);
             let mut orders = happening.map(|happening| self.take(happening)).unwrap_or_default();
             orders.extend(self.desk.tick(self.clock.now()));
+            if self.desk.controller.fresh_until().is_some_and(|until| self.clock.now() >= until) {
+                orders.push(Order::Vanish);
+            }
             self.follow();
             end = self.carry_out(orders);
         }
         self.health.unwatch(LOOP);
         end.unwrap_or(End::Stopped)
+    }
+
+    /// Waits until the cluster is known: who cannot see must not keep the lease from others.
+    fn await_index(&mut self) -> Option<End> {
+        while let Some(why) = self.cluster.known().doubt {
+            self.health.not_ready(super::INDEX, why);
+            self.health.beat(LOOP);
+            if let Ok(Happening::Stop) = self.inbox.recv_timeout(LOOK) {
+                return Some(End::Stopped);
+            }
+        }
+        None
     }
 
     fn take(&mut self, happening: Happening) -> Vec<Order> {
@@ -206,6 +232,7 @@ impl<C: ClusterPort> Driver<C> {
         }
         self.notes.observe(observation, self.settings.mode, now);
         let input = &observation.input;
+        self.findings = reports::log_findings(input.findings(), &self.findings);
         let pods = input.pending().iter().map(|pod| &pod.pod).chain(input.unplannable().iter().map(|pod| &pod.pod));
         self.waiting = pods.map(|pod| (pod.to_string(), pod.clone())).collect();
     }

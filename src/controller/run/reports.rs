@@ -1,11 +1,11 @@
 //! What people are told of a cycle: lines in the log, and what goes to the cluster as events and plans.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::controller::{Cause, CycleReport};
-use crate::model::{Mode, PodRef};
+use crate::model::{Finding, Mode, PodRef};
 use crate::plan::Plan;
 
 /// A cycle, for whoever tells people.
@@ -19,6 +19,23 @@ pub struct Cycle {
     pub mode: Mode,
     /// The pods that the report says are not served, by name.
     pub waiting: BTreeMap<String, PodRef>,
+}
+
+/// Findings that are logged at once; a broken cluster must not fill the log.
+const FINDINGS: usize = 64;
+
+/// Writes what is wrong or doubtful in what was observed into the log, as far as it was not so before. Returns what is so now.
+pub(super) fn log_findings(now: &[Finding], before: &BTreeSet<Finding>) -> BTreeSet<Finding> {
+    let now: BTreeSet<Finding> = now.iter().cloned().collect();
+    let mut new = now.difference(before);
+    for Finding { object, message } in new.by_ref().take(FINDINGS) {
+        tracing::warn!(object, message, "found");
+    }
+    let more = new.count();
+    if more > 0 {
+        tracing::warn!(more, "and further findings");
+    }
+    now
 }
 
 /// Writes a cycle into the log.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::record::Record;
 use super::views::{node_view, pod_view};
 use crate::exec::port::{ClusterError, Observation};
-use crate::exec::{MigNode, NodeView, PodView};
+use crate::exec::{MigNode, NodeView, PodView, TAINT_KEY};
 use crate::kube::assemble::{Given, assemble};
 use crate::kube::budgets::Budgets;
 use crate::kube::canonical::canonicalise;
@@ -44,6 +44,13 @@ pub(super) fn matters(pod: &Pod, nodes: &BTreeSet<String>) -> bool {
     !pod.bound() || nodes.contains(&pod.spec.node_name) || !pod.spec.affinity.anti.required.is_empty()
 }
 
+/// Nodes as they are once no operation is under way.
+fn without_our_taint(nodes: &mut [Arc<Node>]) {
+    for node in nodes.iter_mut().filter(|node| node.spec.taints.iter().any(|taint| taint.key == TAINT_KEY)) {
+        Arc::make_mut(node).spec.taints.retain(|taint| taint.key != TAINT_KEY);
+    }
+}
+
 impl Snapshot {
     /// Adds records as both sides read them.
     pub(super) fn add_records<'a>(&mut self, records: impl Iterator<Item = &'a Arc<Record>>) {
@@ -59,15 +66,17 @@ impl Snapshot {
         let unreadable = canonicalise(&mut self.objects, &mut findings);
         let policy = document.in_force(now);
         let given = Given { now, policy: &policy, by_policy: true, scope: &document.scope, complete: true };
+        // As they are, for the protocol; the planner sees them without our own taint, which goes again: the loop knows by itself which
+        // nodes are under operation, and whoever judges an operation must be able to count on its node.
+        let tainted = self.objects.nodes.clone();
+        without_our_taint(&mut self.objects.nodes);
         let input = assemble(&self.objects, &unreadable, given, Catalogue::embedded(), findings);
         let input =
             input.map_err(|error| ClusterError::Invalid(format!("the cluster's objects contradict: {error}")))?;
         self.records.sort_by(|a, b| a.name.cmp(&b.name));
         let mut names: BTreeSet<&str> = input.nodes().iter().map(|node| node.name.as_str()).collect();
         names.extend(self.records.iter().map(|record| record.name.as_str()));
-        let nodes: Vec<NodeView> = self
-            .objects
-            .nodes
+        let nodes: Vec<NodeView> = tainted
             .iter()
             .filter(|node| names.contains(node.metadata.name.as_str()))
             .map(|node| node_view(node))
