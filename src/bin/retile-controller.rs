@@ -38,8 +38,8 @@ struct Arguments {
     /// Only reads: no request that could write leaves this process. It plans and counts as if it led, whoever does.
     #[arg(long)]
     dry_run: bool,
-    /// Steps of work that one plan may take; the default ends within seconds on any cluster.
-    #[arg(long, value_name = "N", default_value_t = 20_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Steps of work that one plan may take, about 1,000,000,000 in a second; a plan that takes as long as the lease lasts loses it.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     work_limit: u64,
     /// Most operations under way at a time.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=256))]

@@ -4,6 +4,10 @@
 //! process does not lead is not counted. The layouts that the counterfactual `current_layout` starts from are those of this process's first
 //! observation.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::policy::Wishes;
 use crate::exec::Moment;
 use crate::model::PlanningInput;
@@ -11,12 +15,17 @@ use crate::savings::{Prices, Report, Savings, SavingsError, State};
 use crate::telemetry::ControllerMetrics;
 use crate::telemetry::controller::{ByModel, Money, Otherwise};
 
+/// How often the time that passes is counted while nothing is observed.
+const COUNT: Duration = Duration::from_secs(15);
+
 /// The books of this process.
 #[derive(Default)]
 pub(super) struct Books {
     savings: Savings,
     prices: Option<Prices>,
-    known: std::collections::BTreeSet<String>,
+    known: BTreeSet<String>,
+    /// Until when the time is counted.
+    counted: Option<Moment>,
 }
 
 impl Books {
@@ -38,10 +47,27 @@ impl Books {
     ) -> Result<(), SavingsError> {
         for gpu in input.gpus() {
             if self.known.insert(gpu.product.clone()) {
-                self.savings.board(&gpu.product, std::sync::Arc::clone(&gpu.geometry));
+                self.savings.board(&gpu.product, Arc::clone(&gpu.geometry));
             }
         }
         self.savings.observe(now.0, state)?;
+        self.show(now, metrics)
+    }
+
+    /// Time passes.
+    ///
+    /// # Errors
+    /// As [`observe`](Self::observe).
+    pub(super) fn pass(&mut self, now: Moment, metrics: &ControllerMetrics) -> Result<(), SavingsError> {
+        if self.counted.is_none_or(|counted| now.since(counted) < COUNT) {
+            return Ok(());
+        }
+        self.savings.advance(now.0)?;
+        self.show(now, metrics)
+    }
+
+    fn show(&mut self, now: Moment, metrics: &ControllerMetrics) -> Result<(), SavingsError> {
+        self.counted = Some(now);
         show(&self.savings.report(self.prices.as_ref())?, metrics);
         Ok(())
     }

@@ -14,6 +14,7 @@ use crate::exec::port::{ClusterReply, Observation};
 use crate::exec::{Moment, OperationId, Outcome, Phase};
 use crate::model::{Mode, PlanningInput, Reason};
 use crate::plan::{LEVEL_NAMES, Plan};
+use crate::savings::{SavingsError, State};
 use crate::telemetry::controller::{
     ByCause, ByModel, ByReason, ByResult, Invariant, Largest, Objective, Operations, Part, Request, RequestResult,
     Slices, Unserved,
@@ -84,8 +85,13 @@ impl Notes {
         self.books(input, now, &state);
     }
 
-    fn books(&mut self, input: &PlanningInput, now: Moment, state: &crate::savings::State) {
-        if let Err(error) = self.books.observe(input, now, state, &self.metrics) {
+    fn books(&mut self, input: &PlanningInput, now: Moment, state: &State) {
+        let counted = self.books.observe(input, now, state, &self.metrics);
+        self.counted(counted);
+    }
+
+    fn counted(&self, counted: Result<(), SavingsError>) {
+        if let Err(error) = counted {
             tracing::error!(%error, "savings cannot be counted");
             self.metrics.invariant_violations.add(Invariant { id: "savings_refused" }, 1);
         }
@@ -126,6 +132,8 @@ impl Notes {
         let oldest = self.operations.values().map(|seen| now.since(seen.since)).max().unwrap_or_default();
         self.metrics.taint_age_seconds.set(oldest.as_secs_f64());
         self.metrics.cache_age_seconds.set(age.as_secs_f64());
+        let counted = self.books.pass(now, &self.metrics);
+        self.counted(counted);
     }
 
     /// A cycle, with the plan that it made.
