@@ -232,9 +232,9 @@ fn watched(server: &ApiServer, collection: &'static str, query: BTreeMap<String,
                     let changes = objects.log.iter().filter(|(version, of, _, object)| {
                         *version > seen && *of == collection && selected(&query, object)
                     });
-                    let lines: String = changes
-                        .map(|(_, _, what, it)| json!({"type": what, "object": it}).to_string() + "\n")
-                        .collect();
+                    // As the real one writes them: the type first, on which clients may rely that keep the object as text.
+                    let line = |what: &str, it: &Value| format!("{{\"type\":\"{what}\",\"object\":{it}}}\n");
+                    let lines: String = changes.map(|(_, _, what, it)| line(what, it)).collect();
                     (lines, objects.version)
                 });
                 if !lines.is_empty() {
