@@ -285,7 +285,11 @@ fn patience(text: &str) -> Result<Patience, String> {
 }
 
 fn soonest(text: &str) -> Result<Soonest, String> {
-    if text == "none" { Ok(Soonest(None)) } else { period(text).map(|Span(time)| Soonest(Some(time))) }
+    match (text, span(text)) {
+        ("none", _) => Ok(Soonest(None)),
+        (_, Ok(Span(0))) => Err("it must be longer than no time; write `none` to keep to the period".into()),
+        (_, other) => other.map(|Span(time)| Soonest(Some(time))),
+    }
 }
 
 fn load(text: &str) -> Result<f64, String> {
