@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use crate::cli::args::{AnswerFormat, Disruption};
 use crate::sim::Kind;
-use crate::sim::replay::baselines::Rule;
+use crate::sim::replay::baselines::{Mechanism, Rule};
 use crate::sim::replay::generate::Mix;
 use crate::sim::replay::openb::Mapping;
 use crate::sim::replay::trace::kind_named;
@@ -18,6 +18,10 @@ pub struct Span(pub u64);
 /// A length of time, or for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience(pub Option<u64>);
+
+/// A length of time in milliseconds, or not at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Soonest(pub Option<u64>);
 
 /// How often each kind of pod is generated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,12 +85,18 @@ pub struct SimulateArgs {
     /// Compares retile with every baseline.
     #[arg(long)]
     pub compare: bool,
+    /// Compares retile with itself without each of the mechanisms that keep layouts steady, and without all of them.
+    #[arg(long, conflicts_with_all = ["compare", "planner"])]
+    pub ablate: bool,
     /// Seeds to replay; the table shows their mean and spread.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000), default_value = "1")]
     pub seeds: u64,
     /// Time between two plans.
     #[arg(long, value_name = "TIME", value_parser = period, default_value = "5m")]
     pub period: Span,
+    /// How soon after a plan the next one may come when new demand has settled; `none` to keep to the period, under any planner.
+    #[arg(long, value_name = "TIME", value_parser = soonest, default_value = "none")]
+    pub soonest: Soonest,
     /// Which running pods retile may move; overrides the policy.
     #[arg(long, value_name = "LEVEL", value_enum)]
     pub disruption: Option<Disruption>,
@@ -211,6 +221,18 @@ pub enum RuleChoice {
     NosLike,
     /// retile.
     Retile,
+    /// retile, for which demand counts at once.
+    RetileNoWaiting,
+    /// retile without rest for GPUs.
+    RetileNoRest,
+    /// retile, for which any gain is worth any moves.
+    RetileNoGainFactor,
+    /// retile, which moves pods as often as it likes.
+    RetileNoMoveCap,
+    /// retile without a forecast.
+    RetileNoForecast,
+    /// retile without any of these.
+    RetileBare,
     /// Everything packed anew whenever that serves more; a yardstick.
     FullRepack,
 }
@@ -226,6 +248,12 @@ impl From<RuleChoice> for Rule {
             RuleChoice::Fragmentation => Self::Fragmentation,
             RuleChoice::NosLike => Self::Nos,
             RuleChoice::Retile => Self::Retile,
+            RuleChoice::RetileNoWaiting => Self::Without(Mechanism::Waiting),
+            RuleChoice::RetileNoRest => Self::Without(Mechanism::Rest),
+            RuleChoice::RetileNoGainFactor => Self::Without(Mechanism::GainFactor),
+            RuleChoice::RetileNoMoveCap => Self::Without(Mechanism::MoveCap),
+            RuleChoice::RetileNoForecast => Self::Without(Mechanism::Forecast),
+            RuleChoice::RetileBare => Self::Bare,
             RuleChoice::FullRepack => Self::Repack,
         }
     }
@@ -254,6 +282,14 @@ fn period(text: &str) -> Result<Span, String> {
 
 fn patience(text: &str) -> Result<Patience, String> {
     if text == "none" { Ok(Patience(None)) } else { span(text).map(|Span(time)| Patience(Some(time))) }
+}
+
+fn soonest(text: &str) -> Result<Soonest, String> {
+    match (text, span(text)) {
+        ("none", _) => Ok(Soonest(None)),
+        (_, Ok(Span(0))) => Err("it must be longer than no time; write `none` to keep to the period".into()),
+        (_, other) => other.map(|Span(time)| Soonest(Some(time))),
+    }
 }
 
 fn load(text: &str) -> Result<f64, String> {
@@ -290,6 +326,8 @@ mod tests {
         }
         assert!(period("0s").is_err());
         assert_eq!(patience("none"), Ok(Patience(None)));
+        assert_eq!((soonest("none"), soonest("30s")), (Ok(Soonest(None)), Ok(Soonest(Some(30_000)))));
+        assert!(soonest("0s").is_err());
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(super) struct Group {
 }
 
 const HOUR: u64 = 3_600_000;
+/// Most pods of generated work over all seeds: a few gigabytes, and weeks of replays.
+const MOST_PODS: f64 = 5_000_000.0;
 
 /// The groups that the arguments ask for.
 pub(super) fn groups(
@@ -36,10 +38,13 @@ pub(super) fn groups(
 ) -> Result<Vec<Group>, CliError> {
     let groups = match &args.trace {
         Some(path) => traced(args, path, fleet, streams)?,
-        None => generated(args, fleet),
+        None => generated(args, fleet)?,
     };
     if groups.iter().all(|group| group.cases.iter().all(|case| case.workload.arrivals.is_empty())) {
         let (argument, help) = match &args.trace {
+            Some(_) if args.skip.0 == 0 && args.hours.is_none() => {
+                ("--trace", "give a trace in which some pod asks for a GPU and was scheduled")
+            }
             Some(_) => ("--trace", "choose another part of the trace with --skip and --hours"),
             None => ("--hours", "generate for longer, or a higher load"),
         };
@@ -49,12 +54,13 @@ pub(super) fn groups(
     Ok(groups)
 }
 
-fn generated(args: &SimulateArgs, fleet: &FleetSpec) -> Vec<Group> {
+fn generated(args: &SimulateArgs, fleet: &FleetSpec) -> Result<Vec<Group>, CliError> {
     let hours = args.hours.unwrap_or(48);
     let Kinds(kinds) = &args.kinds;
     let Patience(patience) = args.patience;
     let mean = args.mean_duration.0 as f64;
     let mut groups = Vec::new();
+    let mut expected = 0.0;
     for &mix in &args.mix {
         for &load in &args.load {
             let recipe = Recipe {
@@ -70,6 +76,14 @@ fn generated(args: &SimulateArgs, fleet: &FleetSpec) -> Vec<Group> {
                 kinds: kinds.clone(),
                 ..Recipe::new(mix.into(), load, hours * HOUR)
             };
+            expected += recipe.expected(fleet) * args.seeds as f64;
+            if expected > MOST_PODS {
+                return Err(CliError::Argument {
+                    argument: "--hours, --load, --gpus, --seeds".into(),
+                    message: format!("more than {MOST_PODS} pods would arrive in all, which memory may not hold"),
+                    help: "generate for fewer hours, fewer seeds or fewer GPUs, or let work run for longer".into(),
+                });
+            }
             let case = |seed| Case { label: format!("seed {seed}"), workload: recipe.generate(fleet, seed), seed };
             groups.push(Group {
                 title: format!("{} at load {load}, {}", recipe.mix.name(), count(hours, "hour")),
@@ -78,7 +92,7 @@ fn generated(args: &SimulateArgs, fleet: &FleetSpec) -> Vec<Group> {
             });
         }
     }
-    groups
+    Ok(groups)
 }
 
 fn traced(

@@ -20,6 +20,8 @@ struct Document {
     gpus_per_node: u32,
     model: String,
     period_seconds: u64,
+    /// How soon the next plan may come when new demand has settled; `null` when the period is kept.
+    soonest_seconds: Option<u64>,
     disruption: &'static str,
     /// Whether changes, starts and ends took no time.
     instant: bool,
@@ -31,6 +33,8 @@ struct Document {
 struct GroupDocument {
     title: String,
     notes: Vec<String>,
+    /// Part of the requested memory-slice-hours that must go elsewhere whatever planner is at work: a proven bound from below.
+    least_elsewhere: Spread,
     planners: Vec<PlannerDocument>,
 }
 
@@ -73,6 +77,7 @@ pub(super) fn render(report: &Report) -> Result<String, CliError> {
         gpus_per_node: setup.fleet.per_node,
         model: board(report),
         period_seconds: setup.period / 1000,
+        soonest_seconds: setup.soonest.map(|soonest| soonest / 1000),
         disruption: setup.policy.disruption.as_flag(),
         instant: report.instant,
         groups: report.groups.iter().map(|group| of_group(report, group)).collect(),
@@ -107,6 +112,7 @@ fn of_group(report: &Report, group: &Replayed) -> GroupDocument {
     GroupDocument {
         title: group.group.title.clone(),
         notes: group.group.notes.clone(),
+        least_elsewhere: Spread::of(&group.least),
         planners: report.setup.rules.iter().enumerate().map(planner).collect(),
     }
 }

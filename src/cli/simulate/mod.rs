@@ -25,6 +25,8 @@ use super::source;
 use crate::model::{Budgets, DisruptionLevel, Geometry, Mode, Policy, ProfileId};
 use crate::planner::fit;
 use crate::sim::replay::baselines::{Packer, Rule};
+use crate::sim::replay::bound::least_elsewhere;
+use crate::sim::replay::figures::Spread;
 use crate::sim::replay::fleet::{FleetError, FleetSpec, parse_gpus};
 use crate::sim::replay::{
     Engine, Needed, Outcome, ReplayError, Setup, Target, instant_engine, needed, run, whole_engine,
@@ -38,6 +40,8 @@ const WORK_LIMIT: u64 = 1_000_000_000;
 struct Replayed {
     group: Group,
     outcome: Outcome,
+    /// Part of the requested work that must go elsewhere whatever rule is at work, by case; a proven bound.
+    least: Vec<f64>,
     /// GPUs that each rule needs, where that was asked for, in the order of the rules.
     needed: Option<Vec<Needed>>,
 }
@@ -65,7 +69,8 @@ pub(crate) fn simulate(args: &SimulateArgs, streams: &mut Streams<'_>) -> Result
         let of_group = Setup { cases: group.cases.clone(), ..report.setup.clone() };
         let outcome = run(&of_group, engine, &mut || progress.tick()).map_err(|error| stopped(&error))?;
         let needed = if args.needed { Some(all_needed(&of_group, &outcome, engine, &mut progress)?) } else { None };
-        report.groups.push(Replayed { group, outcome, needed });
+        let least = least(&of_group);
+        report.groups.push(Replayed { group, outcome, least, needed });
     }
     progress.end();
     let shown = match args.output {
@@ -108,8 +113,12 @@ fn policy(args: &SimulateArgs, streams: &mut Streams<'_>) -> Result<Policy, CliE
 }
 
 fn setup(args: &SimulateArgs, fleet: FleetSpec, policy: Policy) -> Setup {
-    let mut rules: Vec<Rule> = if args.compare { Rule::ALL.to_vec() } else { Vec::new() };
-    for &choice in args.planner.iter().filter(|_| !args.compare) {
+    let mut rules: Vec<Rule> = match (args.compare, args.ablate) {
+        (true, _) => Rule::ALL.to_vec(),
+        (false, true) => Rule::ABLATION.to_vec(),
+        (false, false) => Vec::new(),
+    };
+    for &choice in args.planner.iter().filter(|_| !args.compare && !args.ablate) {
         let rule = Rule::from(choice);
         if !rules.contains(&rule) {
             rules.push(rule);
@@ -121,6 +130,7 @@ fn setup(args: &SimulateArgs, fleet: FleetSpec, policy: Policy) -> Setup {
         rules,
         cases: Vec::new(),
         period: args.period.0,
+        soonest: args.soonest.0,
         policy,
         work_limit: args.work_limit.unwrap_or(WORK_LIMIT),
         packer: exact_packer(),
@@ -133,6 +143,16 @@ fn exact_packer() -> Packer {
     Packer::new(|geometry: &Geometry, demand: &[(ProfileId, u64)]| {
         fit::fit(geometry, demand).ok().map(|result| result.layouts)
     })
+}
+
+/// The bound of each case; cases of one trace differ in their seeds alone.
+fn least(setup: &Setup) -> Vec<f64> {
+    let mut found: Vec<f64> = Vec::new();
+    for (index, case) in setup.cases.iter().enumerate() {
+        let known = setup.cases[..index].iter().position(|earlier| earlier.workload == case.workload);
+        found.push(known.map_or_else(|| least_elsewhere(&setup.fleet, &case.workload), |known| found[known]));
+    }
+    found
 }
 
 /// GPUs that every rule needs to be as good as the first.
@@ -154,6 +174,13 @@ fn all_needed(
 
 fn stopped(error: &ReplayError) -> CliError {
     CliError::Internal(error.to_string())
+}
+
+/// What every reader of a group's figures should measure them against.
+fn bound(group: &Replayed) -> String {
+    let Spread { mean, min: _, max: _, deviation } = Spread::of(&group.least);
+    let spread = if group.least.len() > 1 { format!(" ± {:.2}", deviation * 100.0) } else { String::new() };
+    format!("whatever the planner, at least {:.2}{spread} % must go elsewhere (proven)", mean * 100.0)
 }
 
 /// A board's key, for titles.

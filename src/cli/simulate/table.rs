@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Replayed, Report, board};
+use super::{Replayed, Report, board, bound};
 use crate::cli::show::names::count;
 use crate::sim::replay::figures::{Figures, Slices, Spread};
 
@@ -148,6 +148,7 @@ pub(super) fn render(report: &Report) -> String {
         for note in &group.group.notes {
             let _ = writeln!(out, "  {note}");
         }
+        let _ = writeln!(out, "  {}", bound(group));
         out.push('\n');
         let (headings, rows) = rows(report, group);
         let width = |column: usize| {

@@ -68,6 +68,30 @@ fn a_table_has_a_row_for_each_planner_and_a_spread_over_seeds() {
 }
 
 #[test]
+fn an_ablation_has_a_row_without_each_mechanism() {
+    let table = answer(&small(&["--ablate"]), "");
+    for rule in Rule::ABLATION {
+        assert!(table.lines().any(|line| line.trim_start().starts_with(&format!("{} ", rule.name()))), "{table}");
+    }
+    assert!(parsed(&["--ablate", "--compare"]).is_err() && parsed(&["--soonest", "0s"]).is_err());
+}
+
+#[test]
+fn every_table_says_how_little_could_go_elsewhere() {
+    let document: serde_json::Value =
+        serde_json::from_str(&answer(&small(&["--load", "2", "-o", "json", "--soonest", "30s"]), "")).expect("JSON");
+    let group = &document["groups"][0];
+    let least = group["least_elsewhere"]["mean"].as_f64().expect("a number");
+    assert_eq!(document["soonest_seconds"], 30);
+    for planner in group["planners"].as_array().expect("planners") {
+        let share = planner["figures"]["burst_share"]["mean"].as_f64().expect("a number");
+        assert!(least > 0.0 && least <= share, "{least} {share}");
+    }
+    let table = answer(&small(&["--load", "2", "--planner", "static"]), "");
+    assert!(table.contains(&format!("at least {:.2} % must go elsewhere", least * 100.0)), "{table}");
+}
+
+#[test]
 fn without_instant_the_whole_cluster_is_replayed() {
     let whole = answer(&["--gpus", "1xA100-80GB", "--hours", "2", "-o", "json"], "");
     let document: serde_json::Value = serde_json::from_str(&whole).expect("JSON");
@@ -164,7 +188,18 @@ fn a_trace_of_our_own_is_read_from_standard_input_and_cut_to_a_part() {
 
 #[test]
 fn what_cannot_be_simulated_is_refused_with_a_remedy() {
-    for (gpus, word) in [("8", "8xA100-80GB"), ("8xA1000", "retile layouts"), ("1xrtx-pro-5000", "catalogue")] {
+    let error = refused(&["--trace", "-"], "name,cpu_milli,memory_mib\na,1,2\n");
+    assert!(error.contains("missing here: num_gpu, gpu_milli") && error.contains("line 1"), "{error}");
+    let error = refused(&["--trace", "-"], "{\"format\":\"retile-trace\",\"version\":1}\n");
+    assert!(error.contains("no work arrives") && !error.contains("--skip"), "{error}");
+    let error = refused(&["--hours", "100000", "--seeds", "1000", "--load", "10"], "");
+    assert!(error.contains("5000000 pods") && error.contains("fewer hours"), "{error}");
+    for (gpus, word) in [
+        ("8", "8xA100-80GB"),
+        ("1000000000xA100-80GB", "100000"),
+        ("8xA1000", "retile layouts"),
+        ("1xrtx-pro-5000", "catalogue"),
+    ] {
         let error = refused(&["--gpus", gpus], "");
         assert!(error.contains(word) && error.contains("--gpus"), "{error}");
     }

@@ -95,7 +95,7 @@ pub fn share(geometry: &Geometry, id: ProfileId) -> f64 {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FleetError {
     /// Not of the form `8xA100-80GB`.
-    #[error("`{0}` does not say how many GPUs of which model")]
+    #[error("`{0}` does not say how many GPUs, 1 to 100000, of which model")]
     Form(String),
     /// No such board, or several.
     #[error("{0}")]

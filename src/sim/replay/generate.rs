@@ -160,6 +160,12 @@ impl Recipe {
         self.load * f64::from(fleet.gpus) / (mean_share * self.durations.mean())
     }
 
+    /// How many pods arrive on average.
+    pub fn expected(&self, fleet: &FleetSpec) -> f64 {
+        let expected = self.rate(fleet) * self.length as f64;
+        if expected.is_finite() { expected } else { 0.0 }
+    }
+
     /// Makes the workload of a seed.
     pub fn generate(&self, fleet: &FleetSpec, seed: u64) -> Workload {
         let mut rng = Pcg64::seed_from_u64(seed);
@@ -254,6 +260,8 @@ mod tests {
                 let recipe = recipe(mix, load);
                 let got = offered(&recipe.generate(&fleet, 1), &fleet, recipe.length);
                 assert!((got / load - 1.0).abs() < 0.05, "{mix:?} {load}: {got}");
+                let arrived = recipe.generate(&fleet, 1).arrivals.len() as f64;
+                assert!((arrived / recipe.expected(&fleet) - 1.0).abs() < 0.05, "{mix:?} {load}: {arrived} pods");
             }
         }
         let a30 = fleet("32xA30-24GB");

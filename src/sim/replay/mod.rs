@@ -9,6 +9,7 @@
 //! Must not depend on adapters, clocks or the environment, nor on the planner except through [`Retile`](crate::controller::Retile).
 
 pub mod baselines;
+pub mod bound;
 pub mod figures;
 pub mod fleet;
 pub mod generate;

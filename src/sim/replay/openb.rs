@@ -151,10 +151,10 @@ pub struct Window {
     pub patience: Option<u64>,
 }
 
-/// Whether a text begins with the header of this trace.
+/// Whether a text is meant to be this trace: a table with commas rather than JSON, whatever its columns are.
 pub fn recognises(text: &str) -> bool {
-    let first = text.lines().next().unwrap_or_default().trim_start_matches('\u{feff}');
-    first.split(',').map(str::trim).take(5).eq(COLUMNS.into_iter().take(5))
+    let first = text.lines().next().unwrap_or_default().trim_start_matches('\u{feff}').trim_start();
+    first.contains(',') && !first.starts_with(['{', '['])
 }
 
 /// Reads the CSV.
@@ -172,10 +172,15 @@ pub fn read(text: &str) -> Result<Openb, TraceError> {
         csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.trim_start_matches('\u{feff}').as_bytes());
     let header = reader.headers().map_err(|error| refusal(1, None, error.to_string(), "give a CSV file"))?;
     if !header.iter().eq(COLUMNS) {
-        let message = format!(
-            "the columns are not those of the openb trace of pods: {}",
-            header.iter().collect::<Vec<_>>().join(",")
-        );
+        let missing: Vec<&str> = COLUMNS.into_iter().filter(|column| !header.iter().any(|it| it == *column)).collect();
+        let message = if missing.is_empty() {
+            format!(
+                "the columns are not those of the openb trace of pods: {}",
+                header.iter().collect::<Vec<_>>().join(",")
+            )
+        } else {
+            format!("the openb trace of pods has columns that are missing here: {}", missing.join(", "))
+        };
         return Err(refusal(1, None, message, &format!("give a file with the header {}", COLUMNS.join(","))));
     }
     let mut openb = Openb::default();

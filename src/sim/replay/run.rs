@@ -34,8 +34,10 @@ pub struct Setup {
     pub rules: Vec<Rule>,
     /// The workloads.
     pub cases: Vec<Case>,
-    /// Time between two looks of the loop, in milliseconds.
+    /// Time between two plans, in milliseconds.
     pub period: u64,
+    /// How soon after a plan the next one may come when new demand has settled, in milliseconds; `None` to keep to the period.
+    pub soonest: Option<u64>,
     /// Wishes that retile works under; every other rule does what it wants, as often as it wants.
     pub policy: Policy,
     /// Steps of work that retile's planner may take for a plan.
@@ -55,8 +57,10 @@ pub struct Scene<'a> {
     pub workload: &'a Workload,
     /// Who proposes changes, made anew where the loop starts again.
     pub rule: RuleMaker,
-    /// Time between two looks of the loop, in milliseconds.
+    /// Time between two plans, in milliseconds.
     pub period: u64,
+    /// How soon after a plan the next one may come when new demand has settled, in milliseconds; `None` to keep to the period.
+    pub soonest: Option<u64>,
     /// Wishes that the loop works under.
     pub policy: &'a Policy,
     /// Seed.
@@ -130,7 +134,8 @@ pub struct ReplayError {
 /// # Errors
 /// Those of [`super::instant::run`].
 pub fn instant(scene: &Scene<'_>) -> Result<History, String> {
-    let Scene { fleet, workload, rule, period, policy, seed: _ } = scene;
+    // Nothing has to settle where nothing takes time.
+    let Scene { fleet, workload, rule, period, soonest: _, policy, seed: _ } = scene;
     let mut proposer = rule.proposer();
     super::instant::run(fleet, workload, proposer.as_mut(), *period, policy).map_err(|error| error.to_string())
 }
@@ -184,13 +189,21 @@ fn live(
     engine: &Engine<'_>,
 ) -> Result<Replayed, ReplayError> {
     let of = &setup.cases[case];
-    let free = Policy { mode: Mode::Act, ..Policy::unlimited() };
+    let policy = match rule.without() {
+        Some(mechanisms) => {
+            let mut policy = setup.policy.clone();
+            mechanisms.iter().for_each(|mechanism| mechanism.leave_out(&mut policy));
+            policy
+        }
+        None => Policy { mode: Mode::Act, ..Policy::unlimited() },
+    };
     let scene = Scene {
         fleet,
         workload: &of.workload,
         rule: RuleMaker { rule, work_limit: setup.work_limit, packer: setup.packer.clone() },
         period: setup.period,
-        policy: if rule == Rule::Retile { &setup.policy } else { &free },
+        soonest: setup.soonest,
+        policy: &policy,
         seed: of.seed,
     };
     let history = engine(&scene).map_err(|reason| ReplayError { rule, case: of.label.clone(), reason })?;

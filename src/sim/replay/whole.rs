@@ -1,6 +1,6 @@
 //! The whole simulated cluster as the engine of a replay: the real loop and the real protocol, with scheduler, kubelets, plugins and boards.
 //!
-//! Input: a [`Scene`]. Output: a [`History`]. The loop keeps to the period of the scene, so that all rules are asked equally often. A replay
+//! Input: a [`Scene`]. Output: a [`History`]. The loop keeps to the times of the scene, so that all rules are asked under the same conditions. A replay
 //! ends when all work is over, or when what is left can no longer come to an end.
 
 use std::sync::Arc;
@@ -24,9 +24,10 @@ const GRACE: u64 = 24 * 3_600_000;
 /// # Errors
 /// The fleet or the workload contradicts itself.
 pub fn whole(scene: &Scene<'_>) -> Result<History, String> {
-    let Scene { fleet, workload, rule, period, policy, seed } = scene;
+    let Scene { fleet, workload, rule, period, soonest, policy, seed } = scene;
     let settings = Settings { policy: Some((*policy).clone()), ..Settings::default() };
-    let of_loop = LoopSettings { period: Duration::from_millis(*period), soonest: None, ..LoopSettings::of("replay") };
+    let (period, soonest) = (Duration::from_millis(*period), soonest.map(Duration::from_millis));
+    let of_loop = LoopSettings { period, soonest, ..LoopSettings::of("replay") };
     let rule = rule.clone();
     let programs = Deployed::new(of_loop, Timing::default(), Box::new(move || rule.proposer()));
     let mut world =
@@ -115,6 +116,7 @@ mod tests {
             cases: vec![Case { label: "seed 4".into(), workload, seed: 4 }],
             rules: rules.to_vec(),
             period: 300_000,
+            soonest: None,
             policy: Policy::unlimited(),
             work_limit: 10_000_000,
             packer: Packer::new(|_, _| None),

@@ -6,11 +6,13 @@
 
 mod greedy;
 pub mod layouts;
+mod mechanism;
 mod nos;
 mod repack;
 mod sheet;
 
 pub use greedy::{Fit, Greedy, Order, fragmentation};
+pub use mechanism::{Blind, Mechanism};
 pub use nos::Nos;
 pub use repack::{Packer, Repack};
 
@@ -34,6 +36,10 @@ impl Proposer for Static {
 pub enum Rule {
     /// retile's planner.
     Retile,
+    /// retile without one of the mechanisms that keep layouts steady.
+    Without(Mechanism),
+    /// retile without any of them.
+    Bare,
     /// Layouts cut once for the mix as it is known.
     Static,
     /// The best fixed layouts in hindsight.
@@ -66,10 +72,44 @@ impl Rule {
         Self::Repack,
     ];
 
+    /// retile, and retile without what keeps layouts steady: what each mechanism is worth.
+    pub const ABLATION: [Self; 7] = [
+        Self::Retile,
+        Self::Without(Mechanism::Waiting),
+        Self::Without(Mechanism::Rest),
+        Self::Without(Mechanism::GainFactor),
+        Self::Without(Mechanism::MoveCap),
+        Self::Without(Mechanism::Forecast),
+        Self::Bare,
+    ];
+
+    /// Mechanisms of retile that it does without; `None` when it is another rule than retile.
+    pub fn without(self) -> Option<&'static [Mechanism]> {
+        match self {
+            Self::Retile => Some(&[]),
+            Self::Without(mechanism) => Some(mechanism.alone()),
+            Self::Bare => Some(&Mechanism::ALL),
+            Self::Static
+            | Self::Hindsight
+            | Self::FirstFit
+            | Self::BestFit
+            | Self::Fragmentation
+            | Self::Decreasing
+            | Self::Nos
+            | Self::Repack => None,
+        }
+    }
+
     /// Spelling on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Retile => "retile",
+            Self::Without(Mechanism::Waiting) => "retile-no-waiting",
+            Self::Without(Mechanism::Rest) => "retile-no-rest",
+            Self::Without(Mechanism::GainFactor) => "retile-no-gain-factor",
+            Self::Without(Mechanism::MoveCap) => "retile-no-move-cap",
+            Self::Without(Mechanism::Forecast) => "retile-no-forecast",
+            Self::Bare => "retile-bare",
             Self::Static => "static",
             Self::Hindsight => "static-hindsight",
             Self::FirstFit => "first-fit",
@@ -85,6 +125,8 @@ impl Rule {
     pub fn words(self) -> &'static str {
         match self {
             Self::Retile => "retile's planner and verifier",
+            Self::Without(mechanism) => mechanism.absence(),
+            Self::Bare => "retile without waiting, rest, gain factor, move cap and forecast",
             Self::Static => "cut once for the mean demand of each profile (max-min), never changed",
             Self::Hindsight => "the best fixed layouts that are found with the whole trace known",
             Self::FirstFit => "pods in order of arrival to the first place that is free; nobody moves",
@@ -101,6 +143,8 @@ impl Rule {
         match self {
             Self::Hindsight => layouts::hindsight(fleet, workload),
             Self::Retile
+            | Self::Without(_)
+            | Self::Bare
             | Self::Static
             | Self::FirstFit
             | Self::BestFit
@@ -111,11 +155,12 @@ impl Rule {
         }
     }
 
-    /// The proposer; `work_limit` is for [`Rule::Retile`], `packer` for [`Rule::Repack`].
+    /// The proposer; `work_limit` is for retile, `packer` for [`Rule::Repack`].
     pub fn proposer(self, work_limit: u64, packer: &Packer) -> Box<dyn Proposer> {
         let greedy = |order, fit| Box::new(Greedy { order, fit });
         match self {
-            Self::Retile => Box::new(Retile { work_limit }),
+            Self::Without(Mechanism::Forecast) | Self::Bare => Box::new(Blind(Retile { work_limit })),
+            Self::Retile | Self::Without(_) => Box::new(Retile { work_limit }),
             Self::Static | Self::Hindsight => Box::new(Static),
             Self::FirstFit => greedy(Order::Arrival, Fit::First),
             Self::BestFit => greedy(Order::Arrival, Fit::Best),

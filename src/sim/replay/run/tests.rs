@@ -1,6 +1,7 @@
 use std::sync::atomic::AtomicU32;
 
 use super::*;
+use crate::sim::replay::baselines::Mechanism;
 use crate::sim::replay::fleet::parse_gpus;
 use crate::sim::replay::generate::{Mix, Recipe};
 use crate::sim::{Arrival, Kind};
@@ -14,6 +15,7 @@ fn setup(rules: &[Rule], threads: usize) -> Setup {
         cases: (1..=3).map(case).collect(),
         rules: rules.to_vec(),
         period: 300_000,
+        soonest: None,
         policy: Policy::unlimited(),
         work_limit: 100_000,
         packer: Packer::new(|_, _| None),
@@ -41,6 +43,23 @@ fn the_first_failure_is_told_with_its_rule_and_case() {
     };
     let error = run(&setup(&[Rule::Static, Rule::FirstFit], 2), &engine, &mut || {}).expect_err("it fails");
     assert_eq!(error.to_string(), "the replay of seed 2 by first-fit stopped: broken");
+}
+
+#[test]
+fn every_variant_of_retile_works_under_the_policy_less_what_it_leaves_out() {
+    let rest = |scene: &Scene<'_>| {
+        let seconds = scene.policy.stability.gpu_cool_down_seconds;
+        Err(format!("{} {seconds}", scene.rule.rule().name()))
+    };
+    let told = |rule: Rule| {
+        let with = Setup { policy: Policy::installed(), ..setup(&[rule], 1) };
+        run(&with, &rest, &mut || {}).expect_err("it tells").reason
+    };
+    assert_eq!(told(Rule::Retile), "retile 600");
+    assert_eq!(told(Rule::Without(Mechanism::Rest)), "retile-no-rest 0");
+    assert_eq!(told(Rule::Without(Mechanism::Forecast)), "retile-no-forecast 600");
+    assert_eq!(told(Rule::Bare), "retile-bare 0");
+    assert_eq!(told(Rule::FirstFit), "first-fit 0", "the others work under no policy");
 }
 
 /// Whole-GPU pods that come all at once: with n GPUs, n of them start at once and the rest wait a run of an hour each.
