@@ -18,12 +18,9 @@ pub(super) const NAME: usize = 253;
 pub(super) const ID: usize = 128;
 /// Names of profiles and products.
 pub(super) const PRODUCT: usize = 128;
-/// Numbers that only grow. The API server keeps bounds as floating-point numbers, and refuses one that it cannot keep exactly.
-pub(super) const COUNTER: u64 = 1 << 53;
 /// Texts for people.
 pub(super) const DETAIL: usize = 1024;
-
-/// Counters: the API server compares bounds as floating-point numbers, which are whole up to here.
+/// Numbers that only grow. The API server keeps bounds as floating-point numbers, and refuses one that it cannot keep exactly.
 pub(super) const COUNTER: u64 = (1 << 53) - 1;
 
 /// A text cut to a number of characters, with a sign that it was.
