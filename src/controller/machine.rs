@@ -132,7 +132,8 @@ impl Controller {
         if settings.mode > self.settings.mode {
             self.last_plan = None;
         }
-        self.settings = Settings { identity: self.settings.identity.clone(), lease: self.settings.lease, ..settings };
+        let (identity, lease) = (std::mem::take(&mut self.settings.identity), self.settings.lease);
+        self.settings = Settings { identity, lease, ..settings };
     }
 
     /// A person approves a plan. At the next look everything is planned anew, and of the approved plan those nodes are carried out for which the

@@ -37,7 +37,7 @@ pub struct Notes {
 }
 
 /// A request that is out.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
     name: &'static str,
     since: Instant,
@@ -80,7 +80,7 @@ impl Notes {
     pub(super) fn asks(&mut self, request: &AgentRequest) -> Asked {
         let (name, of) = match request {
             AgentRequest::Cluster(request) => (cluster_name(request), Of::ApiServer),
-            AgentRequest::Node(request) => self.asks_node(request),
+            AgentRequest::Node(request) => Self::asks_node(request),
         };
         if let AgentRequest::Cluster(ClusterRequest::WriteStatus { status, .. }) = request {
             self.writing = Some(status.clone());
@@ -88,7 +88,7 @@ impl Notes {
         Asked { name, since: Instant::now(), of }
     }
 
-    fn asks_node(&self, request: &NodeRequest) -> (&'static str, Of) {
+    fn asks_node(request: &NodeRequest) -> (&'static str, Of) {
         match request {
             NodeRequest::ReadStore => ("ReadStore", Of::Files),
             NodeRequest::WriteIntent(intent) => {

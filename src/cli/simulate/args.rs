@@ -29,6 +29,7 @@ pub struct Kinds(pub Vec<(Kind, u32)>);
 
 /// Arguments of `simulate`.
 #[derive(Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub struct SimulateArgs {
     /// Trace to replay: retile's JSON lines, or the openb list of pods as CSV; `-` reads standard input.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["mix", "load", "arrivals", "durations", "mean_duration", "kinds"])]

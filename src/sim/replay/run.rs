@@ -192,7 +192,9 @@ fn live(
     let policy = match rule.without() {
         Some(mechanisms) => {
             let mut policy = setup.policy.clone();
-            mechanisms.iter().for_each(|mechanism| mechanism.leave_out(&mut policy));
+            for mechanism in mechanisms {
+                mechanism.leave_out(&mut policy);
+            }
             policy
         }
         None => Policy { mode: Mode::Act, ..Policy::unlimited() },
