@@ -15,8 +15,11 @@ fn balanced() -> Value {
     })
 }
 
-fn run(cluster: &Installation, app: &str, profile: &str) {
-    let pods = template(app, ALL, Some(profile));
+fn run(cluster: &Installation, app: &str, profile: &str, movable: bool) {
+    let mut pods = template(app, ALL, Some(profile));
+    if !movable {
+        pods["metadata"]["annotations"] = json!({"retile.dev/do-not-move": "true"});
+    }
     cluster.plane.apply(&deployment(&cluster.team, app, 1, &pods));
 }
 
@@ -27,21 +30,21 @@ fn evictions(cluster: &Installation) -> Vec<(String, u16)> {
     evictions.map(|asked| (asked.name, asked.code)).collect()
 }
 
-/// A whole board is wanted. Node `a` has a small pod, for which node `b` has a free instance; the other pod of `b` has nowhere to go.
+/// A whole board is wanted. Node `a` has a small pod, for which node `b` has a free instance; the other pod of `b` must stay.
 #[tokio::test]
 async fn a_pod_is_moved_once_its_budget_allows_it_and_not_before() {
     let Some(mut cluster) = Installation::make("act", &balanced()).await else { return };
     cluster.add_node("a", &[("A100-40GB", &[("1g.5gb", 0)])], Pace::default()).await;
-    run(&cluster, "small", "1g.5gb");
+    run(&cluster, "small", "1g.5gb", true);
     let small = ready(&cluster.pods(), "small", 1).await.remove(0);
     cluster.add_node("b", &[("A100-40GB", &[("1g.5gb", 0), ("3g.20gb", 4)])], Pace::default()).await;
-    run(&cluster, "half", "3g.20gb");
+    run(&cluster, "half", "3g.20gb", false);
     let half = ready(&cluster.pods(), "half", 1).await.remove(0);
     cluster.plane.apply(&budget(&cluster.team, "small", "small", 0));
     allows(&cluster.plane, &cluster.team, "small", 0).await;
     let controller = cluster.controller("controller-1").await;
     cluster.controllers.push(controller);
-    run(&cluster, "whole", "7g.40gb");
+    run(&cluster, "whole", "7g.40gb", true);
     eventually("the controller has told why the pod waits", async || {
         cluster.controllers[0].must_run();
         let told = cluster.plane.audited_of(CONTROLLER);

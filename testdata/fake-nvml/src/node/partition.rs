@@ -17,7 +17,9 @@ impl Node {
             let made = self.create_gpu_instance(place, profile, Some(span))?.serial;
             let fills = |node: &Self, id: u32| {
                 let offered = node.compute_profile(place, made, id).ok();
-                offered.filter(|offered| offered.slices == profile.slices && offered.multiprocessors == profile.multiprocessors)
+                offered.filter(|offered| {
+                    offered.slices == profile.slices && offered.multiprocessors == profile.multiprocessors
+                })
             };
             let id = (0..8).find(|&id| fills(self, id).is_some()).ok_or(Code::NotSupported)?;
             self.create_compute_instance(place, made, id, None)?;

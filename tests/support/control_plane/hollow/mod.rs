@@ -78,10 +78,13 @@ impl HollowNode {
     pub async fn register_at(
         plane: &ControlPlane,
         name: &str,
-        config: Config,
+        mut config: Config,
         labels: &[(&str, &str)],
         pace: Pace,
     ) -> Self {
+        for (index, board) in config.boards.iter_mut().enumerate() {
+            board.uuid.get_or_insert_with(|| devices::uuid(name, index));
+        }
         let folder = plane.folder().join("nodes").join(name);
         std::fs::create_dir_all(&folder).expect("the folder can be written");
         let keys: Vec<&str> = config.boards.iter().map(|board| board.board.as_str()).collect();
