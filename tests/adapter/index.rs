@@ -78,17 +78,10 @@ async fn the_index_follows_the_cluster_and_knows_when_it_does_not() {
         let (cached, fresh) = (observe(&controller, false).await.ok()?, observe(&controller, true).await.ok()?);
         assert_eq!(fresh.records, [written.clone()]);
         let free = |observation: &Observation| {
-            observation
-                .input
-                .gpus()
-                .iter()
-                .flat_map(|gpu| &gpu.instances)
-                .filter(|it| it.occupancy == Occupancy::Free)
-                .count()
+            observation.input.gpus().iter().flat_map(|gpu| &gpu.instances).filter(|it| it.occupancy == Occupancy::Free).count()
         };
         let same = cached.records == fresh.records && free(&cached) == 2 && free(&fresh) == 2;
-        (same && cached.nodes.first()?.ready && cached.nodes[0].allocatable["nvidia.com/mig-1g.10gb"] == 2)
-            .then_some(())
+        (same && cached.nodes.first()?.ready && cached.nodes[0].allocatable["nvidia.com/mig-1g.10gb"] == 2).then_some(())
     })
     .await;
     assert_eq!(controller.policy().document.policy.mode, Mode::Observe, "nobody has written one");
@@ -127,8 +120,7 @@ async fn a_policy_counts_at_once(plane: &ControlPlane, controller: &ControllerCl
     .await;
     assert_eq!(observe(controller, false).await.expect("observed").input.policy().mode, Mode::Act);
     // The schema cannot know the zones of the world; the parser does.
-    let bad =
-        json!({"mode": "Recommend", "windows": [{"start": "22:00", "duration": "1h", "zone": "Europe/Atlantis"}]});
+    let bad = json!({"mode": "Recommend", "windows": [{"start": "22:00", "duration": "1h", "zone": "Europe/Atlantis"}]});
     plane.apply(&policy(bad));
     eventually("the fault is told", async || controller.policy().fault).await;
     assert_eq!(controller.policy().document.policy.mode, Mode::Act, "the last good one stays");

@@ -52,8 +52,7 @@ const SPECS: &[(&str, bool)] = &[
 async fn the_api_server_takes_what_the_parser_reads_and_nothing_else() {
     let Some(plane) = plane().await else { return };
     for (spec, good) in SPECS {
-        let text =
-            format!("apiVersion: retile.dev/v1alpha1\nkind: MigPolicy\nmetadata: {{name: default}}\nspec: {spec}\n");
+        let text = format!("apiVersion: retile.dev/v1alpha1\nkind: MigPolicy\nmetadata: {{name: default}}\nspec: {spec}\n");
         let parsed = parse_policy_document(&text);
         assert_eq!(parsed.is_ok(), *good, "the parser: {spec}: {parsed:?}");
         let arguments = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"];

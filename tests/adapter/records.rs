@@ -1,9 +1,7 @@
 //! `MigNode`: compare-and-swap of both sides on one version, and what the schema refuses.
 
 use retile::exec::port::{ClusterError, ClusterRequest};
-use retile::exec::{
-    GpuReport, GpuTarget, InstanceReport, MigNodeSpec, Operation, PROTOCOL, Phase, ReportedOccupancy, Version,
-};
+use retile::exec::{GpuReport, GpuTarget, InstanceReport, MigNodeSpec, Operation, PROTOCOL, Phase, ReportedOccupancy, Version};
 use retile::plan::Place;
 
 use super::control_plane::unique;
@@ -121,8 +119,7 @@ async fn the_table_of_records_shows_what_people_ask_for() {
             pods: Vec::new(),
         })
         .collect();
-    one.gpus =
-        vec![GpuReport { index: 0, uuid: "GPU-1".to_owned(), model: "NVIDIA A100-SXM4-80GB".to_owned(), instances }];
+    one.gpus = vec![GpuReport { index: 0, uuid: "GPU-1".to_owned(), model: "NVIDIA A100-SXM4-80GB".to_owned(), instances }];
     let made = record(report(&agent, &name, Version(0), one).await);
     record(controller.answer(&write(&name, made.version, claimed("op", 1))).await);
     let (well, table) = plane.kubectl(&["get", "mignodes", &name], "");

@@ -8,7 +8,9 @@ use kube::{Api, Client};
 use retile::exec::port::{ClusterAnswer, ClusterReply, ClusterRequest};
 use retile::exec::{MigNode, MigNodeStatus, NodeView, OperationId, PROTOCOL, Version};
 use retile::kube::crd::definitions;
-use retile::kube::live::{AgentCluster, ConnectOptions, ControllerCluster, ControllerOptions, Server, Writes, connect};
+use retile::kube::live::{
+    AgentCluster, ConnectOptions, ControllerCluster, ControllerOptions, Server, Writes, connect,
+};
 use retile::model::PodRef;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
