@@ -9,6 +9,7 @@ mod control_plane;
 
 mod contract;
 mod course;
+mod evictions;
 mod installation;
 mod life;
 mod work;

@@ -160,3 +160,13 @@ pub(super) fn layout(node: &Node, board: usize) -> Vec<String> {
     places.sort();
     places.into_iter().map(|(start, profile)| format!("{profile}@{start}")).collect()
 }
+
+/// The UUID of a GPU: the fake's own are the same on every node.
+pub(super) fn uuid(node: &str, index: usize) -> String {
+    // FNV-1a, so that a node has the same GPUs whenever it is made.
+    let hash = node
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let (high, middle, low) = (hash >> 32, hash >> 16 & 0xffff, hash & 0xffff);
+    format!("GPU-{high:08x}-{middle:04x}-4{:03x}-8000-{index:012x}", low >> 4)
+}

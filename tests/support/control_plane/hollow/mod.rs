@@ -78,15 +78,18 @@ impl HollowNode {
     pub async fn register_at(
         plane: &ControlPlane,
         name: &str,
-        config: Config,
+        mut config: Config,
         labels: &[(&str, &str)],
         pace: Pace,
     ) -> Self {
+        for (index, board) in config.boards.iter_mut().enumerate() {
+            board.uuid.get_or_insert_with(|| devices::uuid(name, index));
+        }
         let folder = plane.folder().join("nodes").join(name);
         std::fs::create_dir_all(&folder).expect("the folder can be written");
-        let product = config.boards.first().map(|board| board.board.clone()).unwrap_or_default();
+        let keys: Vec<&str> = config.boards.iter().map(|board| board.board.as_str()).collect();
+        let mut all = objects::labels(name, &keys);
         let store = Store::create(folder.join("boards.json"), config).expect("a possible node");
-        let mut all = objects::labels(name, &product);
         all.extend(labels.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())));
         let mut own = Self {
             name: name.to_owned(),

@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 /// Prefix of the resources of MIG instances.
 const MIG: &str = "nvidia.com/mig-";
 
-/// Labels that GPU feature discovery and the kubelet put on a node.
-pub(super) fn labels(name: &str, product: &str) -> BTreeMap<String, String> {
+/// Labels that GPU feature discovery and the kubelet put on a node with these boards.
+pub(super) fn labels(name: &str, boards: &[&str]) -> BTreeMap<String, String> {
+    let board = boards.first().and_then(|key| fake_nvml::boards::Board::find(key)).expect("a board of the fake");
+    let (product, count) = (board.product().replace(' ', "-"), boards.len().to_string());
     let labels = [
         ("kubernetes.io/hostname", name),
         ("kubernetes.io/os", "linux"),
@@ -17,7 +19,8 @@ pub(super) fn labels(name: &str, product: &str) -> BTreeMap<String, String> {
         ("nvidia.com/mig.capable", "true"),
         ("nvidia.com/mig.strategy", "mixed"),
         ("nvidia.com/gpu.present", "true"),
-        ("nvidia.com/gpu.product", product),
+        ("nvidia.com/gpu.product", product.as_str()),
+        ("nvidia.com/gpu.count", count.as_str()),
     ];
     labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
