@@ -106,7 +106,7 @@ impl Server {
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    drop(tokio::spawn(connection(stream, self.router.clone(), self.tls.clone(), permit)))
+                    drop(tokio::spawn(connection(stream, self.router.clone(), self.tls.clone(), permit)));
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a connection was not accepted");

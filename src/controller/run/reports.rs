@@ -70,9 +70,10 @@ pub(super) fn log(report: &CycleReport, took: Duration) {
         tracing::info!(node = started.node, operation = %started.operation, cause, victims, "operation starts");
     }
     for (node, operation, outcome, detail) in &report.ended {
-        match outcome {
-            Some(outcome) => tracing::info!(node, %operation, ?outcome, detail, "operation ends"),
-            None => tracing::info!(node, %operation, detail, "operation is led by somebody else"),
+        if let Some(outcome) = outcome {
+            tracing::info!(node, %operation, ?outcome, detail, "operation ends");
+        } else {
+            tracing::info!(node, %operation, detail, "operation is led by somebody else");
         }
     }
     if let Some(approval) = &report.approval {
