@@ -69,9 +69,9 @@ struct Spec {
     #[serde(default)]
     windows: Vec<WindowSpec>,
     #[serde(default)]
-    node_selector: SelectorSpec,
+    node_selector: Option<SelectorSpec>,
     #[serde(default)]
-    pod_selector: SelectorSpec,
+    pod_selector: Option<SelectorSpec>,
     #[serde(default)]
     protected_namespaces: BTreeSet<String>,
     /// Prices are for the accounting, which reads them itself.
@@ -305,17 +305,18 @@ fn document(spec: Spec) -> PolicyDocument {
         budgets,
         stability,
         windows,
-        node_selector: SelectorSpec { match_labels: nodes },
-        pod_selector: SelectorSpec { match_labels: pods },
+        node_selector,
+        pod_selector,
         protected_namespaces: protected,
         prices,
     } = spec;
+    let labels = |selector: Option<SelectorSpec>| selector.unwrap_or_default().match_labels;
     PolicyDocument {
         policy: policy(&mode, &disruption, budgets, stability),
         paused,
         interval: interval.map(|Checked(Span(seconds))| seconds),
         windows: windows.into_iter().map(|WindowSpec(window)| window).collect(),
-        scope: Scope { nodes, pods, protected },
+        scope: Scope { nodes: labels(node_selector), pods: labels(pod_selector), protected },
         prices,
     }
 }

@@ -21,6 +21,9 @@ pub(super) const PRODUCT: usize = 128;
 /// Texts for people.
 pub(super) const DETAIL: usize = 1024;
 
+/// Counters: the API server compares bounds as floating-point numbers, which are whole up to here.
+pub(super) const COUNTER: u64 = (1 << 53) - 1;
+
 /// A text cut to a number of characters, with a sign that it was.
 pub(super) fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {

@@ -35,7 +35,7 @@ pub struct MigPolicySpec {
     /// Stops new operations; those under way are seen through.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
-    /// How often it plans at least, from 10s; 5m if absent.
+    /// How often it plans at least; 5m if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "span")]
     pub interval: Option<String>,
@@ -134,7 +134,7 @@ pub struct StabilitySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "span")]
     pub gpu_cool_down: Option<String>,
-    /// How often a pod's work may be moved within an hour.
+    /// How often the pods of one controller may be moved until the loop starts anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1_000_000))]
     pub pod_move_cap: Option<u32>,
@@ -240,11 +240,9 @@ fn text(pattern: &str, most: usize) -> Schema {
     json_schema!({"type": "string", "maxLength": most, "pattern": pattern})
 }
 
+/// A span as Go writes it.
 fn span(_: &mut SchemaGenerator) -> Schema {
-    text(
-        r"^\+?(0|([0-9]+(\.[0-9]{0,9})?|\.[0-9]{1,9})(ns|us|ms|s|m|h)(([0-9]+(\.[0-9]{0,9})?|\.[0-9]{1,9})(ns|us|ms|s|m|h))*)$",
-        32,
-    )
+    text(r"^(0|\+?(([0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9})(ns|us|ms|s|m|h))+)$", 32)
 }
 
 fn factor(_: &mut SchemaGenerator) -> Schema {
@@ -257,6 +255,7 @@ fn limit(_: &mut SchemaGenerator) -> Schema {
         "maxLength": 10,
         "pattern": "^([0-9]{1,9}|(100|[0-9]{1,2})%)$",
         "minimum": 0,
+        "maximum": 999_999_999,
     })
 }
 

@@ -104,7 +104,7 @@ pub struct Operation {
     #[schemars(length(min = 1, max = limits::ID))]
     pub id: String,
     /// Fencing number: that of the leader that claimed or adopted it.
-    #[schemars(range(max = i64::MAX))]
+    #[schemars(range(max = limits::COUNTER))]
     pub epoch: u64,
     /// Version of the protocol.
     #[schemars(range(min = 1, max = i32::MAX))]
@@ -278,7 +278,7 @@ pub struct Ended {
     #[schemars(length(max = limits::ID))]
     pub id: String,
     /// Epoch in which it ended.
-    #[schemars(range(max = i64::MAX))]
+    #[schemars(range(max = limits::COUNTER))]
     pub epoch: u64,
     /// UUIDs of the GPUs that it was about.
     #[schemars(length(max = limits::GPUS), inner(length(max = limits::ID)))]

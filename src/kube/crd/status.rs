@@ -32,7 +32,7 @@ pub struct MigNodeStatus {
     pub protocol: u32,
     /// Grows with every report.
     #[serde(default)]
-    #[schemars(range(max = i64::MAX))]
+    #[schemars(range(max = limits::COUNTER))]
     pub heartbeat: u64,
     /// Generation of the object when this was written.
     #[serde(default)]
@@ -146,7 +146,7 @@ pub struct OperationReport {
     #[schemars(length(max = limits::ID))]
     pub id: String,
     /// Highest epoch that the agent has seen.
-    #[schemars(range(max = i64::MAX))]
+    #[schemars(range(max = limits::COUNTER))]
     pub epoch: u64,
     /// Boot in which it was accepted.
     #[serde(default)]

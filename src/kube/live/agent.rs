@@ -88,7 +88,8 @@ impl AgentCluster {
             Ok(object) => self.take(object),
             Err(error) => {
                 if error == ClusterError::NotFound {
-                    *self.known() = Known { paused: self.known().paused, ..Known::default() };
+                    let mut known = self.known();
+                    *known = Known { paused: known.paused, ..Known::default() };
                 }
                 Err(error)
             }
