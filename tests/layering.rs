@@ -105,7 +105,7 @@ const LAYERS: &[Layer] = &[
 ];
 /// Where a loop meets its adapters (`run.rs`, or a folder `run`): what such files may use beside what their module may.
 const WIRING: &[Layer] = &[
-    ("controller", &["kube", "telemetry"], &["anyhow", "clap", "futures", "jiff", "tokio", "tracing"]),
+    ("controller", &["kube", "telemetry"], &["anyhow", "clap", "futures", "jiff", "serde_json", "tokio", "tracing"]),
     (
         "agent",
         &["host", "kube", "nvml", "occupancy", "podresources", "telemetry"],

@@ -128,12 +128,12 @@ impl Controller {
 
     /// Goes on under other settings; identity and lease stay as they are. What is under way is seen through. A mode in which more is carried
     /// out than before takes effect with a plan at the next look.
-    pub fn reconfigure(&mut self, settings: Settings) {
+    pub fn reconfigure(&mut self, settings: &Settings) {
         if settings.mode > self.settings.mode {
             self.last_plan = None;
         }
-        let (identity, lease) = (std::mem::take(&mut self.settings.identity), self.settings.lease);
-        self.settings = Settings { identity, lease, ..settings };
+        self.settings =
+            Settings { identity: self.settings.identity.clone(), lease: self.settings.lease, ..settings.clone() };
     }
 
     /// A person approves a plan. At the next look everything is planned anew, and of the approved plan those nodes are carried out for which the

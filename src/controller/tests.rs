@@ -108,10 +108,10 @@ fn an_approved_plan_that_would_not_be_proposed_any_more_is_not_carried_out() {
 fn an_approval_is_worth_nothing_where_only_observing_is_allowed() {
     let (mut stage, plan) = recommended();
     let observes = Settings { mode: Mode::Observe, ..settings("me") };
-    stage.controller.reconfigure(observes.clone());
+    stage.controller.reconfigure(&observes);
     stage.controller.approve("first".to_owned(), plan);
     stage.live(SECOND * 400);
-    stage.controller.reconfigure(Settings { mode: Mode::Recommend, ..observes });
+    stage.controller.reconfigure(&Settings { mode: Mode::Recommend, ..observes });
     stage.live(SECOND * 400);
     assert_eq!(stage.writes(), 0, "nor does it wait for better times");
 }
@@ -119,7 +119,7 @@ fn an_approval_is_worth_nothing_where_only_observing_is_allowed() {
 #[test]
 fn a_mode_that_allows_more_takes_effect_at_the_next_look() {
     let (mut stage, _) = recommended();
-    stage.controller.reconfigure(Settings { identity: "not me".to_owned(), ..settings("me") });
+    stage.controller.reconfigure(&Settings { identity: "not me".to_owned(), ..settings("me") });
     stage.wake(&Ticket::Loop);
     stage.live(SECOND * 10);
     assert_eq!(stage.claimed(), ["a", "b"]);

@@ -79,7 +79,7 @@ impl Health {
             let over = rest > *within;
             over.then(|| format!("{what}: stands still for {} s, longer than {} s", rest.as_secs(), within.as_secs()))
         };
-        self.state(|state| told(state.loops.iter().filter_map(still).collect()))
+        self.state(|state| told(&state.loops.iter().filter_map(still).collect::<Vec<_>>()))
     }
 
     /// Whether every part is ready; a program that is not alive is not ready either.
@@ -89,11 +89,11 @@ impl Health {
     pub fn is_ready(&self) -> Result<(), String> {
         self.alive()?;
         let waits = |(part, why): (&&str, &Option<String>)| why.as_ref().map(|why| format!("{part}: {why}"));
-        self.state(|state| told(state.parts.iter().filter_map(waits).collect()))
+        self.state(|state| told(&state.parts.iter().filter_map(waits).collect::<Vec<_>>()))
     }
 }
 
-fn told(lines: Vec<String>) -> Result<(), String> {
+fn told(lines: &[String]) -> Result<(), String> {
     if lines.is_empty() { Ok(()) } else { Err(lines.join("\n")) }
 }
 

@@ -227,7 +227,7 @@ impl<C: ClusterPort> Driver<C> {
         let settings = self.wishes.settings(&self.base, mode);
         if settings != self.settings {
             tracing::info!(mode = ?settings.mode, period = ?settings.period, paused = self.wishes.paused, "policy in force");
-            self.desk.controller.reconfigure(settings.clone());
+            self.desk.controller.reconfigure(&settings);
             self.settings = settings;
         }
         self.notes.observe(observation, self.settings.mode, now);

@@ -93,13 +93,13 @@ fn options() -> Options {
     let timing = Timing { settle: Duration::from_millis(50), poll: Duration::from_millis(20), ..Timing::default() };
     // Long enough that no slow machine loses it by accident.
     let lease = LeaseTimes {
-        duration: Duration::from_secs(900),
-        renew_within: Duration::from_secs(600),
+        duration: Duration::from_mins(15),
+        renew_within: Duration::from_mins(10),
         retry: Duration::from_millis(50),
     };
     let soonest = Some(Duration::from_millis(20));
     Options {
-        settings: crate::controller::Settings { timing, lease, soonest, ..settings("me") },
+        settings: crate::controller::Settings { soonest, timing, lease, ..settings("me") },
         work_limit: 1_000_000,
         prefix: "op-test".to_owned(),
         dry_run: false,

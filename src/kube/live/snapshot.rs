@@ -93,3 +93,26 @@ impl Snapshot {
         Ok(Observation { input, nodes, records: self.records, pods })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_planner_sees_nodes_as_they_are_once_no_operation_is_under_way() {
+        let node: Node = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "a", "uid": "1"},
+            "spec": {"taints": [
+                {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"},
+                {"key": TAINT_KEY, "value": "op-1", "effect": "NoSchedule"},
+            ]},
+        }))
+        .expect("a node");
+        let original = Arc::new(node);
+        let mut nodes = [Arc::clone(&original)];
+        without_our_taint(&mut nodes);
+        let left: Vec<&str> = nodes[0].spec.taints.iter().map(|taint| taint.key.as_str()).collect();
+        assert_eq!(left, ["nvidia.com/gpu"], "others' taints stay");
+        assert_eq!(original.spec.taints.len(), 2, "the index keeps the node as it is");
+    }
+}
