@@ -63,9 +63,11 @@ pub(crate) async fn node(client: &Client, name: &str, taints: Value) -> Node {
     Api::all(client.clone()).create(&PostParams::default(), &node).await.expect("a node")
 }
 
-/// A pod that is bound to a node from the start, so that no scheduler is needed.
+/// A pod that is bound to a node from the start, so that no scheduler is needed; or one that the scheduler finds no room for, because it asks for
+/// what no node here has.
 pub(crate) async fn pod(client: &Client, namespace: &str, name: &str, node: Option<&str>, gpu: bool) -> Pod {
-    let resources = if gpu { json!({"limits": {"nvidia.com/mig-1g.10gb": "1"}}) } else { json!({}) };
+    let resource = if node.is_some() { "nvidia.com/mig-1g.10gb" } else { "nvidia.com/mig-3g.40gb" };
+    let resources = if gpu { json!({"limits": {resource: "1"}}) } else { json!({}) };
     let pod = json!({
         "metadata": {"name": name, "labels": {"app": name}},
         "spec": {
