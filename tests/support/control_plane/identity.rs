@@ -1,6 +1,7 @@
 //! Certificates, keys, tokens and kubeconfig files.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
@@ -82,10 +83,10 @@ impl Identity {
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "user"}}],
             "current-context": "test",
         });
-        // A reader never sees half a file.
-        let draft = path.with_extension("draft");
-        fs::write(&draft, text.to_string()).expect("the folder can be written");
-        fs::rename(&draft, &path).expect("the same folder");
+        // Tests write the same file at the same time, and a reader never sees half of it.
+        let mut draft = tempfile::NamedTempFile::new_in(&self.folder).expect("the folder can be written");
+        draft.write_all(text.to_string().as_bytes()).expect("the folder can be written");
+        draft.persist(&path).expect("the same folder");
         path
     }
 }
