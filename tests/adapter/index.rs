@@ -15,10 +15,9 @@ use super::control_plane::{ControlPlane, eventually, eventually_within, unique};
 use super::scene::{self, agent, controller, delete_node, install, pod, pod_ref, record, report, status};
 
 fn observed(reply: ClusterReply) -> Result<Observation, ClusterError> {
-    match reply? {
-        ClusterAnswer::Observed(observation) => Ok(*observation),
-        other => panic!("no observation: {other:?}"),
-    }
+    let answer = reply?;
+    let ClusterAnswer::Observed(observation) = answer else { panic!("no observation: {answer:?}") };
+    Ok(*observation)
 }
 
 async fn observe(controller: &ControllerCluster, fresh: bool) -> Result<Observation, ClusterError> {
@@ -76,7 +75,7 @@ async fn the_index_follows_the_cluster_and_knows_when_it_does_not() {
     nodes.patch_status(&name, &kube::api::PatchParams::default(), &patch).await.expect("a status");
     eventually("cache and fresh lists say the same", async || {
         let (cached, fresh) = (observe(&controller, false).await.ok()?, observe(&controller, true).await.ok()?);
-        assert_eq!(fresh.records, [written.clone()]);
+        assert_eq!(fresh.records, std::slice::from_ref(&written));
         let free = |observation: &Observation| {
             observation
                 .input

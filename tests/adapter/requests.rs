@@ -95,10 +95,9 @@ async fn evict(controller: &ControllerCluster, pod: &PodRef, dry_run: bool) -> R
 }
 
 fn accepted(reply: ClusterReply) -> Result<(), ClusterError> {
-    match reply? {
-        ClusterAnswer::Accepted => Ok(()),
-        other => panic!("not an acceptance: {other:?}"),
-    }
+    let answer = reply?;
+    assert!(matches!(answer, ClusterAnswer::Accepted), "not an acceptance: {answer:?}");
+    Ok(())
 }
 
 #[tokio::test]

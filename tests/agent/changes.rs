@@ -76,7 +76,9 @@ fn change(machine: &mut Machine, rng: &mut Rng, layouts: &Layouts, busy: &mut Ve
 fn redistribute(machine: &mut Machine, rng: &mut Rng, busy: &mut Vec<Busy>, boards: &[(String, String, Standing)]) {
     let (stay, go): (Vec<Busy>, Vec<Busy>) = busy.drain(..).partition(|_| rng.chance(60));
     *busy = stay;
-    go.iter().for_each(|it| machine.release(&it.holder));
+    for it in &go {
+        machine.release(&it.holder);
+    }
     for (board, (.., standing)) in boards.iter().enumerate() {
         for (place, uuid) in standing {
             let uuid = uuid.as_ref().expect("every change leaves whole instances");

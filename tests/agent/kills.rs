@@ -93,7 +93,9 @@ fn a_kill_at_any_moment_loses_nothing_and_hurts_nobody() {
             assert_eq!(now[board].2.get(place).and_then(Option::as_ref), Some(*uuid), "{id}: a busy neighbour");
         }
         assert!(!machine.path("state/intent.json").exists(), "{id}: the intent is left");
-        holders.iter().for_each(|holder| machine.release(holder));
+        for holder in &holders {
+            machine.release(holder);
+        }
     }
     println!(
         "{killed} kills, {halfway} of them between the layouts: {forward} operations ended at their target, {back} at their base"

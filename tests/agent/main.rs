@@ -4,6 +4,7 @@
 //! `docs/how-to/run-the-agent.md` has the commands for all of them.
 
 #![cfg(feature = "agent")]
+#![allow(unreachable_pub, reason = "modules that several test binaries share")]
 #![allow(clippy::disallowed_methods, reason = "how much is tested is asked for in the environment")]
 
 #[path = "../support/api_server.rs"]

@@ -98,7 +98,9 @@ mod tests {
         );
         assert_eq!(without(Mechanism::Forecast), installed, "it is no part of a policy");
         let mut bare = Policy::installed();
-        Mechanism::ALL.iter().for_each(|mechanism| mechanism.leave_out(&mut bare));
+        for mechanism in Mechanism::ALL {
+            mechanism.leave_out(&mut bare);
+        }
         assert_eq!((bare.stability, bare.gain_factor), (Stability::default(), GainFactor::default()));
         assert_eq!(bare.budgets, installed.budgets);
     }
