@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 /// Time for one step; `nvidia-smi` on a machine with many GPUs and no persistence takes tens of seconds.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// What of a failed program's own words is passed on.
 const WORDS: usize = 300;
 /// Changes the root folder for a program.
