@@ -133,7 +133,7 @@ async fn ask<C: Cluster, N: Node>(cluster: &C, node: &N, notes: &mut Notes, requ
         AgentRequest::Cluster(request) => AgentReply::Cluster(cluster.answer(&request).await),
         AgentRequest::Node(request) => AgentReply::Node(node.answer(request).await),
     };
-    notes.hears(asked, &reply);
+    notes.hears(&asked, &reply);
     if matches!(reply, AgentReply::Node(Ok(NodeAnswer::Boards(_)))) {
         notes.shows(&node.boards());
     }
