@@ -294,8 +294,7 @@ async fn a_watch_from_before_a_restart_of_the_api_server_has_expired() {
     assert_eq!(maps.get("before").await.expect("the data is the same").metadata.name.as_deref(), Some("before"));
     let code = match maps.watch(&WatchParams::default().timeout(30), &old).await {
         Ok(events) => match Box::pin(events).next().await {
-            Some(Ok(WatchEvent::Error(status))) => status.code,
-            Some(Err(Error::Api(status))) => status.code,
+            Some(Ok(WatchEvent::Error(status)) | Err(Error::Api(status))) => status.code,
             other => panic!("the watch goes on: {other:?}"),
         },
         Err(Error::Api(status)) => status.code,

@@ -72,7 +72,12 @@ impl Course {
         let mut table = String::new();
         let mut before = Duration::ZERO;
         for (what, at) in &self.seen {
-            let _ = writeln!(table, "{:8.2} s  +{:6.2} s  {what}", at.as_secs_f64(), (*at - before).as_secs_f64());
+            let _ = writeln!(
+                table,
+                "{:8.2} s  +{:6.2} s  {what}",
+                at.as_secs_f64(),
+                at.saturating_sub(before).as_secs_f64()
+            );
             before = *at;
         }
         table

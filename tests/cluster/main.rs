@@ -12,4 +12,5 @@ mod course;
 mod evictions;
 mod installation;
 mod life;
+mod nodes;
 mod work;

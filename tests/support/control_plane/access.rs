@@ -51,12 +51,12 @@ impl ControlPlane {
         self.kubeconfig("administrator", identity::ADMINISTRATOR)
     }
 
-    /// A token of a ServiceAccount, bound to nothing.
+    /// A token of a `ServiceAccount`, bound to nothing.
     pub async fn token(&self, namespace: &str, account: &str) -> String {
         self.token_for(namespace, account, None).await
     }
 
-    /// A token of a pod's ServiceAccount as the kubelet gets it for that pod: it names the pod and its node.
+    /// A token of a pod's `ServiceAccount` as the kubelet gets it for that pod: it names the pod and its node.
     pub async fn token_of_pod(&self, pod: &Pod) -> String {
         let (metadata, spec) = (&pod.metadata, pod.spec.as_ref().expect("pods have one"));
         let namespace = metadata.namespace.as_deref().expect("pods have one");

@@ -67,7 +67,7 @@ impl Identity {
     }
 
     /// Address of the API server.
-    pub(super) fn url(&self, port: u16) -> String {
+    pub(super) fn url(port: u16) -> String {
         format!("https://127.0.0.1:{port}")
     }
 
@@ -78,7 +78,7 @@ impl Identity {
         let text = serde_json::json!({
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "test", "cluster": {"server": self.url(port), "certificate-authority": authority}}],
+            "clusters": [{"name": "test", "cluster": {"server": Self::url(port), "certificate-authority": authority}}],
             "users": [{"name": "user", "user": {"token": token}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "user"}}],
             "current-context": "test",

@@ -1,7 +1,7 @@
 //! A real Kubernetes control plane for tests: etcd, API server, controller manager and scheduler as child processes on loopback.
 //!
 //! Input: the programs that `tests/control-plane/build` makes, or those in `KUBEBUILDER_ASSETS`. Outputs: clients and kubeconfig files for an
-//! administrator and for any ServiceAccount, what `kubectl` says, the API server's audit log. Invariants: everything listens on 127.0.0.1 on
+//! administrator and for any `ServiceAccount`, what `kubectl` says, the API server's audit log. Invariants: everything listens on 127.0.0.1 on
 //! ports of its own and lives in one temporary folder, so that any number run side by side; it ends with the test process, however that ends;
 //! the folder with all logs stays when a test fails.
 //!
@@ -121,7 +121,7 @@ impl ControlPlane {
 
     /// Where the API server listens.
     pub fn url(&self) -> String {
-        self.identity.url(self.ports.api)
+        Identity::url(self.ports.api)
     }
 
     /// Starts a program that ends with this process at the latest; its output goes to `<name>.log` in the folder.

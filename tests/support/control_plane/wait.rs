@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// Far more than anything here takes, on a machine that is busy with much else.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_mins(4);
 const STEP: Duration = Duration::from_millis(50);
 
 /// Looks again and again until there is something to see.

@@ -73,7 +73,7 @@ impl Kubelet {
         lease.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(event) = events.next() => if let Ok(event) = event { self.hear(event).await },
+                Some(event) = events.next() => if let Ok(event) = event { Box::pin(self.hear(event)).await },
                 _ = tick.tick() => self.go_on().await,
                 _ = lease.tick() => self.renew().await,
             }
