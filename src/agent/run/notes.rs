@@ -37,7 +37,7 @@ pub struct Notes {
 }
 
 /// A request that is out.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Asked {
     name: &'static str,
     since: Instant,
@@ -80,7 +80,7 @@ impl Notes {
     pub(super) fn asks(&mut self, request: &AgentRequest) -> Asked {
         let (name, of) = match request {
             AgentRequest::Cluster(request) => (cluster_name(request), Of::ApiServer),
-            AgentRequest::Node(request) => Self::asks_node(request),
+            AgentRequest::Node(request) => node_name(request),
         };
         if let AgentRequest::Cluster(ClusterRequest::WriteStatus { status, .. }) = request {
             self.writing = Some(status.clone());
@@ -88,46 +88,9 @@ impl Notes {
         Asked { name, since: Instant::now(), of }
     }
 
-    fn asks_node(request: &NodeRequest) -> (&'static str, Of) {
-        match request {
-            NodeRequest::ReadStore => ("ReadStore", Of::Files),
-            NodeRequest::WriteIntent(intent) => {
-                tracing::info!(operation = %intent.id, gpus = intent.gpus.len(), "writes down what it is about to do");
-                ("WriteIntent", Of::Files)
-            }
-            NodeRequest::ClearIntent { .. } => ("ClearIntent", Of::Files),
-            NodeRequest::Enumerate => ("Enumerate", Of::Driver),
-            NodeRequest::Occupants => ("Occupants", Of::Kubelet),
-            NodeRequest::Allocatable => ("Allocatable", Of::Kubelet),
-            NodeRequest::RefreshDevices => {
-                tracing::info!("makes the device nodes of the instances");
-                ("RefreshDevices", Of::Files)
-            }
-            NodeRequest::DestroyComputeInstance(proof) => {
-                let (place, uuid) = (proof.place(), proof.compute().unwrap_or_default());
-                let (profile, start) = (place.profile.as_str(), place.start);
-                tracing::info!(gpu = proof.gpu(), profile, start, uuid, "destroys a compute instance");
-                ("DestroyComputeInstance", Of::Driver)
-            }
-            NodeRequest::DestroyGpuInstance(proof) => {
-                let (profile, start) = (proof.place().profile.as_str(), proof.place().start);
-                tracing::info!(gpu = proof.gpu(), profile, start, "destroys a GPU instance");
-                ("DestroyGpuInstance", Of::Destroyed)
-            }
-            NodeRequest::CreateGpuInstance { gpu, place } => {
-                tracing::info!(gpu, profile = place.profile, start = place.start, "creates a GPU instance");
-                ("CreateGpuInstance", Of::Created)
-            }
-            NodeRequest::CreateComputeInstance { gpu, place } => {
-                tracing::info!(gpu, profile = place.profile, start = place.start, "creates a compute instance");
-                ("CreateComputeInstance", Of::Driver)
-            }
-        }
-    }
-
-    pub(super) fn hears(&mut self, asked: Asked, reply: &AgentReply) {
+    pub(super) fn hears(&mut self, asked: &Asked, reply: &AgentReply) {
         self.health.beat(LOOP);
-        let Asked { name, since, of } = asked;
+        let &Asked { name, since, of } = asked;
         let seconds = since.elapsed().as_secs_f64();
         match reply {
             AgentReply::Cluster(reply) => {
@@ -300,6 +263,44 @@ fn result_name(phase: AgentPhase) -> Option<&'static str> {
         | AgentPhase::Executing
         | AgentPhase::Repartitioned
         | AgentPhase::RollingBack => None,
+    }
+}
+
+/// What a request to the node is called and whom it is for; changes are logged.
+fn node_name(request: &NodeRequest) -> (&'static str, Of) {
+    match request {
+        NodeRequest::ReadStore => ("ReadStore", Of::Files),
+        NodeRequest::WriteIntent(intent) => {
+            tracing::info!(operation = %intent.id, gpus = intent.gpus.len(), "writes down what it is about to do");
+            ("WriteIntent", Of::Files)
+        }
+        NodeRequest::ClearIntent { .. } => ("ClearIntent", Of::Files),
+        NodeRequest::Enumerate => ("Enumerate", Of::Driver),
+        NodeRequest::Occupants => ("Occupants", Of::Kubelet),
+        NodeRequest::Allocatable => ("Allocatable", Of::Kubelet),
+        NodeRequest::RefreshDevices => {
+            tracing::info!("makes the device nodes of the instances");
+            ("RefreshDevices", Of::Files)
+        }
+        NodeRequest::DestroyComputeInstance(proof) => {
+            let (place, uuid) = (proof.place(), proof.compute().unwrap_or_default());
+            let (profile, start) = (place.profile.as_str(), place.start);
+            tracing::info!(gpu = proof.gpu(), profile, start, uuid, "destroys a compute instance");
+            ("DestroyComputeInstance", Of::Driver)
+        }
+        NodeRequest::DestroyGpuInstance(proof) => {
+            let (profile, start) = (proof.place().profile.as_str(), proof.place().start);
+            tracing::info!(gpu = proof.gpu(), profile, start, "destroys a GPU instance");
+            ("DestroyGpuInstance", Of::Destroyed)
+        }
+        NodeRequest::CreateGpuInstance { gpu, place } => {
+            tracing::info!(gpu, profile = place.profile, start = place.start, "creates a GPU instance");
+            ("CreateGpuInstance", Of::Created)
+        }
+        NodeRequest::CreateComputeInstance { gpu, place } => {
+            tracing::info!(gpu, profile = place.profile, start = place.start, "creates a compute instance");
+            ("CreateComputeInstance", Of::Driver)
+        }
     }
 }
 
