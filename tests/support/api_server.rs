@@ -29,7 +29,7 @@ const COLLECTIONS: [(&str, &str, &str); 3] = [
 #[derive(Default)]
 struct Objects {
     version: u64,
-    objects: BTreeMap<Key, Value>,
+    by_key: BTreeMap<Key, Value>,
     /// Every change: version, collection, what happened, the object.
     log: Vec<(u64, &'static str, &'static str, Value)>,
 }
@@ -66,14 +66,14 @@ impl ApiServer {
 
     /// An object as it is now.
     pub fn get(&self, collection: &'static str, name: &str) -> Option<Value> {
-        self.with(|objects| objects.objects.get(&(collection, name.to_owned())).cloned())
+        self.with(|objects| objects.by_key.get(&(collection, name.to_owned())).cloned())
     }
 
     /// Makes an object, or changes it.
     pub fn edit(&self, collection: &'static str, name: &str, edit: impl FnOnce(&mut Value)) {
         self.with(|objects| {
             let key = (collection, name.to_owned());
-            let old = objects.objects.get(&key).cloned();
+            let old = objects.by_key.get(&key).cloned();
             let mut new = old.clone().unwrap_or_else(|| objects.fresh(collection, name));
             edit(&mut new);
             objects.put(key, old.as_ref(), new);
@@ -84,7 +84,7 @@ impl ApiServer {
     /// Removes an object.
     pub fn remove(&self, collection: &'static str, name: &str) {
         self.with(|objects| {
-            if let Some(mut gone) = objects.objects.remove(&(collection, name.to_owned())) {
+            if let Some(mut gone) = objects.by_key.remove(&(collection, name.to_owned())) {
                 objects.version += 1;
                 gone["metadata"]["resourceVersion"] = json!(objects.version.to_string());
                 objects.log.push((objects.version, collection, "DELETED", gone));
@@ -141,7 +141,7 @@ impl Objects {
         new["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let what = if old.is_some() { "MODIFIED" } else { "ADDED" };
         self.log.push((self.version, key.0, what, new.clone()));
-        self.objects.insert(key, new.clone());
+        self.by_key.insert(key, new.clone());
         new
     }
 }
@@ -205,7 +205,7 @@ fn selected(query: &BTreeMap<String, String>, object: &Value) -> bool {
 fn listed(server: &ApiServer, collection: &'static str, query: &BTreeMap<String, String>) -> Value {
     let (_, kind, api) = COLLECTIONS.iter().find(|(path, ..)| *path == collection).expect("a collection");
     server.with(|objects| {
-        let all = objects.objects.iter().filter(|((of, _), object)| *of == collection && selected(query, object));
+        let all = objects.by_key.iter().filter(|((of, _), object)| *of == collection && selected(query, object));
         let items: Vec<&Value> = all.map(|(_, object)| object).collect();
         let version = objects.version.to_string();
         json!({"kind": format!("{kind}List"), "apiVersion": api, "metadata": {"resourceVersion": version}, "items": items})
@@ -244,7 +244,7 @@ fn posted(server: &ApiServer, collection: &'static str, body: &[u8]) -> Result<V
     let name = sent["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     server.with(|objects| {
         let key = (collection, name.clone());
-        if objects.objects.contains_key(&key) {
+        if objects.by_key.contains_key(&key) {
             return Err(refused(409, "AlreadyExists", &name));
         }
         let mut new = objects.fresh(collection, &name);
@@ -257,7 +257,7 @@ fn patched(server: &ApiServer, key: Key, status: bool, body: &[u8]) -> Result<Va
     let invalid = |what: &str| refused(422, "Invalid", what);
     let steps: Vec<Value> = serde_json::from_slice(body).map_err(|error| invalid(&error.to_string()))?;
     server.with(|objects| {
-        let old = objects.objects.get(&key).cloned().ok_or_else(|| refused(404, "NotFound", &key.1))?;
+        let old = objects.by_key.get(&key).cloned().ok_or_else(|| refused(404, "NotFound", &key.1))?;
         let mut patched = old.clone();
         for step in &steps {
             let (path, value) = (step["path"].as_str().unwrap_or_default(), &step["value"]);
