@@ -89,7 +89,16 @@ pub fn solve(
             levels.push(outcome);
         }
         search.diffuse();
-        let Some(missed) = search.first_missed() else { break };
+        let Some(missed) = search.first_missed() else {
+            let Some((level, value)) = search.first_surpassed() else { break };
+            search.fixed.truncate(level);
+            search.fixed.push(value);
+            search.relaxations[level + 1..].fill(None);
+            levels.truncate(level + 1);
+            levels[level].value = value;
+            levels[level].bound = levels[level].bound.max(value);
+            continue;
+        };
         search.fixed.truncate(missed);
         search.relaxations[missed..].fill(None);
         let glanced = levels[missed].bound;
@@ -132,6 +141,13 @@ impl Search<'_> {
     fn first_missed(&self) -> Option<usize> {
         let reached = |level: usize| self.best.as_ref().is_some_and(|(_, totals)| totals[level] >= self.fixed[level]);
         (0..self.fixed.len()).find(|&level| !reached(level))
+    }
+
+    /// The first level on which the best answer does better than what is fixed, and its value there: where an earlier search was cut off, one for
+    /// a later level may come upon it.
+    fn first_surpassed(&self) -> Option<(usize, i64)> {
+        let (_, totals) = self.best.as_ref()?;
+        totals.iter().zip(&self.fixed).position(|(total, fixed)| total > fixed).map(|level| (level, totals[level]))
     }
 
     /// Value of the best answer on a level, if it reaches what is fixed on the earlier ones.

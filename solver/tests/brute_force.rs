@@ -98,4 +98,15 @@ proptest! {
         prop_assert_eq!(Some(values), best);
         prop_assert_eq!(outcome.status, Status::Optimal);
     }
+
+    /// A search that is cut off tells the values of the answer that it gives, however it came upon it.
+    #[test]
+    fn levels_are_those_of_the_answer_when_work_runs_out(recipe in recipe(), work in 0u64..200) {
+        let problem = build(&recipe);
+        let Ok(outcome) = solve(&problem, None, &mut WorkLimit::new(work)) else { return Ok(()) };
+        prop_assert!(check(&problem, &outcome.solution).is_ok());
+        let values: Vec<i64> = outcome.levels.iter().map(|level| level.value).collect();
+        prop_assert_eq!(&values[..], &outcome.totals[..LEVELS]);
+        prop_assert!(outcome.levels.iter().all(|level| level.value <= level.bound));
+    }
 }
