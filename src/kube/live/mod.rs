@@ -1,7 +1,7 @@
 //! A live API server: answers what the protocol asks of a cluster, and says when something has changed.
 //!
-//! Inputs: [`ClusterRequest`](crate::exec::port::ClusterRequest)s, and watches. Outputs: their answers, with the errors of
-//! [`ClusterError`](crate::exec::port::ClusterError) exactly as that type defines them, and wakes. Invariants:
+//! Inputs: [`ClusterRequest`]s, and watches. Outputs: their answers, with the errors of
+//! [`ClusterError`] exactly as that type defines them, and wakes. Invariants:
 //!
 //! * One request is one HTTP exchange that writes at most once; none is repeated here. Whoever asked decides what to do about an error.
 //! * Each exchange has a time limit; what ends without a usable answer is unknown, never refused.
