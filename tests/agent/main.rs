@@ -17,6 +17,8 @@ mod kubelet;
 mod layouts;
 mod ledger;
 mod life;
+#[path = "../support/pod_resources.rs"]
+mod pod_resources;
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "../support/rng.rs"]
 mod rng;

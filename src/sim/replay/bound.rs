@@ -143,36 +143,45 @@ impl Problem {
             slope
                 .push(dearest.map_or_else(Vec::new, |(_, layout)| layout.iter().map(|count| count * supply).collect()));
         }
-        let mut times: Vec<(f64, f64, usize)> = Vec::new();
+        let mut times = Vec::new();
         for job in &self.jobs {
-            times.clear();
-            for bin in self.window(job) {
-                let (start, end) = (bin as f64 * self.width, (bin + 1) as f64 * self.width);
-                let length = end.min(job.until) - start.max(job.from);
-                let price = job.takes.iter().map(|&(profile, count)| prices[bin][profile] * count).sum::<f64>();
-                times.push((price, length, bin));
-            }
-            times.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.2.cmp(&b.2)));
-            let mut rest = job.runs;
-            let mut cost = 0.0;
-            let mut used = 0;
-            for (price, length, _) in &mut times {
-                if rest <= 0.0 {
-                    break;
-                }
-                *length = length.min(rest);
-                rest -= *length;
-                cost += *price * *length;
-                used += 1;
-            }
+            let cost = self.cheapest(job, prices, &mut times);
             if cost < job.worth {
                 value += job.worth - cost;
-                for &(_, length, bin) in &times[..used] {
-                    job.takes.iter().for_each(|&(profile, count)| slope[bin][profile] -= length * count);
+                for &(_, length, bin) in &times {
+                    for &(profile, count) in &job.takes {
+                        slope[bin][profile] -= length * count;
+                    }
                 }
             }
         }
         (value, slope)
+    }
+
+    /// What the cheapest times of a piece of work cost at some prices. `times` becomes these: price, hours, bin.
+    fn cheapest(&self, job: &Job, prices: &[Vec<f64>], times: &mut Vec<(f64, f64, usize)>) -> f64 {
+        times.clear();
+        for bin in self.window(job) {
+            let (start, end) = (bin as f64 * self.width, (bin + 1) as f64 * self.width);
+            let length = end.min(job.until) - start.max(job.from);
+            let price = job.takes.iter().map(|&(profile, count)| prices[bin][profile] * count).sum::<f64>();
+            times.push((price, length, bin));
+        }
+        times.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.2.cmp(&b.2)));
+        let mut rest = job.runs;
+        let mut cost = 0.0;
+        let mut used = 0;
+        for (price, length, _) in times.iter_mut() {
+            if rest <= 0.0 {
+                break;
+            }
+            *length = length.min(rest);
+            rest -= *length;
+            cost += *price * *length;
+            used += 1;
+        }
+        times.truncate(used);
+        cost
     }
 }
 

@@ -1,17 +1,17 @@
 //! The kubelet's device manager with NVIDIA's device plugin behind it, strategy `mixed`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use fake_nvml::node::{BoardState, Client, ComputeInstance, GpuInstance};
 use fake_nvml::{Node, Store};
 
-/// What a pod holds.
-#[derive(Debug, Clone)]
-pub(super) struct Holder {
-    pub(super) namespace: String,
-    pub(super) name: String,
-    /// Resource and MIG UUID.
-    pub(super) devices: Vec<(String, String)>,
+use super::pod_resources::{Holder, Source};
+
+/// A pod that was let in; its devices are MIG UUIDs.
+#[derive(Debug)]
+struct Held {
+    holder: Holder,
     /// Its process on the boards.
     pid: u32,
 }
@@ -25,8 +25,19 @@ pub(super) struct Devices {
     /// Every resource that was ever advertised.
     known: BTreeSet<String>,
     /// By the pod's UID.
-    held: BTreeMap<String, Holder>,
+    held: BTreeMap<String, Held>,
     next_pid: u32,
+}
+
+impl Source for Mutex<Devices> {
+    fn holders(&self) -> Vec<Holder> {
+        let devices = self.lock().unwrap_or_else(PoisonError::into_inner);
+        devices.held.values().map(|held| held.holder.clone()).collect()
+    }
+
+    fn offered(&self) -> BTreeMap<String, Vec<String>> {
+        self.lock().unwrap_or_else(PoisonError::into_inner).offered.clone().unwrap_or_default()
+    }
 }
 
 impl Devices {
@@ -56,18 +67,8 @@ impl Devices {
         self.known.iter().map(|resource| (resource.clone(), amount(resource))).collect()
     }
 
-    /// What the plugin offers, by resource.
-    pub(super) fn offered(&self) -> BTreeMap<String, Vec<String>> {
-        self.offered.clone().unwrap_or_default()
-    }
-
-    /// Pods and what they hold.
-    pub(super) fn holders(&self) -> Vec<Holder> {
-        self.held.values().cloned().collect()
-    }
-
     pub(super) fn held_by(&self, uid: &str) -> Vec<String> {
-        let devices = self.held.get(uid).map(|holder| holder.devices.clone()).unwrap_or_default();
+        let devices = self.held.get(uid).map(|held| held.holder.devices.clone()).unwrap_or_default();
         devices.into_iter().map(|(_, device)| device).collect()
     }
 
@@ -82,7 +83,7 @@ impl Devices {
         requests: &BTreeMap<String, u64>,
     ) -> Result<(), String> {
         let taken: BTreeSet<String> =
-            self.held.values().flat_map(|holder| &holder.devices).map(|(_, device)| device.clone()).collect();
+            self.held.values().flat_map(|held| &held.holder.devices).map(|(_, device)| device.clone()).collect();
         let mut devices = Vec::new();
         for (resource, &amount) in requests {
             let offered = self.offered.as_ref().and_then(|offered| offered.get(resource));
@@ -103,15 +104,15 @@ impl Devices {
             self.end_process(pid);
             return Err("failed to create containerd task: the MIG device does not exist".into());
         }
-        let holder = Holder { namespace: namespace.to_owned(), name: name.to_owned(), devices, pid };
-        self.held.insert(uid.to_owned(), holder);
+        let holder = Holder { namespace: namespace.to_owned(), name: name.to_owned(), devices };
+        self.held.insert(uid.to_owned(), Held { holder, pid });
         Ok(())
     }
 
     /// A pod has ended.
     pub(super) fn release(&mut self, uid: &str) {
-        if let Some(holder) = self.held.remove(uid) {
-            self.end_process(holder.pid);
+        if let Some(held) = self.held.remove(uid) {
+            self.end_process(held.pid);
         }
     }
 

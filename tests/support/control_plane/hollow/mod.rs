@@ -9,7 +9,8 @@
 mod devices;
 mod kubelet;
 mod objects;
-mod socket;
+#[path = "../../pod_resources.rs"]
+mod pod_resources;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -112,7 +113,7 @@ impl HollowNode {
             let node = objects::node(&self.name, &self.labels);
             nodes.create(&PostParams::default(), &node).await.expect("there is none of this name");
         }
-        self.tasks.push(socket::serve(&self.socket(), self.devices.clone()));
+        self.tasks.push(pod_resources::serve(&self.socket(), self.devices.clone()));
         let kubelet = kubelet::Kubelet::new(self.name.clone(), self.kubelet.clone(), self.devices.clone(), self.pace);
         self.tasks.push(tokio::spawn(kubelet.run()));
         eventually("the node is ready", async || {

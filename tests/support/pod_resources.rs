@@ -1,12 +1,13 @@
-//! The kubelet's pod-resources socket, API `v1`: `List` and `GetAllocatableResources`.
+//! A kubelet's pod-resources socket, API `v1`: `List` and `GetAllocatableResources`. What it says comes from whoever plays the kubelet.
 //!
 //! Messages are written down here once more, from `k8s.io/kubelet/pkg/apis/podresources/v1/api.proto`, so that a slip in those that the agent
 //! reads is noticed, not inherited.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::net::UnixListener;
@@ -18,8 +19,6 @@ use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
-
-use super::devices::Devices;
 
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 struct Question {}
@@ -62,35 +61,51 @@ struct Allocatable {
     devices: Vec<Group>,
 }
 
-/// Serves the socket until the task is aborted.
-pub(super) fn serve(path: &Path, devices: Arc<Mutex<Devices>>) -> JoinHandle<()> {
+/// What a pod holds.
+#[derive(Debug, Clone)]
+pub struct Holder {
+    pub namespace: String,
+    pub name: String,
+    /// Resource and device.
+    pub devices: Vec<(String, String)>,
+}
+
+/// Who plays the kubelet.
+pub trait Source: Send + Sync + 'static {
+    /// Pods and what they hold.
+    fn holders(&self) -> Vec<Holder>;
+
+    /// What the device plugin offers, by resource.
+    fn offered(&self) -> BTreeMap<String, Vec<String>>;
+}
+
+/// Serves the socket until the task is aborted, on the runtime that this is called in.
+pub fn serve(path: &Path, source: Arc<dyn Source>) -> JoinHandle<()> {
     let _ = std::fs::remove_file(path);
     let incoming = UnixListenerStream::new(UnixListener::bind(path).expect("a free path that is short enough"));
-    let server = Server::builder().add_service(Lister(devices)).serve_with_incoming(incoming);
+    let server = Server::builder().add_service(Lister(source)).serve_with_incoming(incoming);
     tokio::spawn(async move {
         let _ = server.await;
     })
 }
 
 #[derive(Clone)]
-struct Lister(Arc<Mutex<Devices>>);
+struct Lister(Arc<dyn Source>);
 
 impl Lister {
     fn list(&self) -> Listed {
-        let holders = self.0.lock().unwrap_or_else(PoisonError::into_inner).holders();
-        let pod = |holder: super::devices::Holder| {
+        let pod = |holder: Holder| {
             let group = |(resource_name, device)| Group { resource_name, device_ids: vec![device] };
             let devices = holder.devices.into_iter().map(group).collect();
             let container = Container { name: "main".into(), devices };
             Pod { name: holder.name, namespace: holder.namespace, containers: vec![container] }
         };
-        Listed { pod_resources: holders.into_iter().map(pod).collect() }
+        Listed { pod_resources: self.0.holders().into_iter().map(pod).collect() }
     }
 
     fn allocatable(&self) -> Allocatable {
-        let offered = self.0.lock().unwrap_or_else(PoisonError::into_inner).offered();
         let group = |(resource_name, device_ids)| Group { resource_name, device_ids };
-        Allocatable { devices: offered.into_iter().map(group).collect() }
+        Allocatable { devices: self.0.offered().into_iter().map(group).collect() }
     }
 }
 
