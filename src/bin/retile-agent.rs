@@ -6,13 +6,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
 use retile::agent::run::{Driven, Ended, Notes, run};
 use retile::exec::Timing;
 use retile::host::inventory::{self, Kubelet};
 use retile::host::{BOOT_ID, DeviceSettings, Host, HostSettings, Switch};
 use retile::kube::live::{AgentCluster, ConnectOptions, connect};
-use retile::nvml::{Driver, WATCHDOG, find_library};
+use retile::nvml::{Driver, DriverError, WATCHDOG, find_library};
 use retile::telemetry::{AgentMetrics, Health, LogFormat, Page, Server, init_logs};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -24,7 +25,7 @@ const START_ANEW: u8 = 75;
 #[command(name = "retile-agent", version)]
 struct Arguments {
     /// Name of the node, as the kubelet registered it.
-    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    #[arg(long, env = "NODE_NAME", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     node: String,
     /// Prints what is on this node's GPUs and ends; needs no API server and writes nothing. `retile inventory` shows the same for people.
     #[arg(long)]
@@ -167,10 +168,7 @@ fn main() -> ExitCode {
 async fn begin(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let library = match &arguments.library {
         Some(path) => std::path::absolute(path).with_context(|| format!("--library {}", path.display()))?,
-        None => find_library(&arguments.driver_root).map_err(|error| {
-            let remedy = error.remedy();
-            anyhow::Error::from(error).context(remedy)
-        })?,
+        None => find_library(&arguments.driver_root).map_err(|error| told(&error))?,
     };
     let watchdog = Duration::from_secs(arguments.driver_timeout);
     if arguments.once {
@@ -178,6 +176,11 @@ async fn begin(arguments: Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     serve(arguments, library, watchdog).await
+}
+
+/// What is wrong with the driver, and what to do.
+fn told(error: &DriverError) -> anyhow::Error {
+    anyhow::anyhow!("{error}; {}", error.remedy())
 }
 
 /// What is on this node's GPUs.
@@ -188,10 +191,7 @@ async fn once(arguments: &Arguments, library: &Path, watchdog: Duration) -> anyh
         let driver = Driver::start(&library, watchdog)?;
         inventory::read(&driver, &kubelet)
     });
-    let (report, _) = read.await?.map_err(|error| {
-        let remedy = error.remedy();
-        anyhow::Error::from(error).context(remedy)
-    })?;
+    let (report, _) = read.await?.map_err(|error| told(&error))?;
     Ok(match arguments.output {
         Form::Json => serde_json::to_string_pretty(&report)? + "\n",
         Form::Mignode => serde_saphyr::to_string(&report.mig_node(&arguments.node))?,

@@ -36,12 +36,12 @@ impl ConnectOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The kubeconfig cannot be read.
-    #[error("the kubeconfig {path} cannot be used: {source}; check the path, the context and the file")]
+    #[error("the kubeconfig {path} cannot be used: {cause}; check the path, the context and the file")]
     Kubeconfig {
         /// The file.
         path: String,
-        /// What is wrong.
-        source: kube::config::KubeconfigError,
+        /// What is wrong; a part of the message, and therefore no source of it.
+        cause: kube::config::KubeconfigError,
     },
     /// Neither kubeconfig nor service account.
     #[error("no API server is known: {0}; give --kubeconfig, or run in a pod with a service account")]
@@ -74,12 +74,12 @@ pub async fn connect(options: &ConnectOptions) -> Result<Server, ConnectError> {
 async fn configuration(options: &ConnectOptions) -> Result<Config, ConnectError> {
     let choice = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
     if let Some(path) = &options.kubeconfig {
-        let wrong = |source| ConnectError::Kubeconfig { path: path.display().to_string(), source };
+        let wrong = |cause| ConnectError::Kubeconfig { path: path.display().to_string(), cause };
         let file = Kubeconfig::read_from(path).map_err(wrong)?;
         return Config::from_custom_kubeconfig(file, &choice).await.map_err(wrong);
     }
     if options.context.is_some() {
-        let wrong = |source| ConnectError::Kubeconfig { path: "of the environment".to_owned(), source };
+        let wrong = |cause| ConnectError::Kubeconfig { path: "of the environment".to_owned(), cause };
         return Config::from_kubeconfig(&choice).await.map_err(wrong);
     }
     Config::infer().await.map_err(ConnectError::Nowhere)
