@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::plot::{self, Bar, Line, Part};
 use super::table::{COLUMNS, INSTANT, cost, rows};
-use super::{Replayed, Report, board, bound, timeline};
+use super::{Replayed, Report, board, limits, timeline};
 use crate::cli::show::names::count;
 use crate::cli::show::svg::escape;
 use crate::sim::replay::baselines::Rule;
@@ -64,7 +64,9 @@ fn section(out: &mut String, report: &Report, group: &Replayed) {
     for note in &group.group.notes {
         let _ = writeln!(out, "<p class=\"d\">{}</p>", escape(note));
     }
-    let _ = writeln!(out, "<p class=\"d\">{}</p>", escape(&bound(group)));
+    for limit in limits(group) {
+        let _ = writeln!(out, "<p class=\"d\">{}</p>", escape(&limit));
+    }
     let (headings, rows) = rows(report, group);
     out.push_str("<table>\n<tr>");
     for heading in &headings {

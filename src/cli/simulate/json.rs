@@ -35,6 +35,8 @@ struct GroupDocument {
     notes: Vec<String>,
     /// Part of the requested memory-slice-hours that must go elsewhere whatever planner is at work: a proven bound from below.
     least_elsewhere: Spread,
+    /// What a pool of the same slices without places, layouts, moves or any delay sends elsewhere, in the best of four orders of service.
+    pooled_elsewhere: Spread,
     planners: Vec<PlannerDocument>,
 }
 
@@ -113,6 +115,7 @@ fn of_group(report: &Report, group: &Replayed) -> GroupDocument {
         title: group.group.title.clone(),
         notes: group.group.notes.clone(),
         least_elsewhere: Spread::of(&group.least),
+        pooled_elsewhere: Spread::of(&group.pooled.iter().map(|it| it.elsewhere).collect::<Vec<_>>()),
         planners: report.setup.rules.iter().enumerate().map(planner).collect(),
     }
 }

@@ -24,10 +24,12 @@ use super::output::Streams;
 use super::source;
 use crate::model::{Budgets, DisruptionLevel, Geometry, Mode, Policy, ProfileId};
 use crate::planner::fit;
+use crate::sim::Workload;
 use crate::sim::replay::baselines::{Packer, Rule};
 use crate::sim::replay::bound::least_elsewhere;
 use crate::sim::replay::figures::Spread;
 use crate::sim::replay::fleet::{FleetError, FleetSpec, parse_gpus};
+use crate::sim::replay::pool::{Pooled, pooled};
 use crate::sim::replay::{
     Engine, Needed, Outcome, ReplayError, Setup, Target, instant_engine, needed, run, whole_engine,
 };
@@ -42,6 +44,8 @@ struct Replayed {
     outcome: Outcome,
     /// Part of the requested work that must go elsewhere whatever rule is at work, by case; a proven bound.
     least: Vec<f64>,
+    /// What a pool of the same slices without geometry does, by case.
+    pooled: Vec<Pooled>,
     /// GPUs that each rule needs, where that was asked for, in the order of the rules.
     needed: Option<Vec<Needed>>,
 }
@@ -69,8 +73,9 @@ pub(crate) fn simulate(args: &SimulateArgs, streams: &mut Streams<'_>) -> Result
         let of_group = Setup { cases: group.cases.clone(), ..report.setup.clone() };
         let outcome = run(&of_group, engine, &mut || progress.tick()).map_err(|error| stopped(&error))?;
         let needed = if args.needed { Some(all_needed(&of_group, &outcome, engine, &mut progress)?) } else { None };
-        let least = least(&of_group);
-        report.groups.push(Replayed { group, outcome, least, needed });
+        let least = of_each(&of_group, least_elsewhere);
+        let pooled = of_each(&of_group, pooled);
+        report.groups.push(Replayed { group, outcome, least, pooled, needed });
     }
     progress.end();
     let shown = match args.output {
@@ -145,12 +150,12 @@ fn exact_packer() -> Packer {
     })
 }
 
-/// The bound of each case; cases of one trace differ in their seeds alone.
-fn least(setup: &Setup) -> Vec<f64> {
-    let mut found: Vec<f64> = Vec::new();
+/// Something about the work of each case; cases of one trace differ in their seeds alone.
+fn of_each<T: Copy>(setup: &Setup, about: impl Fn(&FleetSpec, &Workload) -> T) -> Vec<T> {
+    let mut found: Vec<T> = Vec::new();
     for (index, case) in setup.cases.iter().enumerate() {
         let known = setup.cases[..index].iter().position(|earlier| earlier.workload == case.workload);
-        found.push(known.map_or_else(|| least_elsewhere(&setup.fleet, &case.workload), |known| found[known]));
+        found.push(known.map_or_else(|| about(&setup.fleet, &case.workload), |known| found[known]));
     }
     found
 }
@@ -177,10 +182,21 @@ fn stopped(error: &ReplayError) -> CliError {
 }
 
 /// What every reader of a group's figures should measure them against.
-fn bound(group: &Replayed) -> String {
-    let Spread { mean, min: _, max: _, deviation } = Spread::of(&group.least);
-    let spread = if group.least.len() > 1 { format!(" ± {:.2}", deviation * 100.0) } else { String::new() };
-    format!("whatever the planner, at least {:.2}{spread} % must go elsewhere (proven)", mean * 100.0)
+fn limits(group: &Replayed) -> [String; 2] {
+    let percent = |all: &[f64]| {
+        let Spread { mean, min: _, max: _, deviation } = Spread::of(all);
+        let spread = if all.len() > 1 { format!(" ± {:.2}", deviation * 100.0) } else { String::new() };
+        format!("{:.2}{spread} %", mean * 100.0)
+    };
+    let elsewhere: Vec<f64> = group.pooled.iter().map(|it| it.elsewhere).collect();
+    let wait = Spread::of(&group.pooled.iter().map(|it| it.wait).collect::<Vec<f64>>()).mean;
+    [
+        format!("whatever the planner, at least {} must go elsewhere (proven)", percent(&group.least)),
+        format!(
+            "a pool of the same slices, without places or any delay, sends {} elsewhere at a mean wait of {wait:.1} min",
+            percent(&elsewhere)
+        ),
+    ]
 }
 
 /// A board's key, for titles.

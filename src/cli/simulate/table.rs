@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Replayed, Report, board, bound};
+use super::{Replayed, Report, board, limits};
 use crate::cli::show::names::count;
 use crate::sim::replay::figures::{Figures, Slices, Spread};
 
@@ -148,7 +148,9 @@ pub(super) fn render(report: &Report) -> String {
         for note in &group.group.notes {
             let _ = writeln!(out, "  {note}");
         }
-        let _ = writeln!(out, "  {}", bound(group));
+        for limit in limits(group) {
+            let _ = writeln!(out, "  {limit}");
+        }
         out.push('\n');
         let (headings, rows) = rows(report, group);
         let width = |column: usize| {

@@ -82,6 +82,8 @@ fn every_table_says_how_little_could_go_elsewhere() {
         serde_json::from_str(&answer(&small(&["--load", "2", "-o", "json", "--soonest", "30s"]), "")).expect("JSON");
     let group = &document["groups"][0];
     let least = group["least_elsewhere"]["mean"].as_f64().expect("a number");
+    let pooled = group["pooled_elsewhere"]["mean"].as_f64().expect("a number");
+    assert!(least <= pooled, "{least} {pooled}");
     assert_eq!(document["soonest_seconds"], 30);
     for planner in group["planners"].as_array().expect("planners") {
         let share = planner["figures"]["burst_share"]["mean"].as_f64().expect("a number");
@@ -89,6 +91,7 @@ fn every_table_says_how_little_could_go_elsewhere() {
     }
     let table = answer(&small(&["--load", "2", "--planner", "static"]), "");
     assert!(table.contains(&format!("at least {:.2} % must go elsewhere", least * 100.0)), "{table}");
+    assert!(table.contains(&format!("sends {:.2} % elsewhere", pooled * 100.0)), "{table}");
 }
 
 #[test]

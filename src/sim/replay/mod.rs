@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod generate;
 pub mod instant;
 pub mod openb;
+pub mod pool;
 mod run;
 pub mod trace;
 mod whole;
