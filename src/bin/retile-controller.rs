@@ -38,7 +38,7 @@ struct Arguments {
     /// Only reads: no request that could write leaves this process. It plans and counts as if it led, whoever does.
     #[arg(long)]
     dry_run: bool,
-    /// Steps of work that one plan may take, about 1,000,000,000 in a second; a plan that takes as long as the lease lasts loses it.
+    /// Steps of work that one plan may take, about 1,000,000,000 in a second. The lease is renewed meanwhile; a plan of minutes counts as a loop that stands still.
     #[arg(long, value_name = "N", default_value_t = 1_000_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     work_limit: u64,
     /// Most operations under way at a time.

@@ -1,6 +1,6 @@
 //! Nodes and pods as the protocol sees them: what adapters make of API objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Movability, PodRef};
 
@@ -45,6 +45,11 @@ pub struct NodeView {
     pub annotations: BTreeMap<String, String>,
     /// Allocatable amounts of `nvidia.com/mig-…` resources; a resource that was removed stays with 0.
     pub allocatable: BTreeMap<String, u64>,
+    /// Extended resources by which another partitioner shows that it serves the node: see [`partitioner_of`](super::partitioner_of).
+    pub foreign_resources: BTreeSet<String>,
+    /// Whether NVIDIA's driver of dynamic resource allocation offers devices of the node in a `ResourceSlice`. The agent may not read those,
+    /// and is told no: the controller has it give up.
+    pub served_by_dra: bool,
 }
 
 impl NodeView {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::exec::{NodeView, PodView, TAINT_KEY, Taint, Version};
+use crate::exec::{NodeView, PodView, TAINT_KEY, Taint, Version, partitioner_of};
 use crate::kube::asks::{Ask, Manner, ask};
 use crate::kube::budgets::Budgets;
 use crate::kube::movability::{controller, movability};
@@ -22,7 +22,7 @@ const PLUGIN: [(&str, &str); 2] =
 /// What Kubernetes gives a pod that asks for nothing else.
 const GRACE_SECONDS: u64 = 30;
 
-/// A node as the protocol sees it.
+/// A node as the protocol sees it. That NVIDIA's DRA driver serves it stands in other objects, and is for the caller to add.
 pub(super) fn node_view(node: &Node) -> NodeView {
     let meta = &node.metadata;
     let ready = node.status.conditions.iter().find(|condition| condition.kind == "Ready");
@@ -47,6 +47,8 @@ pub(super) fn node_view(node: &Node) -> NodeView {
                 (name.clone(), u64::try_from(units).unwrap_or(0))
             })
             .collect(),
+        foreign_resources: node.status.capacity.keys().filter(|name| partitioner_of(name).is_some()).cloned().collect(),
+        served_by_dra: false,
     }
 }
 
