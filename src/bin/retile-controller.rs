@@ -47,6 +47,9 @@ struct Arguments {
     /// Seconds for which a watch may be broken before nothing is planned from it any more.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=3600))]
     staleness: u64,
+    /// Keeps the Cluster Autoscaler and Karpenter off nodes under operation, by their annotations on the node, for as long as it has our taint.
+    #[arg(long)]
+    protect_nodes: bool,
     /// Address of `/metrics`.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     metrics_address: SocketAddr,
@@ -129,7 +132,8 @@ async fn begin(
     })
     .await?;
     let staleness = Duration::from_secs(arguments.staleness);
-    let options = ControllerOptions { namespace: arguments.namespace.clone(), staleness };
+    let options =
+        ControllerOptions { namespace: arguments.namespace.clone(), staleness, protect_nodes: arguments.protect_nodes };
     let cluster = Arc::new(ControllerCluster::start(server, options));
     let options = Options {
         settings: Settings { concurrency: arguments.concurrency, ..Settings::of(identity) },

@@ -9,6 +9,10 @@ use super::record::Version;
 /// Key of the taint that keeps new pods off a node under operation; its value is the operation's id, its effect `NoSchedule`.
 pub const TAINT_KEY: &str = "retile.dev/repartitioning";
 
+/// Annotation of a node that lists, with commas between them, the annotations by which we keep autoscalers off it while it has our taint: those
+/// that were not there before. They go with the taint.
+pub const PROTECTION: &str = "retile.dev/autoscaler-protection";
+
 /// A taint of a node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Taint {

@@ -58,6 +58,7 @@ async fn a_plan_is_carried_out_once_a_person_says_so_and_only_while_it_holds() {
     })
     .await;
     assert_eq!(written(&cluster), [], "nothing is changed without a person's word");
+    policies_say_how_they_are_received(&cluster).await;
     let (done, said) = cluster.plane.kubectl(&["-n", &cluster.team, "delete", "deployment", "gone", "--wait"], "");
     assert!(done, "{said}");
     eventually("the pod is gone", async || {
@@ -82,4 +83,24 @@ async fn a_plan_is_carried_out_once_a_person_says_so_and_only_while_it_holds() {
         (status_of(&cluster, &plan).await["phase"] == "Finished").then_some(())
     })
     .await;
+}
+
+/// Of two policies one counts, and both say so.
+async fn policies_say_how_they_are_received(cluster: &Installation) {
+    let other = json!({
+        "apiVersion": "retile.dev/v1alpha1", "kind": "MigPolicy", "metadata": {"name": "other"}, "spec": {"mode": "Act"}
+    });
+    cluster.plane.apply(&other.to_string());
+    for (name, expected) in [("default", ["True", "InForce"]), ("other", ["False", "AnotherCounts"])] {
+        eventually(&format!("the policy {name} says how it is received"), async || {
+            let status = cluster.custom("MigPolicy").get(name).await.ok()?.data["status"].clone();
+            let accepted = &status["conditions"][0];
+            (accepted["type"] == "Accepted" && [&accepted["status"], &accepted["reason"]] == expected).then_some(())
+        })
+        .await;
+    }
+    let status = cluster.custom("MigPolicy").get("default").await.expect("it is there").data["status"].clone();
+    assert_eq!((&status["mode"], &status["lastPlan"]["served"]), (&json!("Recommend"), &json!(1)), "{status:#}");
+    let (done, said) = cluster.plane.kubectl(&["delete", "migpolicy", "other"], "");
+    assert!(done, "{said}");
 }

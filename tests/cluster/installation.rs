@@ -20,6 +20,8 @@ pub(crate) const NAMESPACE: &str = "retile-system";
 const PLUGINS: &str = "gpu-operator";
 /// Key of retile's taint.
 pub(crate) const TAINT: &str = "retile.dev/repartitioning";
+/// Where retile records which annotations it has set.
+const RECORD: &str = "retile.dev/autoscaler-protection";
 /// All nodes of an installation.
 pub(crate) const ALL: &str = "all";
 
@@ -138,7 +140,7 @@ impl Installation {
         let kubeconfig = self.plane.kubeconfig(identity, &token);
         command
             .args(["--identity", identity, "--namespace", NAMESPACE, "--health-address=127.0.0.1:0"])
-            .args(["--metrics-address", metrics])
+            .args(["--protect-nodes", "--metrics-address", metrics])
             .env("RETILE_LOG", "info,retile=debug")
             .arg("--kubeconfig")
             .arg(kubeconfig);
@@ -173,7 +175,7 @@ impl Installation {
         ended.iter().filter_map(|ended| ended["outcome"].as_str().map(str::to_owned)).collect()
     }
 
-    /// Waits until nothing is under way on a node and our taint is off it.
+    /// Waits until nothing is under way on a node and our taint is off it, and with it what keeps autoscalers off.
     pub(crate) async fn released(&self, node: &str) {
         let nodes: Api<Node> = Api::all(self.client.clone());
         eventually(&format!("{node} is released"), async || {
@@ -183,6 +185,16 @@ impl Installation {
             (!tainted && record["spec"]["operation"].is_null()).then_some(())
         })
         .await;
+        assert_eq!(self.protection(node).await, [None, None, None], "{node}");
+    }
+
+    /// What keeps autoscalers off a node, for each of them, and the record of what was set for that.
+    pub(crate) async fn protection(&self, node: &str) -> [Option<String>; 3] {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let node = nodes.get(node).await.expect("it is there");
+        let annotations = node.metadata.annotations.unwrap_or_default();
+        ["cluster-autoscaler.kubernetes.io/scale-down-disabled", "karpenter.sh/do-not-disrupt", RECORD]
+            .map(|key| annotations.get(key).cloned())
     }
 }
 

@@ -82,6 +82,12 @@ async fn an_owner_that_appears_in_the_middle_is_given_way_to() {
             record["spec"]["operation"].is_object().then_some(())
         })
         .await;
+        eventually("autoscalers are kept off", async || {
+            let on = Some("true".to_owned());
+            let [autoscaler, karpenter, record] = cluster.protection(case.node).await;
+            (autoscaler == on && karpenter == on && record.is_some()).then_some(())
+        })
+        .await;
         (case.sign)(&cluster, case.node);
     }
     for (case, node) in CASES.iter().zip(&cluster.nodes) {

@@ -159,4 +159,9 @@ mod tests {
         let all = ClusterRequest::KINDS.into_iter().filter(|kind| *kind != "write_status");
         assert!(all.eq(REQUESTS));
     }
+
+    #[test]
+    fn metrics_count_every_kind_of_answer() {
+        assert!(std::iter::once("ok").chain(ClusterError::KINDS).eq(crate::telemetry::requests::RESULTS));
+    }
 }

@@ -31,6 +31,8 @@ pub struct ControllerOptions {
     pub namespace: String,
     /// How long a watch may be broken before the index counts as old.
     pub staleness: Duration,
+    /// Whether autoscalers are kept off nodes under operation.
+    pub protect_nodes: bool,
 }
 
 /// Whether the index can be relied upon.
@@ -118,7 +120,7 @@ impl ControllerCluster {
                 record(write_spec(server, node, *version, &crd::MigNodeSpec::from(&**spec)).await?)
             }
             ClusterRequest::AddTaint { node, version, operation } => {
-                view(server.add_taint(node, *version, operation).await?)
+                view(server.add_taint(node, *version, operation, self.options.protect_nodes).await?)
             }
             ClusterRequest::RemoveTaint { node, version, operation } => {
                 view(server.remove_taint(node, *version, operation).await?)
