@@ -27,6 +27,7 @@ mod requests;
 mod slim;
 mod snapshot;
 mod store;
+mod thin;
 mod views;
 mod wake;
 mod watch;

@@ -9,7 +9,7 @@ use crate::exec::{NodeView, PodView, TAINT_KEY, Taint, Version, partitioner_of};
 use crate::kube::asks::{Ask, Manner, ask};
 use crate::kube::budgets::Budgets;
 use crate::kube::movability::{controller, movability};
-use crate::kube::objects::{self, Node, Pod};
+use crate::kube::objects::{self, Meta, Node, Pod};
 use crate::kube::requests::{effective, is_device};
 use crate::kube::scope::Scope;
 use crate::kube::taints::tolerates;
@@ -71,8 +71,7 @@ pub(super) fn pod_view(pod: &Pod, budgets: &Budgets<'_>, scope: &Scope, now: i64
         deleting: meta.deleting(),
         finished: pod.has_ended(),
         ready: pod.ready(),
-        device_plugin: kind == ControllerKind::DaemonSet
-            && PLUGIN.iter().any(|(key, value)| meta.label(key) == Some(value)),
+        device_plugin: kind == ControllerKind::DaemonSet && is_plugin(meta),
         tolerates_taint: tolerates_ours(pod),
         grace_seconds: pod
             .spec
@@ -81,6 +80,11 @@ pub(super) fn pod_view(pod: &Pod, budgets: &Budgets<'_>, scope: &Scope, now: i64
         movability: scope.narrow(meta, movability(pod, now, &cover, reason.as_ref()).1),
         budgets: budgets.allowed_over(meta),
     }
+}
+
+/// Whether the labels are those of a pod of NVIDIA's device plugin.
+pub(super) fn is_plugin(meta: &Meta) -> bool {
+    PLUGIN.iter().any(|(key, value)| meta.label(key) == Some(value))
 }
 
 /// Devices that a pod asks for, and how.
