@@ -26,6 +26,7 @@ pub struct Taint {
 
 /// A node object.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts about a node, not states")]
 pub struct NodeView {
     /// Its name.
     pub name: String,

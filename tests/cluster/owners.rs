@@ -49,7 +49,7 @@ fn by_slice(cluster: &Installation, node: &str) {
     cluster.plane.apply(&slice.to_string());
 }
 
-/// As InstaSlice's device plugin does.
+/// As `InstaSlice`'s device plugin does.
 fn by_resource(cluster: &Installation, node: &str) {
     let patch = json!({"status": {"capacity": {"mig.das.com/mig-1g.5gb": "7"}}}).to_string();
     let arguments = ["patch", "node", node, "--subresource=status", "--type=merge", "--patch", &patch];

@@ -18,12 +18,12 @@ pub(super) fn thin(pod: &mut Pod) {
     }
     let Meta { labels, annotations, owner_references, .. } = &mut pod.metadata;
     *labels = BTreeMap::new();
-    *annotations = Default::default();
+    drop(std::mem::take(annotations));
     *owner_references = Vec::new();
     let spec = &mut pod.spec;
     spec.node_selector = BTreeMap::new();
-    spec.affinity.node = Default::default();
-    spec.affinity.pod = Default::default();
+    drop(std::mem::take(&mut spec.affinity.node));
+    drop(std::mem::take(&mut spec.affinity.pod));
     spec.tolerations = Vec::new();
     spec.scheduler_name = String::new();
     spec.priority_class_name = String::new();
