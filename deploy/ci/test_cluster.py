@@ -17,6 +17,9 @@ FULL = {**chart.MATRIX["full"], "admissionPolicies": {"protectedNamespaces": ["p
 CONTROLLER = "retile-controller"
 AGENT = "retile-agent"
 RETILE = "/apis/retile.dev/v1alpha1"
+SCALE_DOWN = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
+KARPENTER = "karpenter.sh/do-not-disrupt"
+PROTECTION = "retile.dev/autoscaler-protection"
 TAINT = {"key": "retile.dev/repartitioning", "value": "op-1", "effect": "NoSchedule"}
 THEIRS = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 
@@ -210,8 +213,15 @@ class Forbidden(unittest.TestCase):
         self.assertIn(THEIRS, others)
         self.may(self.controller, "PATCH", "/api/v1/nodes/n1", {"spec": {"taints": others}})
 
+    def test_the_controller_keeps_autoscalers_off_and_has_it_on_record(self):
+        change = lambda **values: {"metadata": {"annotations": values}}  # noqa: E731
+        on = {SCALE_DOWN: "true", KARPENTER: "true", PROTECTION: f"{SCALE_DOWN},{KARPENTER}"}
+        self.may(self.controller, "PATCH", "/api/v1/nodes/n1", change(**on))
+        self.may_not(self.controller, "no annotation", "PATCH", "/api/v1/nodes/n1", change(**{SCALE_DOWN: "false"}))
+        self.may(self.controller, "PATCH", "/api/v1/nodes/n1", change(**dict.fromkeys(on)))
+
     def test_the_controller_changes_nothing_else_of_a_node(self):
-        made(server.call("PATCH", "/api/v1/nodes/n2", {"metadata": {"annotations": {"retile.dev/paused": "true", "their/note": "x"}}}))
+        made(server.call("PATCH", "/api/v1/nodes/n2", {"metadata": {"annotations": {"retile.dev/paused": "true", "their/note": "x", KARPENTER: "true"}}}))
         others = taints("n2")
         tainted = lambda *taints: {"spec": {"taints": list(taints)}}  # noqa: E731
         for words, change in (
@@ -229,6 +239,9 @@ class Forbidden(unittest.TestCase):
             ("no annotation", {"metadata": {"annotations": {"their/note": "y"}}}),
             ("no annotation", {"metadata": {"annotations": {"their/note": None}}}),
             ("no annotation", {"metadata": {"annotations": {"cluster-autoscaler.kubernetes.io/scale-down-disabled": "true"}}}),
+            ("no annotation", {"metadata": {"annotations": {SCALE_DOWN: "false", PROTECTION: SCALE_DOWN}}}),
+            ("no annotation", {"metadata": {"annotations": {"their/other": "true", PROTECTION: "their/other"}}}),
+            ("no annotation", {"metadata": {"annotations": {KARPENTER: None, PROTECTION: SCALE_DOWN}}}),
             ("no annotation", {"metadata": {"annotations": {"retile.dev/paused": None}}}),
             ("no annotation", {"metadata": {"annotations": {"retile.dev/paused": "false"}}}),
             ("finalizers", {"metadata": {"finalizers": ["their/finalizer"]}}),

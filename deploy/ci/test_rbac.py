@@ -16,6 +16,7 @@ CONTROLLER = {
     ("retile.dev", "migpolicies"): READ,
     ("retile.dev", "migplans"): READ | {"create", "delete"},
     ("retile.dev", "migplans/status"): {"patch"},
+    ("retile.dev", "migpolicies/status"): {"patch"},
     ("events.k8s.io", "events"): {"create", "patch"},
     ("coordination.k8s.io", "leases"): {"create", "get", "update"},
 }

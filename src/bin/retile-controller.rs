@@ -38,7 +38,7 @@ struct Arguments {
     /// Only reads: no request that could write leaves this process. It plans and counts as if it led, whoever does.
     #[arg(long)]
     dry_run: bool,
-    /// Steps of work that one plan may take, about 1,000,000,000 in a second; a plan that takes as long as the lease lasts loses it.
+    /// Steps of work that one plan may take, about 1,000,000,000 in a second. The lease is renewed meanwhile; a plan of minutes counts as a loop that stands still.
     #[arg(long, value_name = "N", default_value_t = 1_000_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     work_limit: u64,
     /// Most operations under way at a time.
@@ -47,6 +47,9 @@ struct Arguments {
     /// Seconds for which a watch may be broken before nothing is planned from it any more.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=3600))]
     staleness: u64,
+    /// Keeps the Cluster Autoscaler and Karpenter off nodes under operation, by their annotations on the node, for as long as it has our taint.
+    #[arg(long)]
+    protect_nodes: bool,
     /// Address of `/metrics`.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     metrics_address: SocketAddr,
@@ -129,7 +132,8 @@ async fn begin(
     })
     .await?;
     let staleness = Duration::from_secs(arguments.staleness);
-    let options = ControllerOptions { namespace: arguments.namespace.clone(), staleness };
+    let options =
+        ControllerOptions { namespace: arguments.namespace.clone(), staleness, protect_nodes: arguments.protect_nodes };
     let cluster = Arc::new(ControllerCluster::start(server, options));
     let options = Options {
         settings: Settings { concurrency: arguments.concurrency, ..Settings::of(identity) },

@@ -20,7 +20,7 @@ use crate::plan::Plan;
 use super::cycle::{Cycle, Memory, least_age, residents};
 use super::flight::{Flight, Running, beneficiaries};
 use super::judge::judge;
-use super::lease::LeaseMachine;
+use super::leadership::Leadership;
 use super::propose::Proposer;
 use super::report::{Approval, Cause, CycleReport, LISTED, Observed, Started};
 use super::sequence;
@@ -57,7 +57,7 @@ pub struct Controller {
     settings: Settings,
     proposer: Box<dyn Proposer>,
     ids: Box<dyn FnMut() -> String>,
-    lease: LeaseMachine,
+    lease: Leadership,
     /// Whether the loop has started, which it does when leadership is gained.
     leading: bool,
     /// Whether leadership was lost.
@@ -83,7 +83,7 @@ impl Controller {
     /// A controller that has not started. `ids` makes names of operations and never the same twice, whoever leads.
     pub fn new(settings: Settings, proposer: Box<dyn Proposer>, ids: Box<dyn FnMut() -> String>) -> Self {
         Self {
-            lease: LeaseMachine::new(settings.identity.clone(), settings.lease),
+            lease: Leadership::new(settings.identity.clone(), settings.lease),
             memory: Memory::new(&settings),
             settings,
             proposer,
@@ -106,6 +106,21 @@ impl Controller {
     /// Starts it: it asks for the lease.
     pub fn start(&mut self, now: Moment) -> Vec<Asked> {
         self.step(&Ticket::Lease, Event::Wake, now)
+    }
+
+    /// The lease, for whoever renews it while this one is busy; the lease's ticket is then theirs alone, and [`Self::lead`] begins the loop.
+    pub fn leadership(&self) -> Leadership {
+        self.lease.clone()
+    }
+
+    /// Begins the loop when this process has come to lead; once.
+    pub fn lead(&mut self, now: Moment) -> Option<Asked> {
+        if self.leading || !self.lease.leads(now) {
+            return None;
+        }
+        self.leading = true;
+        self.asking.insert(Ticket::Loop);
+        Some((Ticket::Loop, Next::Ask(ClusterRequest::Observe { fresh: true })))
     }
 
     /// Whether this process leads and its lease is fresh. Whoever sends requests asks once more immediately before a write, because deciding takes
@@ -203,16 +218,12 @@ impl Controller {
     }
 
     fn on_lease(&mut self, event: Event<ClusterReply>, now: Moment) -> Vec<Asked> {
-        let next = match self.lease.step(event, now) {
-            Next::Ask(request) => Next::Ask(request),
-            Next::Rest(wait) => Next::Rest(wait),
-            Next::End(_) => return self.quit(),
-        };
-        let mut asked = vec![(Ticket::Lease, next)];
-        if !self.leading && self.lease.leads(now) {
-            self.leading = true;
-            asked.push((Ticket::Loop, Next::Ask(ClusterRequest::Observe { fresh: true })));
+        let next = self.lease.step(event, now);
+        if matches!(next, Next::End(_)) {
+            return self.quit();
         }
+        let mut asked = vec![(Ticket::Lease, next)];
+        asked.extend(self.lead(now));
         asked
     }
 

@@ -16,6 +16,7 @@ mod flight;
 mod forecast;
 mod hypothesis;
 mod judge;
+mod leadership;
 mod lease;
 mod machine;
 mod nodes;
@@ -31,6 +32,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use leadership::Leadership;
 pub use machine::{Asked, Controller, Farewell, Ticket};
 pub use propose::{Proposal, ProposeError, Proposer, Retile};
 pub use report::{Approval, Cause, CycleReport, LISTED, Observed, Planned, Started};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::exec::mutant::{self, Mutant};
 use crate::exec::port::Observation;
 use crate::exec::{
-    AgentPhase, MigNode, Moment, NodeView, PROTOCOL, Phase, PodView, TAINT_KEY, advertises, foreign_owner,
+    AgentPhase, MigNode, Moment, NodeView, PROTECTION, PROTOCOL, Phase, PodView, TAINT_KEY, advertises, foreign_owner,
 };
 use crate::model::{MigStrategy, PlanningInput, Reason};
 
@@ -159,7 +159,10 @@ impl NodeWatch {
                 return None;
             }
             if stood(watch.orphaned, settings.timing.settle) {
-                return Some((node.name.clone(), "our taint is there without an operation"));
+                return Some((
+                    node.name.clone(),
+                    "our taint, or our protection from autoscalers, is there without an operation",
+                ));
             }
             stood(watch.differs, settings.timing.plugin)
                 .then(|| (node.name.clone(), "the node advertises other instances than its boards have"))
@@ -214,8 +217,10 @@ fn stays_away(seen: Seen<'_>) -> Option<String> {
     ))
 }
 
+/// Whether what we put on a node under operation is there without one. Who takes our taint off by hand leaves the rest.
 fn orphaned(seen: Seen<'_>) -> bool {
-    seen.node.our_taint().is_some() && seen.record.is_some_and(|record| record.spec.operation.is_none())
+    let left = seen.node.our_taint().is_some() || seen.node.annotations.contains_key(PROTECTION);
+    left && seen.record.is_some_and(|record| record.spec.operation.is_none())
 }
 
 fn differs(seen: Seen<'_>) -> bool {

@@ -2,8 +2,8 @@
 //!
 //! Inputs: answers and wakes of a [`ClusterPort`], the policy in force, approvals, and the order to stop. Outputs: requests, metrics, health,
 //! log lines, and notices for whoever tells people. Invariants: the controller lives on a thread of its own, and each thing that it is told is
-//! told once and in order; writes leave only while the lease is fresh at that moment; when leadership is lost the caller's `vanish` runs on that
-//! thread at once, and nothing is sent any more.
+//! told once and in order; the lease is kept on another, so that planning costs nobody the lease; writes leave only while the lease is fresh at
+//! that moment; when leadership is lost the caller's `vanish` runs at once, whatever is being planned, and nothing is sent any more.
 //!
 //! No decision is made here: what is asked is the controller's word, what is true is the API server's.
 
@@ -11,7 +11,9 @@ mod books;
 mod clerk;
 mod desk;
 mod driver;
+mod exit;
 mod figures;
+mod keeper;
 mod notes;
 mod people;
 mod policy;
@@ -35,9 +37,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::books::Books;
 use self::desk::Desk;
-use self::driver::{Clock, Driver, Happening};
+use self::driver::{Clock, Driver, Ended, Happening};
+use self::exit::Exit;
+use self::keeper::Keeper;
 use self::notes::Notes;
-use super::{Controller, Retile, Settings};
+use super::{Controller, Proposer, Retile, Settings};
 use crate::model::Mode;
 use crate::plan::Plan;
 use crate::telemetry::{ControllerMetrics, Health};
@@ -97,8 +101,8 @@ impl Running {
     }
 }
 
-/// Starts the controller on a thread of its own; must be called within a runtime, on whose tasks requests are sent. `vanish` runs on that
-/// thread when leadership is lost, and should end the process without any clean-up.
+/// Starts the controller on a thread of its own; must be called within a runtime, on whose tasks requests are sent. `vanish` runs when
+/// leadership is lost, and should end the process without any clean-up.
 ///
 /// # Errors
 /// The system gives no thread.
@@ -109,17 +113,30 @@ pub fn start<C: ClusterPort>(
     health: Health,
     vanish: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<Running> {
+    let work_limit = options.work_limit;
+    start_with(cluster, options, metrics, health, move || Box::new(Retile { work_limit }), vanish)
+}
+
+/// The same with another planner, which is made on the controller's thread.
+fn start_with<C: ClusterPort>(
+    cluster: Arc<C>,
+    options: Options,
+    metrics: ControllerMetrics,
+    health: Health,
+    planner: impl FnOnce() -> Box<dyn Proposer> + Send + 'static,
+    vanish: impl FnOnce() + Send + 'static,
+) -> std::io::Result<Running> {
     let runtime = Handle::current();
     let (outbox, inbox) = channel();
     let (cycles, told) = mpsc::channel(CYCLES);
-    let (ended, end) = oneshot::channel();
+    let (exit, end) = Exit::new(vanish);
     health.not_ready(API, "it has not answered yet");
     health.not_ready(INDEX, "it is not complete yet");
     let wakes = watch(Arc::clone(&cluster), outbox.clone());
     let wakes = runtime.spawn(wakes);
     let sender = outbox.clone();
     std::thread::Builder::new().name("controller".to_owned()).stack_size(STACK).spawn(move || {
-        let Options { settings: base, work_limit, prefix, dry_run } = options;
+        let Options { settings: base, work_limit: _, prefix, dry_run } = options;
         // Until a policy is read nothing is carried out.
         let settings = Settings { mode: Mode::Observe, ..base.clone() };
         let mut count = 0_u64;
@@ -127,12 +144,22 @@ pub fn start<C: ClusterPort>(
             count += 1;
             format!("{prefix}-{count}")
         });
-        let controller = Controller::new(settings.clone(), Box::new(Retile { work_limit }), ids);
+        let controller = Controller::new(settings.clone(), planner(), ids);
+        let (leadership, clock) = (controller.leadership(), Clock::start());
+        let (keeper, let_go) =
+            Keeper::new(leadership.clone(), Arc::clone(&cluster), runtime.clone(), clock, sender.clone());
+        let keeps = exit.clone();
+        let keep = move || {
+            // It ends the process by itself when the lease is lost, and when it is handed back: until then there is one.
+            let thread = std::thread::Builder::new().name("lease".to_owned());
+            thread.spawn(move || keeps.end(keeper.run())).map(|_| let_go)
+        };
         let driver = Driver {
             desk: Desk::new(controller),
+            leadership,
             cluster,
             runtime,
-            clock: Clock::start(),
+            clock,
             inbox,
             outbox: sender,
             notes: Notes::new(metrics, Books::default()),
@@ -145,13 +172,12 @@ pub fn start<C: ClusterPort>(
             findings: BTreeSet::new(),
             cycles,
         };
-        let how = driver.run();
-        if how == End::LostLeadership {
-            vanish();
+        match driver.run(keep) {
+            Ended::Now(how) => exit.end(how),
+            // The lease's thread says how it ends.
+            Ended::WithTheLease => {}
         }
         wakes.abort();
-        // Whoever started it may have stopped to care.
-        let _ = ended.send(how);
     })?;
     Ok(Running { outbox, ended: end, cycles: Some(told) })
 }

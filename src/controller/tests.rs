@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::testing::{Cluster, Stage, pod, settings};
 use super::{Cause, CycleReport, Farewell, Settings, Ticket};
 use crate::exec::port::{ClusterRequest, Lease};
-use crate::exec::{Ended, OperationId, Origin, Outcome, Phase, Version, repair};
+use crate::exec::{Ended, OperationId, Origin, Outcome, PROTECTION, Phase, Version, repair};
 use crate::model::{Limit, Mode, Reason};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -367,6 +367,19 @@ fn an_orphaned_taint_is_cured_when_it_has_stood() {
     let operation = stage.cluster.records["a"].spec.operation.as_ref().expect("a repair");
     assert!(operation.is_repair());
     assert_eq!(stage.cluster.nodes["a"].our_taint(), Some(operation.id.0.as_str()), "it takes the taint over");
+}
+
+/// Somebody took our taint off by hand, and with it nobody takes off the rest.
+#[test]
+fn an_orphaned_protection_from_autoscalers_is_cured_like_a_taint() {
+    let mut cluster = empty(&["a"]);
+    let node = cluster.nodes.get_mut("a").expect("there");
+    node.annotations.insert(PROTECTION.to_owned(), "karpenter.sh/do-not-disrupt".to_owned());
+    let mut stage = Stage::new(cluster, settings("me"));
+    assert!(stage.claimed().is_empty(), "a cache may lag");
+    stage.live(SECOND * 10);
+    assert!(stage.cluster.records["a"].spec.operation.as_ref().expect("a repair").is_repair());
+    assert!(stage.cluster.nodes["a"].our_taint().is_some(), "the protection goes with the taint");
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub mod port;
 mod proof;
 mod record;
 mod seen;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod timing;
@@ -34,14 +35,15 @@ pub use backoff::Backoff;
 pub use controller_side::{Closed, OperationMachine};
 pub use draft::{DraftError, Origin, draft, repair};
 pub use layout::advertises;
-pub use ownership::{Foreign, foreign_owner};
+pub use ownership::{Foreign, foreign_owner, partitioner_of};
 pub use proof::{IdleProof, NotIdle};
 pub use record::{
     AgentPhase, DETAIL, Ended, GpuReport, GpuTarget, HISTORY, InstanceReport, MigNode, MigNodeSpec, MigNodeStatus,
     Operation, OperationId, OperationReport, Outcome, PROTOCOL, Phase, ReportedOccupancy, SHARERS, Version, Victim,
 };
+pub use spelling::result;
 pub use timing::{Moment, Timing};
-pub use view::{NodeView, PodView, TAINT_KEY, Taint};
+pub use view::{NodeView, PROTECTION, PodView, TAINT_KEY, Taint};
 
 /// Defects that tests switch on.
 pub use crate::model::mutant;

@@ -1,7 +1,6 @@
 //! Who else claims a node, so that an operation on it must not begin or go on.
 //!
-//! Input: a [`NodeView`]. Output: the owner and the sign by which it is known. Only signs on the node itself count here; what needs other
-//! objects (a `ResourceSlice` of the DRA driver) is for the planning input. Pure.
+//! Input: a [`NodeView`]. Output: the owner and the sign by which it is known. Pure.
 
 use super::view::NodeView;
 
@@ -18,6 +17,14 @@ const DEPLOY_PLUGIN: &str = "nvidia.com/gpu.deploy.device-plugin";
 const PAUSED_FOR: &str = "paused-for-";
 /// Taints by which autoscalers announce that they remove a node.
 const REMOVAL: [&str; 3] = ["ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted", "karpenter.sh/disruption"];
+
+/// How the extended resources of other partitioners begin, and whose they are.
+const PARTITIONERS: [(&str, &str); 2] = [("mig.das.com/", "InstaSlice"), ("volcano.sh/vgpu-", "Volcano")];
+
+/// The partitioner that offers an extended resource of this name, if it is one's.
+pub fn partitioner_of(resource: &str) -> Option<&'static str> {
+    PARTITIONERS.into_iter().find(|(prefix, _)| resource.starts_with(prefix)).map(|(_, who)| who)
+}
 
 /// Somebody else who changes, or is about to take away, the GPUs of a node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,14 +98,21 @@ fn partitioner(node: &NodeView) -> Option<Foreign> {
         let sign = by_label("nvidia.com/gpu.deploy.dra-driver").unwrap_or_default();
         return Some(Foreign { who: "NVIDIA's DRA driver", sign });
     }
+    if node.served_by_dra {
+        return Some(Foreign { who: "NVIDIA's DRA driver", sign: "a ResourceSlice of gpu.nvidia.com".to_owned() });
+    }
     if let Some(sign) = by_label("nos.nebuly.com/gpu-partitioning") {
         return Some(Foreign { who: "nos", sign });
     }
     if let Some(sign) = by_label("cloud.google.com/gke-gpu-partition-size") {
         return Some(Foreign { who: "GKE", sign });
     }
-    let hami = node.annotations.keys().find(|key| key.starts_with("hami.io/"))?;
-    Some(Foreign { who: "HAMi", sign: format!("annotation {hami}") })
+    if let Some(hami) = node.annotations.keys().find(|key| key.starts_with("hami.io/")) {
+        return Some(Foreign { who: "HAMi", sign: format!("annotation {hami}") });
+    }
+    node.foreign_resources
+        .iter()
+        .find_map(|resource| Some(Foreign { who: partitioner_of(resource)?, sign: format!("resource {resource}") }))
 }
 
 #[cfg(test)]
@@ -120,7 +134,12 @@ mod tests {
     fn every_owner_is_seen() {
         let annotated =
             |key: &str| NodeView { annotations: [(key.to_owned(), "x".to_owned())].into(), ..NodeView::default() };
+        let offering =
+            |resource: &str| NodeView { foreign_resources: [resource.to_owned()].into(), ..NodeView::default() };
         for (node, who) in [
+            (offering("mig.das.com/mig-1g.5gb"), "InstaSlice"),
+            (offering("volcano.sh/vgpu-memory"), "Volcano"),
+            (NodeView { served_by_dra: true, ..NodeView::default() }, "DRA"),
             (labelled(&[(MIG_CONFIG, "all-balanced")]), "mig-manager"),
             (labelled(&[(MIG_CONFIG, "all-disabled"), (DEPLOY_MIG_MANAGER, "true")]), "mig-manager"),
             (labelled(&[(MIG_CONFIG_STATE, "pending"), (DEPLOY_MIG_MANAGER, "false")]), "mig-manager"),

@@ -1,6 +1,6 @@
 //! Nodes and pods as the protocol sees them: what adapters make of API objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Movability, PodRef};
 
@@ -8,6 +8,10 @@ use super::record::Version;
 
 /// Key of the taint that keeps new pods off a node under operation; its value is the operation's id, its effect `NoSchedule`.
 pub const TAINT_KEY: &str = "retile.dev/repartitioning";
+
+/// Annotation of a node that lists, with commas between them, the annotations by which we keep autoscalers off it while it has our taint: those
+/// that were not there before. They go with the taint.
+pub const PROTECTION: &str = "retile.dev/autoscaler-protection";
 
 /// A taint of a node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +26,7 @@ pub struct Taint {
 
 /// A node object.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts about a node, not states")]
 pub struct NodeView {
     /// Its name.
     pub name: String,
@@ -45,6 +50,11 @@ pub struct NodeView {
     pub annotations: BTreeMap<String, String>,
     /// Allocatable amounts of `nvidia.com/mig-…` resources; a resource that was removed stays with 0.
     pub allocatable: BTreeMap<String, u64>,
+    /// Extended resources by which another partitioner shows that it serves the node: see [`partitioner_of`](super::partitioner_of).
+    pub foreign_resources: BTreeSet<String>,
+    /// Whether NVIDIA's driver of dynamic resource allocation offers devices of the node in a `ResourceSlice`. The agent may not read those,
+    /// and is told no: the controller has it give up.
+    pub served_by_dra: bool,
 }
 
 impl NodeView {

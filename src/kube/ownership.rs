@@ -6,6 +6,7 @@
 
 use super::objects::Node;
 use super::taints;
+use crate::exec::partitioner_of;
 use crate::model::Reason;
 
 /// Label by which a node is opted in.
@@ -79,12 +80,9 @@ fn foreign_owner(node: &Node, served_by_dra: bool) -> Option<String> {
     if node.label("cloud.google.com/gke-gpu-partition-size").is_some() {
         return owner("GKE", "label cloud.google.com/gke-gpu-partition-size");
     }
-    let offers = |prefix: &str| node.status.capacity.keys().any(|name| name.starts_with(prefix));
-    if offers("mig.das.com/") {
-        return owner("InstaSlice", "resources mig.das.com/…");
-    }
-    if offers("volcano.sh/vgpu-") {
-        return owner("Volcano", "resources volcano.sh/vgpu-…");
+    let offered = node.status.capacity.keys().find_map(|name| Some((partitioner_of(name)?, name)));
+    if let Some((who, resource)) = offered {
+        return owner(who, &format!("resource {resource}"));
     }
     taints::operation(&node.spec.taints)
         .map(|taint| format!("an operation is under way on the node (taint `{}={}`)", taint.key, taint.value.0))

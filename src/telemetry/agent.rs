@@ -2,12 +2,11 @@
 
 use super::book::{Book, Draft};
 use super::labels::labels;
+use super::requests::{self, Request, RequestResult};
 use super::series::{Count, Level, Spread};
 
 /// Seconds of a call to the driver: enumeration takes milliseconds, creating an instance up to seconds.
 const CALL: &[f64] = &[0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
-/// Seconds of a request to the API server.
-const REQUEST: &[f64] = &[0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// Seconds of an operation on the board.
 const CHANGE: &[f64] = &[0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
@@ -65,6 +64,8 @@ labels! {
 
 /// How an operation ends on a node.
 pub const RESULTS: [&str; 4] = ["applied", "rolled_back", "refused", "degraded"];
+/// Kinds of requests to the API server that an agent makes.
+const REQUESTS: [&str; 4] = ["get_mig_node", "get_node", "list_pods", "write_status"];
 /// Phases of the agent.
 pub const PHASES: [&str; 9] =
     ["idle", "accepted", "executing", "repartitioned", "applied", "rolling_back", "rolled_back", "refused", "degraded"];
@@ -77,9 +78,9 @@ pub struct AgentMetrics {
     /// Calls to the driver by how they ended.
     pub nvml_calls: Count<CallResult>,
     /// Requests to the API server.
-    pub api_request_seconds: Spread<Call>,
+    pub api_request_seconds: Spread<Request>,
     /// Requests to the API server by how they ended.
-    pub api_requests: Count<CallResult>,
+    pub api_requests: Count<RequestResult>,
     /// The heartbeat last reported.
     pub heartbeat: Level,
     /// Reports written.
@@ -112,12 +113,13 @@ impl AgentMetrics {
     /// The families, and the book that shows them.
     pub fn new() -> (Self, Book) {
         let mut book = Draft::of("retile-agent");
+        let (api_request_seconds, api_requests) = requests::families(&mut book, &REQUESTS);
         let results = || RESULTS.map(|result| Ended { result });
         let metrics = Self {
             nvml_call_seconds: book.spread("nvml_call_seconds", "Time of calls to the driver", CALL, []),
             nvml_calls: book.count("nvml_calls", "Calls to the driver", []),
-            api_request_seconds: book.spread("api_request_seconds", "Time of requests to the API server", REQUEST, []),
-            api_requests: book.count("api_requests", "Requests to the API server", []),
+            api_request_seconds,
+            api_requests,
             heartbeat: book.gauge("heartbeat", "Heartbeat that was last written into the node's MigNode"),
             reports: book.counter("reports", "Reports written into the node's MigNode"),
             gpus: book.gauge("gpus", "GPUs in MIG mode"),
@@ -134,9 +136,9 @@ impl AgentMetrics {
                 "1 for the phase in which the agent is",
                 PHASES.map(|phase| InPhase { phase }),
             ),
-            operations: book.count("operations", "Operations by how they ended on the board", results()),
+            operations: book.count("agent_operations", "Operations by how they ended on the board", results()),
             operation_seconds: book.spread(
-                "operation_seconds",
+                "agent_operation_seconds",
                 "Time from the acceptance of an operation to its end on the board",
                 CHANGE,
                 results(),

@@ -7,12 +7,11 @@ use crate::plan::LEVEL_NAMES;
 
 use super::book::{Book, Draft};
 use super::labels::{Whole, labels};
+use super::requests::{self, Request, RequestResult};
 use super::series::{Count, Level, Spread, Sum};
 
 /// Seconds of a plan.
 const PLAN: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0];
-/// Seconds of a request to the API server.
-const REQUEST: &[f64] = &[0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// Seconds of an operation, from its claim to its release.
 const OPERATION: &[f64] = &[5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 600.0, 1080.0, 1800.0];
 
@@ -79,18 +78,6 @@ labels! {
         /// Why.
         "cause" => cause: &'static str,
     }
-    /// A kind of request to the API server.
-    Request {
-        /// Which.
-        "request" => request: &'static str,
-    }
-    /// How a kind of request ended.
-    RequestResult {
-        /// Which.
-        "request" => request: &'static str,
-        /// `ok`, or the kind of error.
-        "result" => result: &'static str,
-    }
     /// Why something was left alone.
     ByReason {
         /// Why.
@@ -125,19 +112,6 @@ pub const STEPS: [&str; 7] = ["claimed", "draining", "drained", "restarting", "c
 pub const CAUSES: [&str; 3] = ["planned", "adopted", "repair"];
 /// How the API server answers to an eviction.
 pub const EVICTIONS: [&str; 6] = ["accepted", "blocked_by_budget", "several_budgets", "not_found", "conflict", "error"];
-/// How the API server answers.
-pub const ANSWERS: [&str; 10] = [
-    "ok",
-    "conflict",
-    "not_found",
-    "throttled",
-    "blocked_by_budget",
-    "several_budgets",
-    "forbidden",
-    "invalid",
-    "expired",
-    "unknown",
-];
 /// What must never happen: a plan of our own that the verifier refuses, a write that was decided but not sent because the lease was not
 /// fresh is no such thing.
 pub const INVARIANTS: [&str; 2] = ["plan_refused", "savings_refused"];
@@ -224,14 +198,13 @@ pub struct ControllerMetrics {
 }
 
 impl ControllerMetrics {
-    /// The families, and the book that shows them. `requests` are the kinds of requests that are made.
+    /// The families, and the book that shows them. `kinds` are those of the requests that are made.
     #[allow(clippy::too_many_lines, reason = "one line per family, in the order of the page")]
-    pub fn new(requests: &'static [&'static str]) -> (Self, Book) {
+    pub fn new(kinds: &[&'static str]) -> (Self, Book) {
         let mut book = Draft::of("retile-controller");
         let results = |all: &'static [&'static str]| all.iter().map(|&result| ByResult { result });
         let operations = RESULTS.iter().flat_map(|&result| STEPS.iter().map(move |&step| Operations { result, step }));
-        let answers =
-            requests.iter().flat_map(|&request| ANSWERS.iter().map(move |&result| RequestResult { request, result }));
+        let (api_request_seconds, api_requests) = requests::families(&mut book, kinds);
         let metrics = Self {
             deferred_gpus: book.level("deferred_gpus", "GPUs whose purchase is put off now, against what would have been needed otherwise", []),
             deferred_gpu_seconds: book.sum("deferred_gpu_seconds", "For how long purchases were put off, summed over GPUs", []),
@@ -262,8 +235,8 @@ impl ControllerMetrics {
             rejected: book.count("rejected", "Pods that a plan did not serve, counted at each plan, by reason", Reason::ALL.map(|reason| ByReason { reason })),
             approvals: book.count("approvals", "Plans that a person approved, by what became of them", results(&APPROVALS)),
             events: book.count("events", "Events for pods, nodes and MigNodes, by what became of them", results(&EVENTS)),
-            api_request_seconds: book.spread("api_request_seconds", "Time of requests to the API server", REQUEST, requests.iter().map(|&request| Request { request })),
-            api_requests: book.count("api_requests", "Requests to the API server, by answer", answers),
+            api_request_seconds,
+            api_requests,
             cache_age_seconds: book.gauge("cache_age_seconds", "For how long the watch that is worst off has been broken: how far what is known may lag behind"),
             leader: book.gauge("leader", "1 while this process holds the lease"),
             mode: book.level("mode", "1 for the mode in force", Mode::ALL.map(|mode| ByMode { mode: mode_name(mode) })),

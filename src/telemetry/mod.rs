@@ -14,6 +14,7 @@ pub mod controller;
 mod health;
 mod labels;
 mod logs;
+pub mod requests;
 mod series;
 mod server;
 #[cfg(test)]

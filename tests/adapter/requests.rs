@@ -201,7 +201,7 @@ async fn who_may_not_is_told_so() {
         ..retile::kube::live::ConnectOptions::new("retile-test")
     };
     let server: Server = retile::kube::live::connect(&options).await.expect("a kubeconfig");
-    let options = ControllerOptions { namespace, staleness: std::time::Duration::from_secs(5) };
+    let options = ControllerOptions { namespace, staleness: std::time::Duration::from_secs(5), protect_nodes: false };
     let controller = ControllerCluster::start(server, options);
     for request in [get("any"), ClusterRequest::GetLease, ClusterRequest::Observe { fresh: false }] {
         let answer = controller.answer(&request).await.map(drop);
@@ -219,7 +219,8 @@ async fn a_program_that_writes_nothing_leaves_no_write_in_the_audit() {
     let Some(plane) = plane().await else { return };
     let name = unique("node");
     node(&plane.administrator().await, &name, json!([])).await;
-    let options = ControllerOptions { namespace: "default".to_owned(), staleness: std::time::Duration::from_secs(5) };
+    let (namespace, staleness) = ("default".to_owned(), std::time::Duration::from_secs(5));
+    let options = ControllerOptions { namespace, staleness, protect_nodes: false };
     let controller = ControllerCluster::start(server(&plane, Writes::Refused).await, options);
     let version = view(controller.answer(&get(&name)).await).version;
     let refused = controller.answer(&taint(&name, version, "op")).await;

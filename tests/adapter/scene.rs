@@ -45,7 +45,8 @@ pub(crate) async fn server(plane: &ControlPlane, writes: Writes) -> Server {
 }
 
 pub(crate) async fn controller(plane: &ControlPlane, namespace: &str) -> ControllerCluster {
-    let options = ControllerOptions { namespace: namespace.to_owned(), staleness: Duration::from_secs(5) };
+    let (namespace, staleness) = (namespace.to_owned(), Duration::from_secs(5));
+    let options = ControllerOptions { namespace, staleness, protect_nodes: false };
     ControllerCluster::start(server(plane, Writes::Allowed).await, options)
 }
 

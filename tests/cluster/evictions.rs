@@ -63,3 +63,39 @@ async fn a_pod_is_moved_once_its_budget_allows_it_and_not_before() {
     assert_eq!((cluster.outcomes("a").await, cluster.outcomes("b").await), (vec!["Done".to_owned()], Vec::new()));
     assert_eq!(cluster.nodes[0].layout(0), ["7g.40gb@0"]);
 }
+
+/// The pod that the plan wants to move is deleted by its owner while the node settles, and comes back under the same name elsewhere: it is another
+/// pod, and nobody has planned to evict it.
+#[tokio::test]
+async fn a_pod_that_has_come_in_the_place_of_a_victim_is_left_alone() {
+    let Some(mut cluster) = Installation::make("act", &balanced()).await else { return };
+    cluster.add_node("a", &[("A100-40GB", &[("1g.5gb", 0)])], Pace::default()).await;
+    let set = json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "small", "namespace": cluster.team},
+        "spec": {
+            "serviceName": "small", "replicas": 1, "selector": {"matchLabels": {"app": "small"}},
+            "template": template("small", ALL, Some("1g.5gb"))
+        }
+    });
+    cluster.plane.apply(&set.to_string());
+    let victim = ready(&cluster.pods(), "small", 1).await.remove(0);
+    cluster.add_node("b", &[("A100-40GB", &[("1g.5gb", 0), ("3g.20gb", 4)])], Pace::default()).await;
+    run(&cluster, "half", "3g.20gb", false);
+    ready(&cluster.pods(), "half", 1).await;
+    let controller = cluster.controller("controller-1").await;
+    cluster.controllers.push(controller);
+    run(&cluster, "whole", "7g.40gb", true);
+    eventually("the pod is to be moved", async || {
+        cluster.controllers[0].must_run();
+        let record = cluster.record("a").await?;
+        (record["spec"]["operation"]["victims"][0]["pod"]["uid"] == uid(&victim)).then_some(())
+    })
+    .await;
+    cluster.pods().delete(name(&victim), &kube::api::DeleteParams::default()).await.expect("it is there");
+    ready(&cluster.pods(), "whole", 1).await;
+    cluster.released("a").await;
+    let namesake = ready(&cluster.pods(), "small", 1).await.remove(0);
+    assert_eq!(name(&namesake), name(&victim));
+    assert_ne!(uid(&namesake), uid(&victim));
+    assert_eq!(evictions(&cluster), [], "the one is gone by itself, the other was never to go");
+}

@@ -20,6 +20,8 @@ pub(crate) const NAMESPACE: &str = "retile-system";
 const PLUGINS: &str = "gpu-operator";
 /// Key of retile's taint.
 pub(crate) const TAINT: &str = "retile.dev/repartitioning";
+/// Where retile records which annotations it has set.
+const RECORD: &str = "retile.dev/autoscaler-protection";
 /// All nodes of an installation.
 pub(crate) const ALL: &str = "all";
 
@@ -37,7 +39,11 @@ pub(crate) struct Installation {
 impl Installation {
     /// Installs retile with an overlay and a policy; none on a machine without a control plane.
     pub(crate) async fn make(overlay: &str, policy: &Value) -> Option<Self> {
-        let plane = ControlPlane::start().await?;
+        Some(Self::make_on(ControlPlane::start().await?, overlay, policy).await)
+    }
+
+    /// The same on a control plane that is there.
+    pub(crate) async fn make_on(plane: ControlPlane, overlay: &str, policy: &Value) -> Self {
         plane.namespace_named(PLUGINS).await;
         // Part of the GPU Operator; without it the API server refuses the agent's pods.
         plane.apply(r#"{"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "nvidia"}, "handler": "nvidia"}"#);
@@ -56,14 +62,11 @@ impl Installation {
             done.then_some(())
         })
         .await;
-        let policy = json!({
-            "apiVersion": "retile.dev/v1alpha1", "kind": "MigPolicy", "metadata": {"name": "default"}, "spec": policy
-        });
-        plane.apply(&policy.to_string());
+        plane.apply(&policy_object(policy));
         plane.install_plugin_in(PLUGINS, ALL, &[TAINT]);
         let team = plane.namespace("team").await;
         let client = plane.administrator().await;
-        Some(Self { controllers: Vec::new(), agents: Vec::new(), nodes: Vec::new(), client, team, plane })
+        Self { controllers: Vec::new(), agents: Vec::new(), nodes: Vec::new(), client, team, plane }
     }
 
     /// Adds a node with boards that are partitioned so, and its agent.
@@ -126,16 +129,21 @@ impl Installation {
 
     /// Starts a controller.
     pub(crate) async fn controller(&self, identity: &str) -> Daemon {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_retile-controller"));
+        self.configure(&mut command, identity, "127.0.0.1:0").await;
+        self.plane.daemon(identity, command)
+    }
+
+    /// What a controller of this installation is started with.
+    pub(crate) async fn configure(&self, command: &mut Command, identity: &str, metrics: &str) {
         let token = self.plane.token(NAMESPACE, "retile-controller").await;
         let kubeconfig = self.plane.kubeconfig(identity, &token);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_retile-controller"));
         command
-            .args(["--identity", identity, "--namespace", NAMESPACE])
-            .args(["--metrics-address=127.0.0.1:0", "--health-address=127.0.0.1:0"])
+            .args(["--identity", identity, "--namespace", NAMESPACE, "--health-address=127.0.0.1:0"])
+            .args(["--protect-nodes", "--metrics-address", metrics])
             .env("RETILE_LOG", "info,retile=debug")
             .arg("--kubeconfig")
             .arg(kubeconfig);
-        self.plane.daemon(identity, command)
     }
 
     /// Pods of the team.
@@ -145,9 +153,13 @@ impl Installation {
 
     /// The record of a node, as the API server has it.
     pub(crate) async fn record(&self, node: &str) -> Option<Value> {
-        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("retile.dev", "v1alpha1", "MigNode"));
-        let records: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
-        records.get_opt(node).await.ok().flatten().map(|record| record.data)
+        self.custom("MigNode").get_opt(node).await.ok().flatten().map(|record| record.data)
+    }
+
+    /// Custom resources of a kind.
+    pub(crate) fn custom(&self, kind: &str) -> Api<DynamicObject> {
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("retile.dev", "v1alpha1", kind));
+        Api::all_with(self.client.clone(), &kind)
     }
 
     /// Who holds the leader's lease.
@@ -163,7 +175,7 @@ impl Installation {
         ended.iter().filter_map(|ended| ended["outcome"].as_str().map(str::to_owned)).collect()
     }
 
-    /// Waits until nothing is under way on a node and our taint is off it.
+    /// Waits until nothing is under way on a node and our taint is off it, and with it what keeps autoscalers off.
     pub(crate) async fn released(&self, node: &str) {
         let nodes: Api<Node> = Api::all(self.client.clone());
         eventually(&format!("{node} is released"), async || {
@@ -173,5 +185,23 @@ impl Installation {
             (!tainted && record["spec"]["operation"].is_null()).then_some(())
         })
         .await;
+        assert_eq!(self.protection(node).await, [None, None, None], "{node}");
     }
+
+    /// What keeps autoscalers off a node, for each of them, and the record of what was set for that.
+    pub(crate) async fn protection(&self, node: &str) -> [Option<String>; 3] {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let node = nodes.get(node).await.expect("it is there");
+        let annotations = node.metadata.annotations.unwrap_or_default();
+        ["cluster-autoscaler.kubernetes.io/scale-down-disabled", "karpenter.sh/do-not-disrupt", RECORD]
+            .map(|key| annotations.get(key).cloned())
+    }
+}
+
+/// A `MigPolicy` as an operator writes it.
+pub(crate) fn policy_object(spec: &Value) -> String {
+    let policy = json!({
+        "apiVersion": "retile.dev/v1alpha1", "kind": "MigPolicy", "metadata": {"name": "default"}, "spec": spec
+    });
+    policy.to_string()
 }

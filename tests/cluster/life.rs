@@ -66,6 +66,11 @@ async fn killed_in_the_middle_both_programs_finish_what_they_find() {
             (now == phase || record["spec"]["history"].is_array()).then_some(())
         })
         .await;
+        let [autoscaler, karpenter, record] = cluster.protection(NODE).await;
+        // It may be over already on a machine that is slow to look.
+        if record.is_some() {
+            assert_eq!((autoscaler.as_deref(), karpenter.as_deref()), (Some("true"), Some("true")), "{record:?}");
+        }
         cluster.agents[0].kill();
         cluster.controllers[0].kill();
         cluster.agents[0] = cluster.agent(NODE).await;

@@ -7,10 +7,15 @@
 #[path = "../support/control_plane/mod.rs"]
 mod control_plane;
 
+mod approval;
 mod contract;
 mod course;
 mod evictions;
+mod expiry;
 mod installation;
 mod life;
 mod nodes;
+mod owners;
+mod pages;
+mod scale;
 mod work;

@@ -26,6 +26,7 @@ async fn a_node_that_is_made_again_is_planned_for_as_a_new_one() {
     cluster.nodes[0].delete().await;
     let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(cluster.client.clone());
     eventually("the node object is gone", async || nodes.get_opt("a").await.ok()?.is_none().then_some(())).await;
+    eventually("the record went with its node", async || cluster.record("a").await.is_none().then_some(())).await;
     // The garbage collector takes the pods of a node that is gone; a test does not wait for its quarantine.
     for namespace in ["gpu-operator", super::installation::NAMESPACE] {
         let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(cluster.client.clone(), namespace);

@@ -11,6 +11,7 @@ use crate::exec::port::{AgentReply, AgentRequest, ClusterError, ClusterRequest, 
 use crate::exec::{AgentPhase, MigNodeStatus, OperationId, OperationReport, ReportedOccupancy, Timing};
 use crate::nvml::{Board, MigMode};
 use crate::telemetry::agent::{Call, CallResult, Ended, InstanceLabels, Instances, Refresh};
+use crate::telemetry::requests::{Request, RequestResult};
 use crate::telemetry::{AgentMetrics, Health};
 
 /// The loop that must go on for the agent to be alive.
@@ -51,6 +52,7 @@ enum Of {
     Driver,
     Kubelet,
     Files,
+    Devices,
     Created,
     Destroyed,
 }
@@ -79,8 +81,8 @@ impl Notes {
 
     pub(super) fn asks(&mut self, request: &AgentRequest) -> Asked {
         let (name, of) = match request {
-            AgentRequest::Cluster(request) => (cluster_name(request), Of::ApiServer),
-            AgentRequest::Node(request) => node_name(request),
+            AgentRequest::Cluster(request) => (request.kind(), Of::ApiServer),
+            AgentRequest::Node(request) => (request.kind(), whom(request)),
         };
         if let AgentRequest::Cluster(ClusterRequest::WriteStatus { status, .. }) = request {
             self.writing = Some(status.clone());
@@ -94,14 +96,14 @@ impl Notes {
         let seconds = since.elapsed().as_secs_f64();
         match reply {
             AgentReply::Cluster(reply) => {
-                let result = reply.as_ref().map_or_else(cluster_result, |_| "ok");
-                self.metrics.api_request_seconds.note(Call { call: name }, seconds);
-                self.metrics.api_requests.add(CallResult { call: name, result }, 1);
+                let result = crate::exec::result(reply);
+                self.metrics.api_request_seconds.note(Request { request: name }, seconds);
+                self.metrics.api_requests.add(RequestResult { request: name, result }, 1);
                 self.heard_cluster(name, reply.as_ref().err());
             }
             AgentReply::Node(reply) => {
-                let result = reply.as_ref().map_or_else(node_result, |_| "ok");
-                if of != Of::Files {
+                let result = reply.as_ref().map_or_else(NodeError::kind, |_| "ok");
+                if !matches!(of, Of::Files | Of::Devices) {
                     self.metrics.nvml_call_seconds.note(Call { call: name }, seconds);
                     self.metrics.nvml_calls.add(CallResult { call: name, result }, 1);
                 }
@@ -143,7 +145,7 @@ impl Notes {
         let part = match of {
             Of::Driver | Of::Created | Of::Destroyed => DRIVER,
             Of::Kubelet => KUBELET,
-            Of::ApiServer | Of::Files => return self.heard_file(name, error),
+            Of::ApiServer | Of::Files | Of::Devices => return self.heard_file(name, of, error),
         };
         match error {
             None => self.health.ready(part),
@@ -166,8 +168,8 @@ impl Notes {
         }
     }
 
-    fn heard_file(&self, name: &'static str, error: Option<&NodeError>) {
-        if name == "RefreshDevices" {
+    fn heard_file(&self, name: &'static str, of: Of, error: Option<&NodeError>) {
+        if of == Of::Devices {
             let result = if error.is_none() { "ok" } else { "failed" };
             self.metrics.device_refresh.add(Refresh { step: "all", result }, 1);
         }
@@ -266,85 +268,38 @@ fn result_name(phase: AgentPhase) -> Option<&'static str> {
     }
 }
 
-/// What a request to the node is called and whom it is for; changes are logged.
-fn node_name(request: &NodeRequest) -> (&'static str, Of) {
+/// Whom a request to the node is for; changes are logged.
+fn whom(request: &NodeRequest) -> Of {
     match request {
-        NodeRequest::ReadStore => ("ReadStore", Of::Files),
+        NodeRequest::ReadStore | NodeRequest::ClearIntent { .. } => Of::Files,
         NodeRequest::WriteIntent(intent) => {
             tracing::info!(operation = %intent.id, gpus = intent.gpus.len(), "writes down what it is about to do");
-            ("WriteIntent", Of::Files)
+            Of::Files
         }
-        NodeRequest::ClearIntent { .. } => ("ClearIntent", Of::Files),
-        NodeRequest::Enumerate => ("Enumerate", Of::Driver),
-        NodeRequest::Occupants => ("Occupants", Of::Kubelet),
-        NodeRequest::Allocatable => ("Allocatable", Of::Kubelet),
+        NodeRequest::Enumerate => Of::Driver,
+        NodeRequest::Occupants | NodeRequest::Allocatable => Of::Kubelet,
         NodeRequest::RefreshDevices => {
             tracing::info!("makes the device nodes of the instances");
-            ("RefreshDevices", Of::Files)
+            Of::Devices
         }
         NodeRequest::DestroyComputeInstance(proof) => {
             let (place, uuid) = (proof.place(), proof.compute().unwrap_or_default());
             let (profile, start) = (place.profile.as_str(), place.start);
             tracing::info!(gpu = proof.gpu(), profile, start, uuid, "destroys a compute instance");
-            ("DestroyComputeInstance", Of::Driver)
+            Of::Driver
         }
         NodeRequest::DestroyGpuInstance(proof) => {
             let (profile, start) = (proof.place().profile.as_str(), proof.place().start);
             tracing::info!(gpu = proof.gpu(), profile, start, "destroys a GPU instance");
-            ("DestroyGpuInstance", Of::Destroyed)
+            Of::Destroyed
         }
         NodeRequest::CreateGpuInstance { gpu, place } => {
             tracing::info!(gpu, profile = place.profile, start = place.start, "creates a GPU instance");
-            ("CreateGpuInstance", Of::Created)
+            Of::Created
         }
         NodeRequest::CreateComputeInstance { gpu, place } => {
             tracing::info!(gpu, profile = place.profile, start = place.start, "creates a compute instance");
-            ("CreateComputeInstance", Of::Driver)
+            Of::Driver
         }
-    }
-}
-
-fn cluster_name(request: &ClusterRequest) -> &'static str {
-    match request {
-        ClusterRequest::GetMigNode { .. } => "GetMigNode",
-        ClusterRequest::GetNode { .. } => "GetNode",
-        ClusterRequest::ListPods { .. } => "ListPods",
-        ClusterRequest::WriteStatus { .. } => "WriteStatus",
-        ClusterRequest::Observe { .. }
-        | ClusterRequest::WriteSpec { .. }
-        | ClusterRequest::AddTaint { .. }
-        | ClusterRequest::RemoveTaint { .. }
-        | ClusterRequest::Evict { .. }
-        | ClusterRequest::DeletePluginPod { .. }
-        | ClusterRequest::GetLease
-        | ClusterRequest::WriteLease { .. } => "other",
-    }
-}
-
-fn cluster_result(error: &ClusterError) -> &'static str {
-    match error {
-        ClusterError::Conflict => "conflict",
-        ClusterError::NotFound => "notFound",
-        ClusterError::Throttled { .. } => "throttled",
-        ClusterError::BlockedByBudget | ClusterError::SeveralBudgets => "budget",
-        ClusterError::Forbidden(_) => "forbidden",
-        ClusterError::Invalid(_) => "invalid",
-        ClusterError::Expired => "expired",
-        ClusterError::Unknown(_) => "unknown",
-    }
-}
-
-fn node_result(error: &NodeError) -> &'static str {
-    match error {
-        NodeError::InUse => "inUse",
-        NodeError::InsufficientResources => "insufficientResources",
-        NodeError::NotFound => "notFound",
-        NodeError::NoPermission => "noPermission",
-        NodeError::InvalidArgument => "invalidArgument",
-        NodeError::GpuLost => "gpuLost",
-        NodeError::LibraryMismatch => "libraryMismatch",
-        NodeError::Unknown => "unknown",
-        NodeError::Hung => "hung",
-        NodeError::Local(_) => "local",
     }
 }

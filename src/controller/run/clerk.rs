@@ -1,6 +1,7 @@
-//! Tells people: events for what happened, `MigPlan` objects for what is planned, and back, which of these a person approves.
+//! Tells people: events for what happened, `MigPlan` objects for what is planned, statuses of the `MigPolicy` objects, and back, which plan a
+//! person approves.
 //!
-//! Inputs: cycles, and `MigPlan` objects. Outputs: events, `MigPlan` objects, approvals for the loop. Nothing that the loop does depends on it:
+//! Inputs: cycles, and `MigPlan` objects. Outputs: events, `MigPlan` objects, statuses of policies, approvals for the loop. Nothing that the loop does depends on it:
 //! what cannot be told is logged and counted. Invariants: a plan is published when its changes differ from those published last; a plan is
 //! passed on as approved once, and only while it is proposed and the mode is `Recommend`.
 
@@ -9,15 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::people::People;
+use super::policy::Wishes;
 use super::reports::{Cycle, summary};
 use crate::controller::Approval;
 use crate::exec::OperationId;
 use crate::exec::port::ClusterError;
-use crate::kube::crd::PlanPhase;
-use crate::kube::live::{ControllerCluster, Events, Published, Told, plans, publish, set_phase};
+use crate::kube::crd::{LastPlan, PlanPhase};
+use crate::kube::live::{ControllerCluster, Doing, Events, Published, Told, moment, plans, publish, set_phase};
 use crate::model::Mode;
 use crate::plan::{NodePlan, Plan};
 use crate::telemetry::ControllerMetrics;
@@ -25,6 +27,8 @@ use crate::telemetry::controller::ByResult;
 
 /// Rest between two looks for approvals.
 const LOOK: Duration = Duration::from_secs(5);
+/// Least time between two writes of nothing but figures into a policy.
+const FIGURES: Duration = Duration::from_mins(1);
 
 /// Tells people.
 pub struct Clerk<A> {
@@ -40,6 +44,10 @@ pub struct Clerk<A> {
     passed: BTreeSet<String>,
     /// Operations under way, by the plan that they carry out.
     executing: BTreeMap<String, BTreeSet<OperationId>>,
+    /// What the loop does, for the policies; nothing before the first cycle, and so before this process leads.
+    doing: Option<Doing>,
+    /// When the figures of a plan were last written into a policy.
+    figures: Option<Instant>,
 }
 
 impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
@@ -55,6 +63,8 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
             published: Vec::new(),
             passed: BTreeSet::new(),
             executing: BTreeMap::new(),
+            doing: None,
+            figures: None,
         }
     }
 
@@ -69,6 +79,9 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
                     None => return,
                 },
                 _ = looks.tick() => {
+                    if let Err(error) = self.receive().await {
+                        tracing::warn!(%error, "how the MigPolicy is received cannot be written");
+                    }
                     if self.mode == Mode::Recommend && let Err(error) = self.look().await {
                         tracing::warn!(%error, "approvals cannot be read");
                     }
@@ -79,6 +92,7 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
 
     async fn take(&mut self, cycle: &Cycle) {
         self.mode = cycle.mode;
+        self.note(cycle);
         for notice in self.people.notices(cycle) {
             let result = match self.events.tell(&self.cluster, &notice).await {
                 Ok(Told::New | Told::Repeated) => "sent",
@@ -101,6 +115,32 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
         if let Err(error) = self.ended(cycle).await {
             tracing::warn!(%error, "the end of a plan cannot be written");
         }
+    }
+
+    /// Notes what the policies are told of a cycle.
+    fn note(&mut self, cycle: &Cycle) {
+        let known = self.doing.take().and_then(|doing| doing.last_plan);
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).min(i32::MAX as u32);
+        let last_plan = cycle.report.planned.as_ref().map(|planned| LastPlan {
+            time: moment(),
+            served: count(planned.served),
+            unserved: count(planned.unserved.values().sum()),
+            nodes: count(planned.nodes),
+            evicted: count(planned.evictions),
+        });
+        let refused = Wishes::of(&self.cluster.policy()).refused;
+        self.doing = Some(Doing { mode: cycle.mode, refused, last_plan: last_plan.or(known) });
+    }
+
+    /// Writes how the policies are received.
+    async fn receive(&mut self) -> Result<(), ClusterError> {
+        let Some(doing) = &self.doing else { return Ok(()) };
+        let due = self.figures.is_none_or(|since| since.elapsed() >= FIGURES);
+        self.cluster.receive_policies(doing, due).await?;
+        if due {
+            self.figures = Some(Instant::now());
+        }
+        Ok(())
     }
 
     /// Publishes a plan with changes, and puts those aside that it takes the place of.

@@ -1,8 +1,8 @@
-//! The controller's tickets: who asks, who rests and until when, and who has to look again.
+//! The controller's tickets but the lease's: who asks, who rests and until when, and who has to look again.
 //!
 //! Inputs: answers, wakes, the moment. Outputs: requests to send, and the end. Holds no clock, sends nothing and decides nothing: what a ticket
 //! does next is the [`Controller`]'s word. Invariants: a ticket has one request or one rest outstanding; what changes while it asks makes its
-//! next rest short, so that nothing is overlooked; once it is stopping, nothing new is sent but what hands the lease back.
+//! next rest short, so that nothing is overlooked; once it is stopping, nothing new is sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ pub(super) enum Order {
     Send(Ticket, Box<ClusterRequest>),
     /// The process must end at once, as it does not lead any more.
     Vanish,
-    /// Nothing is outstanding any more: the process may end.
+    /// Nothing is outstanding any more: the lease may be handed back.
     Rest,
 }
 
@@ -43,10 +43,10 @@ impl Desk {
         Self { controller, tickets: BTreeMap::new(), stirred: BTreeSet::new(), stopping: false }
     }
 
-    /// Starts the controller.
-    pub(super) fn start(&mut self, now: Moment) -> Vec<Order> {
-        let asked = self.controller.start(now);
-        self.take(asked, now)
+    /// This process leads.
+    pub(super) fn lead(&mut self, now: Moment) -> Vec<Order> {
+        let asked = self.controller.lead(now);
+        self.take(asked.into_iter().collect(), now)
     }
 
     /// When the next rest ends.
@@ -63,9 +63,8 @@ impl Desk {
         if self.tickets.remove(ticket) != Some(Doing::Asks) {
             return Vec::new();
         }
-        // While it stops, an answer counts only for the lease, which must be known to be held to be handed back.
-        if self.stopping && *ticket != Ticket::Lease {
-            return self.close(now);
+        if self.stopping {
+            return self.close();
         }
         let asked = self.controller.step(ticket, Event::Reply(reply), now);
         self.take(asked, now)
@@ -105,24 +104,15 @@ impl Desk {
     }
 
     /// Nothing new is begun. What is under way on nodes goes on with whoever leads next.
-    pub(super) fn stop(&mut self, now: Moment) -> Vec<Order> {
+    pub(super) fn stop(&mut self) -> Vec<Order> {
         self.stopping = true;
         self.tickets.retain(|_, doing| *doing == Doing::Asks);
-        self.close(now)
+        self.close()
     }
 
-    /// When nothing is outstanding any more: hands the lease back, then rests.
-    fn close(&mut self, now: Moment) -> Vec<Order> {
-        if !self.stopping || !self.tickets.is_empty() {
-            return Vec::new();
-        }
-        match self.controller.resign(now) {
-            Some(request) => {
-                self.tickets.insert(Ticket::Lease, Doing::Asks);
-                vec![Order::Send(Ticket::Lease, Box::new(request))]
-            }
-            None => vec![Order::Rest],
-        }
+    /// Rests when nothing is outstanding any more.
+    fn close(&self) -> Vec<Order> {
+        if self.stopping && self.tickets.is_empty() { vec![Order::Rest] } else { Vec::new() }
     }
 
     fn take(&mut self, asked: Vec<Asked>, now: Moment) -> Vec<Order> {
@@ -146,7 +136,7 @@ impl Desk {
                 Next::End(Farewell::LostLeadership) => return vec![Order::Vanish],
             }
         }
-        orders.extend(self.close(now));
+        orders.extend(self.close());
         orders
     }
 }

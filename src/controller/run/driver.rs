@@ -1,7 +1,8 @@
 //! The thread on which the controller lives: it takes in what happens, one thing after the other, and sends what the controller asks.
 //!
-//! Planning happens here and nowhere else, so that the tasks that talk to the API server never wait for it. Invariants: a write leaves only
-//! while the lease is fresh at the very moment at which it is sent; once leadership is lost nothing is sent any more.
+//! Planning happens here and nowhere else, so that neither the tasks that talk to the API server nor the thread that keeps the lease wait for
+//! it. Invariants: a write leaves only while the lease is fresh at the very moment at which it is sent; once leadership is lost nothing is
+//! sent any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,13 +13,14 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::desk::{Desk, Order};
+use super::keeper::LetGo;
 use super::notes::Notes;
 use super::policy::Wishes;
 use super::port::{self, ClusterPort, Known};
 use super::reports::{self, Cycle};
-use crate::controller::{Settings, Ticket};
+use crate::controller::{Leadership, Settings, Ticket};
 use crate::exec::Moment;
-use crate::exec::port::{ClusterAnswer, ClusterReply, ClusterRequest, Observation};
+use crate::exec::port::{ClusterAnswer, ClusterError, ClusterReply, ClusterRequest, Observation};
 use crate::kube::live::Wake;
 use crate::model::{Finding, Mode, PodRef};
 use crate::plan::Plan;
@@ -29,7 +31,7 @@ pub(super) const LOOP: &str = "controller";
 /// How long the thread may be busy with one thing. The longest is a plan, whose work is bounded.
 pub(super) const STILL: Duration = Duration::from_mins(2);
 /// How often it looks at the time at least.
-const TICK: Duration = Duration::from_secs(1);
+pub(super) const TICK: Duration = Duration::from_secs(1);
 
 /// Rest between two looks at the index while it is not complete.
 const LOOK: Duration = Duration::from_millis(100);
@@ -51,7 +53,9 @@ impl Clock {
 
 /// What happens to the thread.
 pub(super) enum Happening {
-    /// A request was answered.
+    /// This process has come to lead.
+    Leads,
+    /// A request was answered. Those of the lease are told for the metrics only.
     Answered { ticket: Ticket, request: Box<ClusterRequest>, reply: Box<ClusterReply>, seconds: f64 },
     /// A write was not sent, because the lease had run out.
     Withheld,
@@ -63,7 +67,7 @@ pub(super) enum Happening {
     Stop,
 }
 
-/// How the thread ends.
+/// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// It was told to; the lease is handed back where it was held.
@@ -72,9 +76,19 @@ pub enum End {
     LostLeadership,
 }
 
+/// How the thread ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// So, at once.
+    Now(End),
+    /// As the thread of the lease does, which was told to let go.
+    WithTheLease,
+}
+
 /// The thread.
 pub(super) struct Driver<C> {
     pub(super) desk: Desk,
+    pub(super) leadership: Leadership,
     pub(super) cluster: Arc<C>,
     pub(super) runtime: Handle,
     pub(super) clock: Clock,
@@ -97,40 +111,59 @@ pub(super) struct Driver<C> {
     pub(super) cycles: tokio::sync::mpsc::Sender<Cycle>,
 }
 
+/// Whether a refusal says something about the API server, or about our rights there, and not about the object that was asked for.
+fn hampers(error: &ClusterError) -> bool {
+    match error {
+        ClusterError::Unknown(_) | ClusterError::Forbidden(_) | ClusterError::Throttled { .. } => true,
+        ClusterError::Conflict
+        | ClusterError::NotFound
+        | ClusterError::BlockedByBudget
+        | ClusterError::SeveralBudgets
+        | ClusterError::Invalid(_)
+        | ClusterError::Expired => false,
+    }
+}
+
 impl<C: ClusterPort> Driver<C> {
-    pub(super) fn run(mut self) -> End {
+    /// Runs until it is stopped or leadership is lost. `keep` starts the thread that keeps the lease, once the cluster is known: who cannot see
+    /// must not keep the lease from others. What that gives is told when nothing needs the lease any more.
+    pub(super) fn run(mut self, keep: impl FnOnce() -> std::io::Result<LetGo>) -> Ended {
         self.health.watch(LOOP, STILL);
         if self.await_index() == Some(End::Stopped) {
-            return End::Stopped;
+            return Ended::Now(End::Stopped);
         }
-        let orders = self.desk.start(self.clock.now());
-        let mut end = self.carry_out(orders);
+        let let_go = match keep() {
+            Ok(let_go) => let_go,
+            Err(error) => {
+                tracing::error!(%error, "the system gives no thread for the lease");
+                return Ended::Now(End::LostLeadership);
+            }
+        };
+        let mut end = None;
         while end.is_none() {
             let now = self.clock.now();
-            // A lease that runs out ends the process then, not when something else happens.
-            let deadline = self.desk.controller.fresh_until();
-            let next = [self.desk.next(), deadline].into_iter().flatten().min();
-            let wait = next.map_or(TICK, |next| next.since(now).min(TICK));
+            let wait = self.desk.next().map_or(TICK, |next| next.since(now).min(TICK));
             let happening = match self.inbox.recv_timeout(wait) {
                 Ok(happening) => Some(happening),
                 Err(RecvTimeoutError::Timeout) => None,
                 // The thread holds a sender itself.
-                Err(RecvTimeoutError::Disconnected) => return End::Stopped,
+                Err(RecvTimeoutError::Disconnected) => break,
             };
             self.health.beat(LOOP);
             let mut orders = happening.map(|happening| self.take(happening)).unwrap_or_default();
             orders.extend(self.desk.tick(self.clock.now()));
-            if self.desk.controller.fresh_until().is_some_and(|until| self.clock.now() >= until) {
-                orders.push(Order::Vanish);
-            }
             self.follow();
             end = self.carry_out(orders);
         }
         self.health.unwatch(LOOP);
-        end.unwrap_or(End::Stopped)
+        if end == Some(End::LostLeadership) {
+            return Ended::Now(End::LostLeadership);
+        }
+        let_go.tell();
+        Ended::WithTheLease
     }
 
-    /// Waits until the cluster is known: who cannot see must not keep the lease from others.
+    /// Waits until the cluster is known.
     fn await_index(&mut self) -> Option<End> {
         while let Some(why) = self.cluster.known().doubt {
             self.health.not_ready(super::INDEX, why);
@@ -145,9 +178,10 @@ impl<C: ClusterPort> Driver<C> {
     fn take(&mut self, happening: Happening) -> Vec<Order> {
         let now = self.clock.now();
         match happening {
+            Happening::Leads => self.desk.lead(now),
             Happening::Answered { ticket, request, reply, seconds } => {
                 self.answered(&ticket, &request, &reply, seconds);
-                self.hear(&ticket, *reply)
+                if ticket == Ticket::Lease { Vec::new() } else { self.hear(&ticket, *reply) }
             }
             Happening::Withheld => vec![Order::Vanish],
             Happening::Changed(Wake { planning, nodes }) => {
@@ -167,24 +201,24 @@ impl<C: ClusterPort> Driver<C> {
             }
             Happening::Stop => {
                 tracing::info!("stopping: what is under way on nodes goes on with the next leader");
-                self.desk.stop(now)
+                self.desk.stop()
             }
         }
     }
 
     /// What an answer says of the API server.
     fn answered(&mut self, ticket: &Ticket, request: &ClusterRequest, reply: &ClusterReply, seconds: f64) {
-        let result = port::result(reply);
-        self.notes.answer(port::kind(request), result, seconds);
+        self.notes.answer(request, reply, seconds);
         if let ClusterRequest::Evict { dry_run: false, .. } = request {
             self.notes.eviction(reply);
         }
         match reply {
             Ok(_) => self.health.ready(super::API),
             Err(error) => {
-                tracing::debug!(?ticket, request = port::kind(request), %error, "not done");
-                if matches!(result, "unknown" | "forbidden" | "throttled") {
-                    self.health.not_ready(super::API, format!("the last {} ended as {result}", port::kind(request)));
+                tracing::debug!(?ticket, request = request.kind(), %error, "not done");
+                if hampers(error) {
+                    let why = format!("the last {} ended as {}", request.kind(), error.kind());
+                    self.health.not_ready(super::API, why);
                 }
             }
         }
@@ -288,13 +322,13 @@ impl<C: ClusterPort> Driver<C> {
     }
 
     fn send(&self, ticket: Ticket, request: Box<ClusterRequest>) {
-        let fresh_until = self.desk.controller.fresh_until().unwrap_or_default();
+        let leadership = self.leadership.clone();
         let guarded = port::needs_leadership(&request);
         let (cluster, clock, outbox) = (Arc::clone(&self.cluster), self.clock, self.outbox.clone());
         self.runtime.spawn(async move {
             let asked = clock.now();
             // The last moment before it leaves: a process that was suspended until now leads no more.
-            let happening = if guarded && asked >= fresh_until {
+            let happening = if guarded && !leadership.leads(asked) {
                 Happening::Withheld
             } else {
                 let reply = Box::new(cluster.answer(&request).await);

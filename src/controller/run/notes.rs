@@ -10,15 +10,15 @@ use super::books::Books;
 use super::figures::{Figures, Model, OTHER};
 use super::policy::Wishes;
 use crate::controller::{Cause, Controller, CycleReport};
-use crate::exec::port::{ClusterReply, Observation};
+use crate::exec::port::{ClusterError, ClusterReply, ClusterRequest, Observation};
 use crate::exec::{Moment, OperationId, Outcome, Phase};
 use crate::model::{Mode, PlanningInput, Reason};
 use crate::plan::{LEVEL_NAMES, Plan};
 use crate::savings::{SavingsError, State};
 use crate::telemetry::controller::{
-    ByCause, ByModel, ByReason, ByResult, Invariant, Largest, Objective, Operations, Part, Request, RequestResult,
-    Slices, Unserved,
+    ByCause, ByModel, ByReason, ByResult, Invariant, Largest, Objective, Operations, Part, Slices, Unserved,
 };
+use crate::telemetry::requests::{Request, RequestResult};
 use crate::telemetry::{ControllerMetrics, Whole};
 
 /// An operation as it was last seen.
@@ -57,17 +57,29 @@ impl Notes {
     }
 
     /// An answer of the API server.
-    pub(super) fn answer(&mut self, request: &'static str, result: &'static str, seconds: f64) {
+    pub(super) fn answer(&mut self, request: &ClusterRequest, reply: &ClusterReply, seconds: f64) {
+        let (request, result) = (request.kind(), crate::exec::result(reply));
         self.metrics.api_request_seconds.note(Request { request }, seconds);
         self.metrics.api_requests.add(RequestResult { request, result }, 1);
     }
 
     /// The answer to an eviction that is no dry run.
     pub(super) fn eviction(&mut self, reply: &ClusterReply) {
-        let result = match super::port::result(reply) {
-            "ok" => "accepted",
-            result @ ("blocked_by_budget" | "several_budgets" | "not_found" | "conflict") => result,
-            _ => "error",
+        let result = match reply {
+            Ok(_) => "accepted",
+            Err(
+                error @ (ClusterError::BlockedByBudget
+                | ClusterError::SeveralBudgets
+                | ClusterError::NotFound
+                | ClusterError::Conflict),
+            ) => error.kind(),
+            Err(
+                ClusterError::Throttled { .. }
+                | ClusterError::Forbidden(_)
+                | ClusterError::Invalid(_)
+                | ClusterError::Expired
+                | ClusterError::Unknown(_),
+            ) => "error",
         };
         self.metrics.evictions.add(ByResult { result }, 1);
     }

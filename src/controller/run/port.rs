@@ -116,7 +116,7 @@ impl<C: ClusterPort> ClusterPort for DryRun<C> {
     }
 }
 
-/// Kinds of requests, for metrics.
+/// Kinds of requests that a controller makes, for metrics: all but the agent's.
 pub const REQUESTS: [&str; 12] = [
     "observe",
     "get_mig_node",
@@ -131,25 +131,6 @@ pub const REQUESTS: [&str; 12] = [
     "get_lease",
     "write_lease",
 ];
-
-/// The kind of a request.
-pub(super) fn kind(request: &ClusterRequest) -> &'static str {
-    match request {
-        ClusterRequest::Observe { .. } => "observe",
-        ClusterRequest::GetMigNode { .. } => "get_mig_node",
-        ClusterRequest::GetNode { .. } => "get_node",
-        ClusterRequest::ListPods { .. } => "list_pods",
-        // The agent's; the controller never asks for it.
-        ClusterRequest::WriteSpec { .. } | ClusterRequest::WriteStatus { .. } => "write_spec",
-        ClusterRequest::AddTaint { .. } => "add_taint",
-        ClusterRequest::RemoveTaint { .. } => "remove_taint",
-        ClusterRequest::Evict { dry_run: false, .. } => "evict",
-        ClusterRequest::Evict { dry_run: true, .. } => "evict_dry_run",
-        ClusterRequest::DeletePluginPod { .. } => "delete_plugin_pod",
-        ClusterRequest::GetLease => "get_lease",
-        ClusterRequest::WriteLease { .. } => "write_lease",
-    }
-}
 
 /// Whether a request changes the cluster. The lease is how leadership is had, and does not depend on it.
 pub(super) fn needs_leadership(request: &ClusterRequest) -> bool {
@@ -169,18 +150,18 @@ pub(super) fn needs_leadership(request: &ClusterRequest) -> bool {
     }
 }
 
-/// How the API server answered, for metrics.
-pub(super) fn result(reply: &ClusterReply) -> &'static str {
-    match reply {
-        Ok(_) => "ok",
-        Err(ClusterError::Conflict) => "conflict",
-        Err(ClusterError::NotFound) => "not_found",
-        Err(ClusterError::Throttled { .. }) => "throttled",
-        Err(ClusterError::BlockedByBudget) => "blocked_by_budget",
-        Err(ClusterError::SeveralBudgets) => "several_budgets",
-        Err(ClusterError::Forbidden(_)) => "forbidden",
-        Err(ClusterError::Invalid(_)) => "invalid",
-        Err(ClusterError::Expired) => "expired",
-        Err(ClusterError::Unknown(_)) => "unknown",
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_controller_makes_every_kind_of_request_but_the_agents() {
+        let all = ClusterRequest::KINDS.into_iter().filter(|kind| *kind != "write_status");
+        assert!(all.eq(REQUESTS));
+    }
+
+    #[test]
+    fn metrics_count_every_kind_of_answer() {
+        assert!(std::iter::once("ok").chain(ClusterError::KINDS).eq(crate::telemetry::requests::RESULTS));
     }
 }

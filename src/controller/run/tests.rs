@@ -8,9 +8,10 @@ use tokio::sync::Notify;
 use super::*;
 use crate::controller::LeaseTimes;
 use crate::controller::testing::{Cluster, settings, writes};
+use crate::controller::{Proposal, ProposeError};
 use crate::exec::Timing;
 use crate::exec::Version;
-use crate::exec::port::{ClusterError, ClusterReply, ClusterRequest, Lease};
+use crate::exec::port::{ClusterReply, ClusterRequest, Lease};
 use crate::kube::live::Wake;
 use crate::telemetry::Book;
 
@@ -41,7 +42,7 @@ impl Fake {
 
     fn writes(&self) -> Vec<&'static str> {
         let log = self.log.lock().expect("no test panics with it");
-        log.iter().filter(|request| writes(request)).map(port::kind).collect()
+        log.iter().filter(|request| writes(request)).map(ClusterRequest::kind).collect()
     }
 
     /// Waits until something is so. Tests end by the runner's patience, not by a clock.
@@ -60,7 +61,7 @@ impl Fake {
 
 impl ClusterPort for Fake {
     async fn answer(&self, request: &ClusterRequest) -> ClusterReply {
-        let hangs = self.hangs.lock().expect("no test panics with it").contains(&port::kind(request));
+        let hangs = self.hangs.lock().expect("no test panics with it").contains(&request.kind());
         if hangs {
             std::future::pending::<()>().await;
         }
@@ -114,14 +115,80 @@ struct Started {
 }
 
 fn begin<C: ClusterPort>(cluster: Arc<C>, options: Options) -> Started {
+    let work_limit = options.work_limit;
+    begin_with(cluster, options, move || Box::new(Retile { work_limit }))
+}
+
+fn begin_with<C: ClusterPort>(
+    cluster: Arc<C>,
+    options: Options,
+    planner: impl FnOnce() -> Box<dyn Proposer> + Send + 'static,
+) -> Started {
     let (metrics, book) = ControllerMetrics::new(&REQUESTS);
     let health = Health::new();
     let (gone, vanished) = oneshot::channel();
     let vanish = move || {
         let _ = gone.send(());
     };
-    let running = start(cluster, options, metrics, health.clone(), vanish).expect("a thread");
+    let running = start_with(cluster, options, metrics, health.clone(), planner, vanish).expect("a thread");
     Started { running, book, health, vanished }
+}
+
+/// A planner that says when it begins a plan, and ends it when it is told to.
+struct Slow {
+    begun: Sender<()>,
+    go_on: std::sync::mpsc::Receiver<()>,
+    planner: Retile,
+}
+
+impl Proposer for Slow {
+    fn propose(&mut self, input: &crate::model::PlanningInput) -> Result<Proposal, ProposeError> {
+        // Whoever does not listen any more lets it go on.
+        let _ = self.begun.send(());
+        let _ = self.go_on.recv();
+        self.planner.propose(input)
+    }
+}
+
+/// A controller whose plans take until the second channel says so; the first tells when one begins.
+fn begin_slowly(fake: &Arc<Fake>, options: Options) -> (Started, std::sync::mpsc::Receiver<()>, Sender<()>) {
+    let (begun, begins) = channel();
+    let (let_on, go_on) = channel();
+    let planner = Retile { work_limit: options.work_limit };
+    let started = begin_with(Arc::clone(fake), options, move || Box::new(Slow { begun, go_on, planner }));
+    (started, begins, let_on)
+}
+
+fn renewals(fake: &Fake) -> u64 {
+    fake.cluster().lease.as_ref().map_or(0, |(_, lease)| lease.renewals)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lease_is_renewed_while_a_plan_takes_its_time() {
+    let fake = Fake::new(waiting(Mode::Act));
+    let (Started { running, mut vanished, .. }, begins, go_on) = begin_slowly(&fake, options());
+    tokio::task::spawn_blocking(move || begins.recv()).await.expect("no panic").expect("a plan is begun");
+    let before = renewals(&fake);
+    fake.until(|fake| renewals(fake) > before + 5).await;
+    assert!(!fake.claimed("a"), "the plan is not made yet");
+    drop(go_on);
+    fake.until(|fake| fake.claimed("a")).await;
+    (running.stopper())();
+    assert_eq!(running.ended().await, End::Stopped);
+    assert_eq!(fake.cluster().lease.as_ref().map(|(_, lease)| lease.holder.as_str()), Some(""), "it is handed back");
+    assert!(vanished.try_recv().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_replaced_while_it_plans_vanishes_before_the_plan_is_made() {
+    let fake = Fake::new(waiting(Mode::Act));
+    let (Started { running, vanished, .. }, begins, go_on) = begin_slowly(&fake, options());
+    tokio::task::spawn_blocking(move || begins.recv()).await.expect("no panic").expect("a plan is begun");
+    fake.cluster().lease = Some((Version(99), Lease { holder: "other".into(), renewals: 7, transitions: 2 }));
+    assert_eq!(running.ended().await, End::LostLeadership);
+    vanished.await.expect("it vanished first");
+    assert!(fake.writes().iter().all(|kind| *kind == "write_lease"), "{:?}", fake.writes());
+    drop(go_on);
 }
 
 fn shows(book: &Book, line: &str) -> bool {
@@ -168,7 +235,7 @@ async fn the_policy_decides_what_is_carried_out_as_soon_as_it_is_read() {
     let before = fake.log.lock().expect("no test panics with it").len();
     fake.until(|fake| {
         let log = fake.log.lock().expect("no test panics with it");
-        log[before..].iter().filter(|request| port::kind(request) == "observe").count() > 3
+        log[before..].iter().filter(|request| request.kind() == "observe").count() > 3
     })
     .await;
     assert!(!fake.claimed("a"), "it is paused");
@@ -247,6 +314,4 @@ async fn an_api_server_that_does_not_answer_makes_it_unready_and_not_dead() {
     fake.until(|_| health.is_ready().is_err_and(|why| why.contains("api-server: it has not answered yet"))).await;
     assert_eq!(health.alive(), Ok(()));
     drop(running);
-    let unknown: ClusterReply = Err(ClusterError::Unknown("broken".into()));
-    assert_eq!(port::result(&unknown), "unknown");
 }

@@ -9,7 +9,7 @@ use crate::kube::canonical::Unreadable;
 use crate::kube::eligibility::Candidate;
 use crate::kube::findings::Findings;
 use crate::kube::inventory::{GpuDraft, Holder, Inventory, NodeDraft};
-use crate::kube::objects::{MigNode, Node};
+use crate::kube::objects::{MigNode, Node, ResourceSlice};
 use crate::kube::offers::NamedOffer;
 use crate::kube::ownership::{Circumstances, freeze, hand_over_needed};
 use crate::kube::requests::ordinary_capacity;
@@ -30,12 +30,7 @@ pub(super) fn draft_nodes(
     for name in reports.keys().filter(|name| !known.contains(*name)) {
         findings.mig_node(name, "reports about a node that is not in the export, and is left out");
     }
-    let dra: BTreeSet<&str> = objects
-        .slices
-        .iter()
-        .filter(|slice| slice.spec.driver == "gpu.nvidia.com")
-        .map(|slice| slice.spec.node_name.as_str())
-        .collect();
+    let dra: BTreeSet<&str> = objects.slices.iter().filter_map(ResourceSlice::served_node).collect();
     let unbound = objects.pods.iter().filter(|pod| !pod.bound() && !pod.has_ended());
     let nominated: BTreeSet<&str> = unbound.map(|pod| pod.status.nominated_node_name.as_str()).collect();
     let mut inventory = Inventory::new(catalogue);

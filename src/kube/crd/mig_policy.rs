@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
 use super::limits;
+use crate::model::Mode;
 
 /// What retile may do, how much of it at a time, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -25,6 +26,7 @@ use super::limits;
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
     printcolumn(name = "Disruption", type_ = "string", json_path = ".spec.disruption.level"),
     printcolumn(name = "Paused", type_ = "boolean", json_path = ".spec.paused"),
+    printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type==\"Accepted\")].status"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -229,11 +231,89 @@ pub struct MigPolicyStatus {
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub observed_generation: i64,
+    /// Mode in which the loop works under it, which is `Observe` while it is paused; absent where another policy counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<ModeSpec>,
+    /// What the last plan came to; at most once a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_plan: Option<LastPlan>,
     /// `Accepted`.
     #[serde(default)]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// What a plan came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastPlan {
+    /// When it was made, by the controller's clock.
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    pub time: String,
+    /// Waiting pods that it serves.
+    #[serde(default)]
+    #[schemars(range(max = i32::MAX))]
+    pub served: u32,
+    /// Waiting pods that it does not serve.
+    #[serde(default)]
+    #[schemars(range(max = i32::MAX))]
+    pub unserved: u32,
+    /// Nodes that it changes.
+    #[serde(default)]
+    #[schemars(range(max = i32::MAX))]
+    pub nodes: u32,
+    /// Pods that it evicts.
+    #[serde(default)]
+    #[schemars(range(max = i32::MAX))]
+    pub evicted: u32,
+}
+
+/// How a policy is received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Received {
+    /// It is the one that counts.
+    InForce,
+    /// The one of this name counts.
+    AnotherCounts(String),
+    /// It cannot be used, for this reason.
+    Refused(String),
+}
+
+impl MigPolicyStatus {
+    /// The status of a policy of this generation, at a moment as RFC 3339; `doing` is what the loop does under it, where it is the one that counts.
+    pub fn of(
+        received: &Received,
+        doing: Option<(Mode, Option<&LastPlan>)>,
+        generation: i64,
+        moment: &str,
+        before: Option<&Self>,
+    ) -> Self {
+        let (accepted, reason, message) = match received {
+            Received::InForce => (true, "InForce", String::new()),
+            Received::AnotherCounts(name) => {
+                (false, "AnotherCounts", format!("the MigPolicy named `{name}` counts, and one counts at a time"))
+            }
+            Received::Refused(why) => (false, "Refused", why.clone()),
+        };
+        let known = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
+        Self {
+            observed_generation: generation,
+            mode: doing.map(|(mode, _)| mode.into()),
+            last_plan: doing.and_then(|(_, plan)| plan.cloned()),
+            conditions: vec![Condition::new("Accepted", accepted.into(), reason, &message, generation, moment, known)],
+        }
+    }
+}
+
+impl From<Mode> for ModeSpec {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Observe => Self::Observe,
+            Mode::Recommend => Self::Recommend,
+            Mode::Act => Self::Act,
+        }
+    }
 }
 
 fn text(pattern: &str, most: usize) -> Schema {

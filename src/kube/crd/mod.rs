@@ -25,8 +25,8 @@ pub use mig_node::{MigNode, record};
 pub(crate) use mig_plan::DOCUMENT as PLAN_DOCUMENT;
 pub use mig_plan::{Approval, MigPlan, MigPlanSpec, MigPlanStatus, PlanPhase};
 pub use mig_policy::{
-    BudgetsSpec, DisruptionSpec, Level, MigPolicy, MigPolicySpec, MigPolicyStatus, ModeSpec, ModelPrice, PricesSpec,
-    SelectorSpec, StabilitySpec, WindowSpec,
+    BudgetsSpec, DisruptionSpec, LastPlan, Level, MigPolicy, MigPolicySpec, MigPolicyStatus, ModeSpec, ModelPrice,
+    PricesSpec, Received, SelectorSpec, StabilitySpec, WindowSpec,
 };
 pub use report::Circumstances;
 pub use schema::{Definition, definitions};

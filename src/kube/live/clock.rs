@@ -16,3 +16,8 @@ pub(super) fn text(moment: jiff::Timestamp) -> String {
 pub(super) fn micros(moment: jiff::Timestamp) -> String {
     moment.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
+
+/// This moment as Kubernetes writes it, for what people read.
+pub fn moment() -> String {
+    text(now())
+}

@@ -31,6 +31,8 @@ pub struct ControllerOptions {
     pub namespace: String,
     /// How long a watch may be broken before the index counts as old.
     pub staleness: Duration,
+    /// Whether autoscalers are kept off nodes under operation.
+    pub protect_nodes: bool,
 }
 
 /// Whether the index can be relied upon.
@@ -80,6 +82,11 @@ impl ControllerCluster {
         self.shared.keeper().in_force()
     }
 
+    /// The index as it is now.
+    pub(super) fn index(&self) -> std::sync::MutexGuard<'_, super::index::Index> {
+        self.shared.index()
+    }
+
     /// UID of a node's record and of the node, as far as the index knows them.
     pub(super) fn uids(&self, node: &str) -> (Option<String>, Option<String>) {
         let index = self.shared.index();
@@ -105,6 +112,7 @@ impl ControllerCluster {
                 let beat = server.kubelet_beat(node).await?;
                 let mut view = node_view_of(server.node(node).await?)?;
                 view.heartbeat = beat.unwrap_or(view.heartbeat);
+                view.served_by_dra = self.served_by_dra(node)?;
                 Ok(ClusterAnswer::Node(Box::new(view)))
             }
             ClusterRequest::ListPods { node } => self.pods(node).await,
@@ -112,7 +120,7 @@ impl ControllerCluster {
                 record(write_spec(server, node, *version, &crd::MigNodeSpec::from(&**spec)).await?)
             }
             ClusterRequest::AddTaint { node, version, operation } => {
-                view(server.add_taint(node, *version, operation).await?)
+                view(server.add_taint(node, *version, operation, self.options.protect_nodes).await?)
             }
             ClusterRequest::RemoveTaint { node, version, operation } => {
                 view(server.remove_taint(node, *version, operation).await?)
@@ -126,6 +134,16 @@ impl ControllerCluster {
                 lease(server.write_lease(namespace, *version, wanted).await)
             }
             ClusterRequest::WriteStatus { .. } => refused_for("a controller", request),
+        }
+    }
+
+    /// Whether NVIDIA's DRA driver serves a node, as the watch of its slices has told: the one part of a node that does not stand on it, and
+    /// that is not worth a list with each look.
+    fn served_by_dra(&self, node: &str) -> Result<bool, ClusterError> {
+        let index = self.shared.index();
+        match index.slices.doubt(self.options.staleness) {
+            Some(doubt) => Err(ClusterError::Unknown(doubt)),
+            None => Ok(index.slices.readable().any(|slice| slice.served_node() == Some(node))),
         }
     }
 

@@ -137,7 +137,7 @@ impl Shared {
         watches.spawn(keep(this(), server(), |index: &mut Index| &mut index.budgets, reactions::none));
         watches.spawn(keep(this(), server(), |index: &mut Index| &mut index.classes, reactions::none));
         watches.spawn(keep(this(), server(), |index: &mut Index| &mut index.device_classes, reactions::none));
-        watches.spawn(keep(this(), server(), |index: &mut Index| &mut index.slices, reactions::none));
+        watches.spawn(keep(this(), server(), |index: &mut Index| &mut index.slices, reactions::slice));
         watches.spawn(keep(this(), server(), |index: &mut Index| &mut index.records, reactions::record));
         watches.spawn(keep(this(), server(), |index: &mut Index| &mut index.policies, reactions::policy));
         watches

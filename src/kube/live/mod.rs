@@ -20,23 +20,27 @@ mod in_force;
 mod index;
 mod plans;
 mod reactions;
+mod reception;
 mod record;
 mod refusal;
 mod requests;
 mod slim;
 mod snapshot;
 mod store;
+mod thin;
 mod views;
 mod wake;
 mod watch;
 
 pub use agent::AgentCluster;
 pub use client::{Server, Writes};
+pub use clock::moment;
 pub use connect::{ConnectError, ConnectOptions, connect};
 pub use controller::{ControllerCluster, ControllerOptions, Health};
 pub use events::{Events, Happened, Notice, Regarding, Told};
 pub use in_force::PolicyInForce;
 pub use plans::{KEPT, Published, plans, publish, set_phase};
+pub use reception::Doing;
 pub use wake::Wake;
 
 #[cfg(test)]

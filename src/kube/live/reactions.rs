@@ -2,14 +2,16 @@
 //!
 //! What is written all the time and means nothing to the loop (heartbeats of kubelets and agents, statuses of containers) wakes nobody.
 
+use std::sync::Arc;
+
 use super::index::Index;
 use super::record::Record;
-use super::slim::PolicyText;
+use super::slim::{Kind as _, PolicyText};
 use super::store::Change;
 use super::views::node_view;
 use super::wake::Wake;
 use crate::exec::{NodeView, Version};
-use crate::kube::objects::{Node, Pod};
+use crate::kube::objects::{Node, Pod, ResourceSlice};
 use crate::kube::requests::mentions_device;
 
 /// What follows from a change.
@@ -57,6 +59,16 @@ pub(super) fn pod(index: &Index, change: &Change<Pod>) -> Reaction {
     Reaction { wake, policies: false }
 }
 
+/// A node that gets another owner, or is left by one.
+pub(super) fn slice(_: &Index, change: &Change<ResourceSlice>) -> Reaction {
+    let served = |slice: &Option<Arc<ResourceSlice>>| slice.as_ref()?.served_node().map(str::to_owned);
+    let (before, after) = (served(&change.before), served(&change.after));
+    if before == after {
+        return Reaction::default();
+    }
+    Reaction { wake: Wake { planning: true, nodes: before.into_iter().chain(after).collect() }, policies: false }
+}
+
 /// Whether a pod waits for devices, and the scheduler has said that there are none.
 fn waits(pod: &Pod) -> bool {
     let unschedulable = || {
@@ -80,6 +92,12 @@ pub(super) fn record(_: &Index, change: &Change<Record>) -> Reaction {
     Reaction { wake: Wake { planning: true, nodes: name.into_iter().collect() }, policies: false }
 }
 
-pub(super) fn policy(_: &Index, _: &Change<PolicyText>) -> Reaction {
+pub(super) fn policy(_: &Index, change: &Change<PolicyText>) -> Reaction {
+    // The generation stands for the spec; the status is our own.
+    let facts = |policy: &PolicyText| (policy.meta().uid.clone(), policy.meta().generation);
+    let (before, after) = (change.before.as_deref(), change.after.as_deref());
+    if before.is_some() && before.map(facts) == after.map(facts) {
+        return Reaction::default();
+    }
     Reaction { wake: Wake { planning: true, ..Wake::default() }, policies: true }
 }

@@ -3,6 +3,7 @@
 mod lease;
 mod nodes;
 mod pods;
+mod protection;
 mod records;
 
 pub(super) use records::{read_record, write_spec, write_status};

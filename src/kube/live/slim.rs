@@ -12,6 +12,7 @@ use kube::core::ClusterResourceScope;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use serde_json::value::RawValue;
 
+use super::thin::thin;
 use crate::kube::crd;
 use crate::kube::objects::{
     DeviceClass, DisruptionBudget, Meta, MigNode, Node, Pod, PriorityClass, ResourceSlice, Stamps,
@@ -30,6 +31,8 @@ pub(super) trait Kind: DeserializeOwned + Send + Sync + 'static {
     const PLURAL: &'static str;
     /// Metadata.
     fn meta(&self) -> &Meta;
+    /// Drops what nobody reads of this object.
+    fn thin(&mut self) {}
 }
 
 macro_rules! kinds {
@@ -46,11 +49,23 @@ macro_rules! kinds {
 
 kinds! {
     Node: "", "v1", "nodes";
-    Pod: "", "v1", "pods";
     PriorityClass: "scheduling.k8s.io", "v1", "priorityclasses";
     DeviceClass: "resource.k8s.io", "v1", "deviceclasses";
     ResourceSlice: "resource.k8s.io", "v1", "resourceslices";
     MigNode: crd::GROUP, crd::VERSION, "mignodes";
+}
+
+impl Kind for Pod {
+    const GROUP: &'static str = "";
+    const VERSION: &'static str = "v1";
+    const KIND: &'static str = "Pod";
+    const PLURAL: &'static str = "pods";
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+    fn thin(&mut self) {
+        thin(self);
+    }
 }
 
 impl Kind for DisruptionBudget {
@@ -148,7 +163,10 @@ impl<'de, K: Kind> Deserialize<'de> for Slim<K> {
         }
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         let stamped: Option<Stamped> = serde_json::from_str(raw.get()).ok();
-        let body = read_raw::<K>(&raw, K::KIND);
+        let mut body = read_raw::<K>(&raw, K::KIND);
+        if let Ok(object) = &mut body {
+            object.thin();
+        }
         let meta = match &body {
             Ok(object) => {
                 let meta = object.meta();

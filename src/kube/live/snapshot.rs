@@ -15,7 +15,7 @@ use crate::kube::assemble::{Given, assemble};
 use crate::kube::budgets::Budgets;
 use crate::kube::canonical::canonicalise;
 use crate::kube::findings::Findings;
-use crate::kube::objects::{Node, Pod};
+use crate::kube::objects::{Node, Pod, ResourceSlice};
 use crate::kube::policy::PolicyDocument;
 use crate::kube::stream::Objects;
 use crate::model::Catalogue;
@@ -76,10 +76,11 @@ impl Snapshot {
         self.records.sort_by(|a, b| a.name.cmp(&b.name));
         let mut names: BTreeSet<&str> = input.nodes().iter().map(|node| node.name.as_str()).collect();
         names.extend(self.records.iter().map(|record| record.name.as_str()));
+        let dra: BTreeSet<&str> = self.objects.slices.iter().filter_map(ResourceSlice::served_node).collect();
         let nodes: Vec<NodeView> = tainted
             .iter()
             .filter(|node| names.contains(node.metadata.name.as_str()))
-            .map(|node| node_view(node))
+            .map(|node| NodeView { served_by_dra: dra.contains(node.metadata.name.as_str()), ..node_view(node) })
             .collect();
         let names = nodes.iter().map(|node| node.name.clone());
         let mut pods: BTreeMap<String, Vec<PodView>> = names.map(|name| (name, Vec::new())).collect();

@@ -94,7 +94,8 @@ async fn our_taint_is_put_beside_those_of_others() {
         (foreign, "/spec/taints/-", json!({"key": "retile.dev/repartitioning", "value": "op", "effect": "NoSchedule"})),
     ] {
         let script = Script::new([(200, node("7", &taints)), (200, node("8", &taints))]);
-        let made = script.server(Writes::Allowed).add_taint("n1", Version(7), &operation("op")).await.expect("patched");
+        let made =
+            script.server(Writes::Allowed).add_taint("n1", Version(7), &operation("op"), false).await.expect("patched");
         assert_eq!(made.version(), "8");
         let patch = &script.arrived()[1];
         assert_eq!((patch.method.as_str(), patch.kind.as_str()), ("PATCH", "application/json-patch+json"));
@@ -114,7 +115,7 @@ async fn an_older_taint_of_ours_is_replaced_where_it_stands() {
         {"key": "retile.dev/repartitioning", "value": "old", "effect": "NoSchedule"},
     ]);
     let script = Script::new([(200, node("7", &taints)), (200, node("8", &taints))]);
-    script.server(Writes::Allowed).add_taint("n1", Version(7), &operation("new")).await.expect("patched");
+    script.server(Writes::Allowed).add_taint("n1", Version(7), &operation("new"), false).await.expect("patched");
     let steps = script.arrived()[1].body.clone();
     assert_eq!(steps[1]["path"], "/spec/taints/1/key");
     assert_eq!((&steps[2]["op"], &steps[2]["path"]), (&json!("replace"), &json!("/spec/taints/1")));
@@ -223,7 +224,7 @@ async fn a_program_that_writes_nothing_sends_nothing_but_reads() {
     let lease = Lease::default();
     assert!(matches!(server.write_lease("a", None, &lease).await, Err(ClusterError::Forbidden(_))));
     assert!(script.arrived().is_empty());
-    let tainted = server.add_taint("n1", Version(7), &operation("op")).await;
+    let tainted = server.add_taint("n1", Version(7), &operation("op"), false).await;
     assert!(matches!(tainted, Err(ClusterError::Forbidden(_))));
     assert!(script.arrived().iter().all(|arrived| arrived.method == "GET"));
 }

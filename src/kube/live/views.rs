@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::exec::{NodeView, PodView, TAINT_KEY, Taint, Version};
+use crate::exec::{NodeView, PodView, TAINT_KEY, Taint, Version, partitioner_of};
 use crate::kube::asks::{Ask, Manner, ask};
 use crate::kube::budgets::Budgets;
 use crate::kube::movability::{controller, movability};
-use crate::kube::objects::{self, Node, Pod};
+use crate::kube::objects::{self, Meta, Node, Pod};
 use crate::kube::requests::{effective, is_device};
 use crate::kube::scope::Scope;
 use crate::kube::taints::tolerates;
@@ -22,7 +22,7 @@ const PLUGIN: [(&str, &str); 2] =
 /// What Kubernetes gives a pod that asks for nothing else.
 const GRACE_SECONDS: u64 = 30;
 
-/// A node as the protocol sees it.
+/// A node as the protocol sees it. That NVIDIA's DRA driver serves it stands in other objects, and is for the caller to add.
 pub(super) fn node_view(node: &Node) -> NodeView {
     let meta = &node.metadata;
     let ready = node.status.conditions.iter().find(|condition| condition.kind == "Ready");
@@ -47,6 +47,8 @@ pub(super) fn node_view(node: &Node) -> NodeView {
                 (name.clone(), u64::try_from(units).unwrap_or(0))
             })
             .collect(),
+        foreign_resources: node.status.capacity.keys().filter(|name| partitioner_of(name).is_some()).cloned().collect(),
+        served_by_dra: false,
     }
 }
 
@@ -69,8 +71,7 @@ pub(super) fn pod_view(pod: &Pod, budgets: &Budgets<'_>, scope: &Scope, now: i64
         deleting: meta.deleting(),
         finished: pod.has_ended(),
         ready: pod.ready(),
-        device_plugin: kind == ControllerKind::DaemonSet
-            && PLUGIN.iter().any(|(key, value)| meta.label(key) == Some(value)),
+        device_plugin: kind == ControllerKind::DaemonSet && is_plugin(meta),
         tolerates_taint: tolerates_ours(pod),
         grace_seconds: pod
             .spec
@@ -79,6 +80,11 @@ pub(super) fn pod_view(pod: &Pod, budgets: &Budgets<'_>, scope: &Scope, now: i64
         movability: scope.narrow(meta, movability(pod, now, &cover, reason.as_ref()).1),
         budgets: budgets.allowed_over(meta),
     }
+}
+
+/// Whether the labels are those of a pod of NVIDIA's device plugin.
+pub(super) fn is_plugin(meta: &Meta) -> bool {
+    PLUGIN.iter().any(|(key, value)| meta.label(key) == Some(value))
 }
 
 /// Devices that a pod asks for, and how.

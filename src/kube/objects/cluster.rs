@@ -98,6 +98,14 @@ pub(crate) struct ResourceSlice {
     pub(crate) spec: ResourceSliceSpec,
 }
 
+impl ResourceSlice {
+    /// The node whose GPUs NVIDIA's driver of dynamic resource allocation serves with this slice, if it does.
+    pub(crate) fn served_node(&self) -> Option<&str> {
+        let Self { metadata: _, spec: ResourceSliceSpec { driver, node_name } } = self;
+        (driver == "gpu.nvidia.com" && !node_name.is_empty()).then_some(node_name)
+    }
+}
+
 /// Driver and node of a slice.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]

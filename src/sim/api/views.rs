@@ -1,5 +1,7 @@
 //! What the protocol sees of the objects.
 
+use std::collections::BTreeSet;
+
 use super::objects::{Node, Owner, Pod, Record};
 use super::observe::movability;
 use super::store::Objects;
@@ -18,6 +20,9 @@ pub(in crate::sim) fn node_view(node: &Node) -> NodeView {
         labels: node.meta.labels.clone(),
         annotations: node.meta.annotations.clone(),
         allocatable: node.allocatable.clone(),
+        // No other partitioner of these kinds is played; those that show by labels are.
+        foreign_resources: BTreeSet::new(),
+        served_by_dra: false,
     }
 }
 

@@ -17,6 +17,7 @@
 mod access;
 mod audit;
 mod daemon;
+mod etcd;
 pub mod hollow;
 mod identity;
 mod plugin;
@@ -28,6 +29,7 @@ pub use audit::Audited;
 pub use daemon::Daemon;
 pub use hollow::{HollowNode, Pace};
 pub use plugin::FLEET;
+pub use servers::{Manner, free_port};
 pub use wait::{eventually, eventually_within};
 
 use std::io::Write as _;
@@ -47,6 +49,7 @@ pub struct ControlPlane {
     programs: Programs,
     identity: Identity,
     ports: servers::Ports,
+    manner: Manner,
     servers: Mutex<servers::Servers>,
     /// Dropped last: it removes the folder.
     janitor: Janitor,
@@ -91,6 +94,11 @@ impl ControlPlane {
 
     /// A control plane of the caller's own, for tests that stop its servers; none on a machine that has no programs for it.
     pub async fn start() -> Option<Self> {
+        Self::start_as(Manner::default()).await
+    }
+
+    /// The same in a manner of the caller's.
+    pub async fn start_as(manner: Manner) -> Option<Self> {
         let programs = match Programs::find() {
             Ok(programs) => programs,
             Err(missing) => {
@@ -106,10 +114,10 @@ impl ControlPlane {
         let janitor = Janitor::hire(&folder);
         let identity = Identity::make(&folder);
         let ports = servers::Ports::free();
-        let servers = servers::Servers::start(&programs, &identity, ports, &janitor);
-        let own = Self { programs, identity, ports, servers: Mutex::new(servers), janitor };
+        let servers = servers::Servers::start(&programs, &identity, ports, manner, &janitor);
+        let own = Self { programs, identity, ports, manner, servers: Mutex::new(servers), janitor };
         own.wait_until_ready().await;
-        own.servers().start_clients(&own.programs, &own.identity, own.ports, &own.janitor);
+        own.servers().start_clients(&own.programs, &own.identity, own.ports, manner, &own.janitor);
         own.wait_until_accounts_are_made().await;
         Some(own)
     }
@@ -141,7 +149,7 @@ impl ControlPlane {
 
     /// Starts the API server again, with the same data on the same port, and waits until it serves.
     pub async fn start_api_server(&self) {
-        let api = servers::api_server(&self.programs, &self.identity, self.ports, &self.janitor);
+        let api = servers::api_server(&self.programs, &self.identity, self.ports, self.manner, &self.janitor);
         self.servers().api = api;
         self.wait_until_ready().await;
     }

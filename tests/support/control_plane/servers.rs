@@ -8,6 +8,22 @@ use super::daemon::{Daemon, Janitor};
 use super::identity::{self, Identity};
 use super::programs::Programs;
 
+/// How the servers work.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// Whether the API server answers watches from memory, as it does by default. Without that they last as far back as etcd remembers, which
+    /// [`ControlPlane::compact`](super::ControlPlane::compact) shortens.
+    pub watch_cache: bool,
+    /// How long a node may say nothing until it counts as not ready, in seconds.
+    pub node_patience: u32,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self { watch_cache: true, node_patience: 50 }
+    }
+}
+
 /// Where the servers listen.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ports {
@@ -26,7 +42,8 @@ impl Ports {
 const LOWEST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
-fn free_port() -> u16 {
+/// A port that nobody in this process is given a second time.
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Processes that start together begin at different places.
     let first = (std::process::id().wrapping_mul(97) % u32::from(COUNT)) as u16;
@@ -51,16 +68,29 @@ pub(super) struct Servers {
 
 impl Servers {
     /// Starts the API server and what it stores in.
-    pub(super) fn start(programs: &Programs, identity: &Identity, ports: Ports, janitor: &Janitor) -> Self {
+    pub(super) fn start(
+        programs: &Programs,
+        identity: &Identity,
+        ports: Ports,
+        manner: Manner,
+        janitor: &Janitor,
+    ) -> Self {
         let etcd = etcd(programs, identity, ports, janitor);
-        let api = api_server(programs, identity, ports, janitor);
+        let api = api_server(programs, identity, ports, manner, janitor);
         Self { clients: Vec::new(), api, etcd }
     }
 
     /// Starts the others. The controller manager gives up when the API server does not serve within ten seconds.
-    pub(super) fn start_clients(&mut self, programs: &Programs, identity: &Identity, ports: Ports, janitor: &Janitor) {
+    pub(super) fn start_clients(
+        &mut self,
+        programs: &Programs,
+        identity: &Identity,
+        ports: Ports,
+        manner: Manner,
+        janitor: &Janitor,
+    ) {
         self.clients.push(scheduler(programs, identity, ports, janitor));
-        self.clients.push(manager(programs, identity, ports, janitor));
+        self.clients.push(manager(programs, identity, ports, manner, janitor));
     }
 
     /// Fails if one has ended.
@@ -89,7 +119,13 @@ fn etcd(programs: &Programs, identity: &Identity, ports: Ports, janitor: &Janito
 const AUDIT: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived", "ResponseStarted"],
  "rules": [{"level": "Metadata"}]}"#;
 
-pub(super) fn api_server(programs: &Programs, identity: &Identity, ports: Ports, janitor: &Janitor) -> Daemon {
+pub(super) fn api_server(
+    programs: &Programs,
+    identity: &Identity,
+    ports: Ports,
+    manner: Manner,
+    janitor: &Janitor,
+) -> Daemon {
     std::fs::write(identity.path("audit-policy.yaml"), AUDIT).expect("the folder can be written");
     let mut command = Command::new(programs.path("kube-apiserver"));
     let mut file = |flag: &str, name: &str| {
@@ -108,6 +144,7 @@ pub(super) fn api_server(programs: &Programs, identity: &Identity, ports: Ports,
         .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"])
         .args(["--service-cluster-ip-range=10.0.0.0/24", "--service-account-issuer=https://kubernetes.default.svc"])
         .args(["--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction"])
+        .arg(format!("--watch-cache={}", manner.watch_cache))
         .args(["--allow-privileged=true", "--profiling=false", "--audit-log-mode=blocking", "--audit-log-maxsize=0"]);
     Daemon::spawn(janitor, "kube-apiserver", command)
 }
@@ -118,7 +155,7 @@ job-controller,disruption-controller,serviceaccount-controller,serviceaccount-to
 garbage-collector-controller,pod-garbage-collector-controller,node-lifecycle-controller,taint-eviction-controller,\
 root-ca-certificate-publisher-controller,validatingadmissionpolicy-status-controller";
 
-fn manager(programs: &Programs, identity: &Identity, ports: Ports, janitor: &Janitor) -> Daemon {
+fn manager(programs: &Programs, identity: &Identity, ports: Ports, manner: Manner, janitor: &Janitor) -> Daemon {
     let kubeconfig = identity.kubeconfig("controller-manager", ports.api, identity::MANAGER);
     let mut command = Command::new(programs.path("kube-controller-manager"));
     command
@@ -134,6 +171,7 @@ fn manager(programs: &Programs, identity: &Identity, ports: Ports, janitor: &Jan
         ])
         // Each controller with its own rights, as in a cluster: the manager's own do not suffice for most.
         .arg("--use-service-account-credentials=true")
+        .arg(format!("--node-monitor-grace-period={}s", manner.node_patience))
         .arg(CONTROLLERS);
     Daemon::spawn(janitor, "kube-controller-manager", command)
 }

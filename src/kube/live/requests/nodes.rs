@@ -1,12 +1,18 @@
-//! Nodes: read, and given or relieved of our own taint, which is all that is ever written to them.
+//! Nodes: read, and given or relieved of our own taint, and of the annotations that keep autoscalers off meanwhile: no more is ever written to
+//! them.
 //!
 //! `spec.taints` is one list without merge keys: whoever writes it writes everybody's taints. So the node is read, its version compared, and
 //! the patch names the place of our taint in the list, under the condition that neither version nor taint has changed.
 
+use std::sync::Arc;
+
 use http::Method;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Content, Server};
+use super::{Content, Server, protection};
 use crate::exec::port::ClusterError;
 use crate::exec::{OperationId, TAINT_KEY, Version};
 use crate::kube::live::client::{Call, name};
@@ -39,42 +45,54 @@ impl Server {
         Ok(version.and_then(|version| version.parse().ok()))
     }
 
-    /// Puts our taint on a node that still has this version, in place of an older one of ours.
+    /// Puts our taint on a node that still has this version, in place of an older one of ours; with `protect` also what keeps autoscalers off.
     pub(in crate::kube::live) async fn add_taint(
         &self,
         node: &str,
         version: Version,
         operation: &OperationId,
+        protect: bool,
     ) -> Result<Slim<Node>, ClusterError> {
-        let found = self.node_at(node, version).await?;
+        let (found, annotated) = self.node_at(node, version).await?;
         let taint = json!({"key": TAINT_KEY, "value": operation.0, "effect": EFFECT});
-        self.patch_taints(node, version, adding(&found, &taint)).await
+        let mut steps = adding(&found, &taint);
+        if protect {
+            steps.extend(protection::on(found.metadata.annotations.all(), annotated));
+        }
+        self.patch_node(node, version, steps).await
     }
 
-    /// Removes our taint with this value from a node that still has this version; no other.
+    /// Removes our taint with this value, and what has kept autoscalers off, from a node that still has this version; no other.
     pub(in crate::kube::live) async fn remove_taint(
         &self,
         node: &str,
         version: Version,
         operation: &OperationId,
     ) -> Result<Slim<Node>, ClusterError> {
-        let found = self.node_at(node, version).await?;
+        let (found, _) = self.node_at(node, version).await?;
         let at = position(&found, Some(&operation.0)).ok_or(ClusterError::Conflict)?;
-        let steps = vec![
+        let mut steps = vec![
             json!({"op": "test", "path": format!("/spec/taints/{at}/key"), "value": TAINT_KEY}),
             json!({"op": "test", "path": format!("/spec/taints/{at}/value"), "value": operation.0}),
             json!({"op": "remove", "path": format!("/spec/taints/{at}")}),
         ];
-        self.patch_taints(node, version, steps).await
+        // Whether or not nodes are protected now: what is on record was put on by us.
+        steps.extend(protection::off(found.metadata.annotations.all()));
+        self.patch_node(node, version, steps).await
     }
 
-    async fn node_at(&self, node: &str, version: Version) -> Result<Node, ClusterError> {
-        let found = self.node(node).await?;
+    /// A node that still has this version, and whether it has any annotation, read by us or not.
+    async fn node_at(&self, node: &str, version: Version) -> Result<(Arc<Node>, bool), ClusterError> {
+        let raw: Box<RawValue> = self.read(format!("/api/v1/nodes/{}", name(node)?)).await?;
+        let unreadable = |error: serde_json::Error| ClusterError::Invalid(format!("node {node}: {error}"));
+        let found: Slim<Node> = serde_json::from_str(raw.get()).map_err(unreadable)?;
+        let Annotated { metadata: Any { annotations } } = serde_json::from_str(raw.get()).map_err(unreadable)?;
         let found = found.body.map_err(|bad| ClusterError::Invalid(bad.message))?;
-        if found.metadata.version() == version.0 { Ok((*found).clone()) } else { Err(ClusterError::Conflict) }
+        let same = found.metadata.version() == version.0;
+        if same { Ok((found, annotations.is_some())) } else { Err(ClusterError::Conflict) }
     }
 
-    async fn patch_taints(
+    async fn patch_node(
         &self,
         node: &str,
         version: Version,
@@ -92,6 +110,18 @@ impl Server {
         };
         self.write(&call).await
     }
+}
+
+/// An object, as far as it has annotations.
+#[derive(Deserialize)]
+struct Annotated {
+    metadata: Any,
+}
+
+#[derive(Deserialize)]
+struct Any {
+    #[serde(default)]
+    annotations: Option<IgnoredAny>,
 }
 
 /// Steps that put a taint onto a node.

@@ -39,16 +39,18 @@ pub(in crate::kube::live) async fn write_status(
     version: Version,
     status: &crd::MigNodeStatus,
 ) -> Result<MigNode, ClusterError> {
-    let version = if version == Version::default() { create(server, node).await? } else { version };
+    let version = if version == Version::default() { create(server, node, &status.node_uid).await? } else { version };
     patch(server, node, "/status", version, "/status", &value(status)?).await
 }
 
-/// Makes an empty object, and tells its version. A crash before the status follows leaves an object that says nothing, which anybody can read.
-async fn create(server: &Server, node: &str) -> Result<Version, ClusterError> {
+/// Makes an empty object, and tells its version. It belongs to the node with this UID: when that is gone, the garbage collector of Kubernetes
+/// removes it, and nobody needs a right to delete it. A crash before the status follows leaves an object that says nothing, which anybody can read.
+async fn create(server: &Server, node: &str, node_uid: &str) -> Result<Version, ClusterError> {
+    let owner = json!({"apiVersion": "v1", "kind": "Node", "name": node, "uid": node_uid});
     let body = json!({
         "apiVersion": format!("{}/{}", crd::GROUP, crd::VERSION),
         "kind": "MigNode",
-        "metadata": {"name": name(node)?},
+        "metadata": {"name": name(node)?, "ownerReferences": [owner]},
         "spec": {},
     });
     let call =
