@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub use super::live::args::{ClusterArgs, LiveArgs, SnapshotArgs, StatusArgs};
 pub use super::simulate::args::{
     ArrivalsChoice, DurationsChoice, Kinds, MappingChoice, MixChoice, Patience, ResidenceChoice, RuleChoice,
     SimulateArgs, Span,
@@ -12,8 +13,8 @@ use crate::model::DisruptionLevel;
 
 /// Fits the MIG partitions of a Kubernetes cluster to the pods that are waiting.
 ///
-/// This version plans offline: it reads a cluster export and changes nothing. Make an export with
-/// `kubectl get nodes,pods,pdb,priorityclasses -A -o json`.
+/// Plans from a cluster export (`kubectl get nodes,pods,pdb,priorityclasses -A -o json`, or `retile snapshot`), or with `--live` from the cluster
+/// itself.
 #[derive(Debug, Parser)]
 #[command(name = "retile", version, disable_help_subcommand = true, max_term_width = 100)]
 pub struct Args {
@@ -48,6 +49,13 @@ pub enum Verb {
     Savings(SavingsArgs),
     /// Checks a saved plan against a cluster export, without the planner's code.
     Verify(VerifyArgs),
+    /// Writes what planning reads of a cluster, and nothing else, as an export that can be given away.
+    ///
+    /// Only reads. Left out are environments, commands, images, names of secrets and claims, foreign annotations, managed fields, messages, prices;
+    /// labels and names stay. The plan of a snapshot is the plan of the full export.
+    Snapshot(SnapshotArgs),
+    /// Shows nodes with MIG GPUs, operations under way, plans, the policy, who leads, and who waits.
+    Status(StatusArgs),
     /// Shows this machine's GPUs: what they are cut into, who holds what, and where a board differs from the catalogue.
     ///
     /// Reads the NVIDIA driver and the kubelet's pod-resources socket and changes nothing. Works with MIG on or off; reading GPU
@@ -69,15 +77,18 @@ pub enum Verb {
 #[derive(Debug, Clone, clap::Args)]
 pub struct SourceArgs {
     /// Cluster export, JSON or YAML; `-` or nothing reads standard input.
-    #[arg(short = 'f', long = "file", value_name = "FILE", default_value = "-")]
+    #[arg(short = 'f', long = "file", value_name = "FILE", default_value = "-", conflicts_with = "live")]
     pub file: PathBuf,
+    /// The cluster itself.
+    #[command(flatten)]
+    pub live: LiveArgs,
     /// Which running pods may be moved; overrides the policy.
     #[arg(long, value_name = "LEVEL")]
     pub disruption: Option<Disruption>,
     /// `MigPolicy` to plan under, JSON or YAML; wins over one in the export.
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
-    /// The moment that the export describes, such as `2026-11-21T10:00:00Z`; its newest timestamp by default.
+    /// The moment that the export describes, such as `2026-11-21T10:00:00Z`; its newest timestamp by default, and with `--live` the present.
     #[arg(long, value_name = "TIME")]
     pub now: Option<jiff::Timestamp>,
 }

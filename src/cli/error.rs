@@ -84,6 +84,14 @@ pub(crate) enum CliError {
         /// What to do.
         help: String,
     },
+    /// A cluster cannot be reached, or does not allow what is asked.
+    #[error("{message}")]
+    Cluster {
+        /// What is wrong, and where.
+        message: String,
+        /// What to do.
+        help: String,
+    },
     /// No plan was found within the limits.
     #[error("{0}")]
     Planning(String),
@@ -111,6 +119,7 @@ impl CliError {
             | Self::ReadExport { .. }
             | Self::Write { .. }
             | Self::Stdout(_)
+            | Self::Cluster { .. }
             | Self::Planning(_)
             | Self::Internal(_) => None,
             #[cfg(feature = "node")]
@@ -121,7 +130,10 @@ impl CliError {
     /// What to do.
     pub(crate) fn help(&self) -> String {
         match self {
-            Self::Input { help, .. } | Self::Argument { help, .. } | Self::NotFound { help, .. } => help.clone(),
+            Self::Input { help, .. }
+            | Self::Argument { help, .. }
+            | Self::NotFound { help, .. }
+            | Self::Cluster { help, .. } => help.clone(),
             #[cfg(feature = "node")]
             Self::Machine { help, .. } => help.clone(),
             Self::Read { path, source } => help_for_reading(path, source, ""),

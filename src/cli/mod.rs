@@ -11,6 +11,7 @@ mod error;
 mod explain;
 #[cfg(feature = "node")]
 mod inventory;
+mod live;
 mod output;
 mod planning;
 mod savings;
@@ -79,6 +80,8 @@ fn dispatch(verb: Verb, streams: &mut Streams<'_>) -> Result<u8, CliError> {
         Verb::Plan(args) => return planning::plan(&args, streams),
         Verb::Explain(args) => return planning::explain(&args, streams),
         Verb::Verify(args) => return planning::verify(&args, streams),
+        Verb::Snapshot(args) => return live::snapshot(&args, streams),
+        Verb::Status(args) => return live::status(&args, streams),
         Verb::Simulate(args) => return simulate::simulate(&args, streams),
         Verb::Demo(args) => return demo::demo(&args, streams),
         Verb::Savings(args) => savings::savings(&args, streams)?,

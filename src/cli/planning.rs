@@ -54,8 +54,8 @@ fn explain_pod(
         let near = near_misses(&name, known.iter().map(String::as_str));
         let help = if near.is_empty() { String::new() } else { format!("did you mean {}? ", near.join(" or ")) };
         return Err(CliError::NotFound {
-            path: source.file.clone(),
-            message: format!("the export has no pod `{name}` that waits for MIG instances or holds any"),
+            path: source::origin(source),
+            message: format!("{} has no pod `{name}` that waits for MIG instances or holds any", source::what(source)),
             help: format!("{help}write NAMESPACE/NAME; `kubectl get pods -A` lists all"),
         });
     };
@@ -87,7 +87,7 @@ fn explain_gpu(
 }
 
 fn no_such_gpu(input: &PlanningInput, source: &SourceArgs, node: &str, index: u32) -> CliError {
-    let path = source.file.clone();
+    let path = source::origin(source);
     if let Some(known) = input.nodes().iter().find(|known| known.name == node) {
         let indices: Vec<u32> = input.gpus()[known.gpus.clone()].iter().map(|gpu| gpu.index).collect();
         return CliError::NotFound {
@@ -100,7 +100,7 @@ fn no_such_gpu(input: &PlanningInput, source: &SourceArgs, node: &str, index: u3
     let near = if near.is_empty() { String::new() } else { format!("did you mean {}? ", near.join(" or ")) };
     CliError::NotFound {
         path,
-        message: format!("the export has no node `{node}` with GPUs in MIG mode"),
+        message: format!("{} has no node `{node}` with GPUs in MIG mode", source::what(source)),
         help: format!("{near}it has {} with such GPUs", count(input.nodes().len() as u64, "node")),
     }
 }
@@ -108,7 +108,7 @@ fn no_such_gpu(input: &PlanningInput, source: &SourceArgs, node: &str, index: u3
 /// `verify`.
 pub(crate) fn verify(args: &VerifyArgs, streams: &mut Streams<'_>) -> Result<u8, CliError> {
     let VerifyArgs { plan: path, source } = args;
-    if path.as_os_str() == "-" && source.file.as_os_str() == "-" {
+    if path.as_os_str() == "-" && source.file.as_os_str() == "-" && !source.live.live {
         return Err(CliError::Argument {
             argument: "-f -".into(),
             message: "the plan and the export cannot both come from standard input".into(),

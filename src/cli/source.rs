@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::args::SourceArgs;
 use super::error::{CliError, source_name};
+use super::live::{NAME, Reach};
 use super::output::Streams;
 use crate::kube::export::{self, PolicyFile, ReadError, ReadOptions, Source};
+use crate::kube::live::listing::listing;
 use crate::kube::policy::parse_policy;
 use crate::model::{DisruptionLevel, PlanningInput, Policy};
 
@@ -21,9 +23,9 @@ pub(crate) fn read(
     level: Option<DisruptionLevel>,
     streams: &mut Streams<'_>,
 ) -> Result<PlanningInput, CliError> {
-    let SourceArgs { file, disruption, policy, now } = args;
+    let SourceArgs { file, live, disruption, policy, now } = args;
     let policy_file = match policy {
-        Some(path) if path.as_os_str() == "-" && file.as_os_str() == "-" => {
+        Some(path) if path.as_os_str() == "-" && file.as_os_str() == "-" && !live.live => {
             return Err(CliError::Argument {
                 argument: "--policy -".into(),
                 message: "the policy and the export cannot both come from standard input".into(),
@@ -38,10 +40,31 @@ pub(crate) fn read(
         policy: policy_file,
         disruption: disruption.map(DisruptionLevel::from).or(level),
     };
+    if let Some(cluster) = live.cluster() {
+        let listed = Reach::reading(&cluster)?.ask(async |server| listing(server).await)?.list();
+        let read = export::read(Source::Reader(NAME, &mut listed.as_bytes()), &options);
+        return read.map_err(|error| match error {
+            ReadError::NoNodes { .. } => CliError::Cluster {
+                message: "the cluster has no nodes".into(),
+                help: "check that the kubeconfig and its context name the right cluster".into(),
+            },
+            other => refused(&origin(args), policy.as_deref(), other),
+        });
+    }
     let name = source_name(file);
     let read = with_reader(file, streams, |reader| export::read(Source::Reader(&name, reader), &options))
         .map_err(CliError::of_an_export)?;
     read.map_err(|error| refused(file, policy.as_deref(), error))
+}
+
+/// Where the arguments say that the cluster comes from, for messages.
+pub(crate) fn origin(args: &SourceArgs) -> PathBuf {
+    if args.live.live { NAME.into() } else { args.file.clone() }
+}
+
+/// What that is: an export, or the cluster.
+pub(crate) fn what(args: &SourceArgs) -> &'static str {
+    if args.live.live { NAME } else { "the export" }
 }
 
 /// Reads a policy by itself.
@@ -55,7 +78,7 @@ pub(crate) fn read_policy(path: &Path, streams: &mut Streams<'_>) -> Result<Poli
 }
 
 /// The reader's refusal as what, where and what to do.
-fn refused(file: &Path, policy: Option<&Path>, error: ReadError) -> CliError {
+pub(crate) fn refused(file: &Path, policy: Option<&Path>, error: ReadError) -> CliError {
     let path = file.to_owned();
     let at = |place: Option<(usize, usize)>| place.map(|(line, column)| format!("line {line}, column {column}"));
     match error {

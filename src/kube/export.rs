@@ -200,7 +200,8 @@ fn read_file(path: &Path) -> Result<Objects, ReadError> {
     read_objects(reader).map_err(|error| malformed(path.display().to_string(), error))
 }
 
-fn malformed(origin: String, error: StreamError) -> ReadError {
+/// The stream's refusal, with where it comes from.
+pub(super) fn malformed(origin: String, error: StreamError) -> ReadError {
     let place = (error.line > 0).then_some((error.line, error.column));
     ReadError::Malformed { origin, place, message: error.message }
 }

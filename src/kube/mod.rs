@@ -36,6 +36,7 @@ pub mod resource_name;
 pub mod scope;
 mod selector;
 mod stream;
+pub mod strip;
 mod taints;
 #[cfg(test)]
 mod testing;

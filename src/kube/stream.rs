@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use self::document::Document;
@@ -99,27 +100,53 @@ impl StreamError {
 }
 
 /// Reads all objects.
-pub(crate) fn read_objects(mut reader: impl BufRead) -> Result<Objects, StreamError> {
+pub(crate) fn read_objects(reader: impl BufRead) -> Result<Objects, StreamError> {
+    let mut objects = Objects::default();
+    each_document::<Document<Box<RawValue>>, Document<serde_json::Value>>(reader, |document| {
+        objects.merge(match document {
+            Written::Json(document) => document.objects,
+            Written::Yaml(document) => document.objects,
+        });
+    })?;
+    Ok(objects)
+}
+
+/// A document, by the language that it is written in.
+pub(super) enum Written<J, Y> {
+    /// JSON.
+    Json(J),
+    /// YAML.
+    Yaml(Y),
+}
+
+/// Reads one document after another.
+pub(super) fn each_document<J: DeserializeOwned, Y: DeserializeOwned>(
+    mut reader: impl BufRead,
+    mut take: impl FnMut(Written<J, Y>),
+) -> Result<(), StreamError> {
     let mut first = Vec::new();
     let skipped = skip_blank(&mut reader, &mut first)?;
     match first.first() {
-        None => Err(StreamError::whole(
-            "the input is empty; write it with `kubectl get nodes,pods,pdb,priorityclasses -A -o json`",
-        )),
-        Some(b'{' | b'[') => read_json(first.as_slice().chain(reader), skipped),
-        Some(_) => read_yaml(first.as_slice().chain(reader)),
+        None => {
+            return Err(StreamError::whole(
+                "the input is empty; write it with `kubectl get nodes,pods,pdb,priorityclasses -A -o json`",
+            ));
+        }
+        Some(b'{' | b'[') => {
+            // The parser reads byte by byte; the buffer keeps that cheap across the chained readers.
+            let reader = std::io::BufReader::with_capacity(1 << 16, first.as_slice().chain(reader));
+            for document in serde_json::Deserializer::from_reader(reader).into_iter() {
+                take(Written::Json(document.map_err(|error| json_error(&error, skipped))?));
+            }
+        }
+        Some(_) => {
+            let mut reader = first.as_slice().chain(reader);
+            for document in serde_saphyr::read_with_options(&mut reader, yaml_options()) {
+                take(Written::Yaml(document.map_err(|error| yaml_error(&error))?));
+            }
+        }
     }
-}
-
-fn read_json(reader: impl Read, skipped: usize) -> Result<Objects, StreamError> {
-    let mut objects = Objects::default();
-    // The parser reads byte by byte; the buffer below keeps that cheap across the chained readers.
-    let reader = std::io::BufReader::with_capacity(1 << 16, reader);
-    for document in serde_json::Deserializer::from_reader(reader).into_iter::<Document<Box<RawValue>>>() {
-        let document = document.map_err(|error| json_error(&error, skipped))?;
-        objects.merge(document.objects);
-    }
-    Ok(objects)
+    Ok(())
 }
 
 fn json_error(error: &serde_json::Error, skipped: usize) -> StreamError {
@@ -133,15 +160,6 @@ fn json_error(error: &serde_json::Error, skipped: usize) -> StreamError {
         format!("this is no valid JSON: {message}; write the export again with `-o json`")
     };
     StreamError { line: error.line() + skipped, column: error.column(), message }
-}
-
-fn read_yaml(mut reader: impl Read) -> Result<Objects, StreamError> {
-    let mut objects = Objects::default();
-    for document in serde_saphyr::read_with_options::<_, Document<serde_json::Value>>(&mut reader, yaml_options()) {
-        let document = document.map_err(|error| yaml_error(&error))?;
-        objects.merge(document.objects);
-    }
-    Ok(objects)
 }
 
 /// Large exports are long but plain: room for many nodes, next to none for what anchors can blow up.

@@ -22,5 +22,5 @@ pub use document::{
 pub use fingerprint::fingerprint;
 pub use schema::schema;
 pub use steps::{StepError, fill_in_steps, steps};
-pub use storage::{StorageError, from_json, load, save, to_json};
+pub use storage::{StorageError, from_json, load, save, to_json, write_whole};
 pub use verify::{Rejection, Verified, Violation, verify};

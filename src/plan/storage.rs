@@ -112,13 +112,20 @@ pub fn load(path: &Path) -> Result<Plan, StorageError> {
 pub fn save(plan: &Plan, path: &Path) -> Result<(), StorageError> {
     let failed = |source| StorageError::Write { path: path.display().to_string(), source };
     let text = to_json(plan).map_err(|error| failed(error.into()))?;
-    let (mut file, beside) = create_beside(path).map_err(failed)?;
+    write_whole(&text, path).map_err(failed)
+}
+
+/// Writes a file, whole or not at all: into a new file beside it, which then takes its place.
+///
+/// # Errors
+/// The folder does not exist or cannot be written to. An older file of that name is untouched then.
+pub fn write_whole(text: &str, path: &Path) -> io::Result<()> {
+    let (mut file, beside) = create_beside(path)?;
     let written =
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&beside, path));
-    written.map_err(|source| {
+    written.inspect_err(|_| {
         // The first error is the one to tell; a file left behind does no harm.
         let _ = fs::remove_file(&beside);
-        failed(source)
     })
 }
 

@@ -23,6 +23,31 @@ pub struct PolicyInForce {
     pub fault: Option<String>,
 }
 
+impl PolicyInForce {
+    /// The policy in force where these are the only ones there are and have ever been.
+    pub fn of(policies: &[serde_json::Value]) -> Self {
+        let (mut good, mut bad) = (Vec::new(), None);
+        for policy in policies {
+            match serde_json::from_str::<PolicyText>(&policy.to_string()) {
+                Ok(text) => good.push(Arc::new(text)),
+                Err(error) => {
+                    let name = policy.pointer("/metadata/name").and_then(serde_json::Value::as_str);
+                    bad = Some(BadObject {
+                        kind: PolicyText::KIND.to_owned(),
+                        namespace: String::new(),
+                        name: name.unwrap_or_default().to_owned(),
+                        node: String::new(),
+                        message: error.to_string(),
+                    });
+                }
+            }
+        }
+        let mut keeper = Keeper::default();
+        let _ = keeper.take(good.iter(), bad.as_ref());
+        keeper.in_force()
+    }
+}
+
 /// Keeps the last good policy.
 #[derive(Debug, Default)]
 pub(super) struct Keeper(PolicyInForce);

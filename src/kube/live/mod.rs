@@ -18,6 +18,8 @@ mod controller;
 mod events;
 mod in_force;
 mod index;
+pub mod installed;
+pub mod listing;
 mod plans;
 mod reactions;
 mod reception;

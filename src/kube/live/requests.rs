@@ -6,6 +6,7 @@ mod pods;
 mod protection;
 mod records;
 
+pub(super) use lease::LEASE;
 pub(super) use records::{read_record, write_spec, write_status};
 
 use std::fmt::Write as _;
@@ -68,7 +69,7 @@ pub(super) async fn list_all<K: Kind>(server: &Server) -> Result<Vec<Slim<K>>, C
 }
 
 /// A text as a part of a query.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     let escape = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     text.bytes().map(escape).collect()

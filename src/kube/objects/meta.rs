@@ -74,6 +74,11 @@ impl Annotations {
         "nos.nebuly.com/",
     ];
 
+    /// Whether annotations of this key are read.
+    pub(crate) fn are_kept(key: &str) -> bool {
+        Self::KEPT.iter().any(|prefix| key.starts_with(prefix))
+    }
+
     /// Value of an annotation.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
@@ -103,7 +108,7 @@ impl<'de> Deserialize<'de> for Annotations {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Annotations, A::Error> {
                 let mut kept = BTreeMap::new();
                 while let Some(key) = map.next_key::<String>()? {
-                    if Annotations::KEPT.iter().any(|prefix| key.starts_with(prefix)) {
+                    if Annotations::are_kept(&key) {
                         let Text(value) = map.next_value()?;
                         kept.insert(key, value.chars().take(256).collect());
                     } else {

@@ -12,6 +12,6 @@ mod pod;
 pub(crate) use cluster::{
     DeviceClass, DisruptionBudget, LabelSelector, PriorityClass, Requirement, ResourceSlice, SelectorOperator,
 };
-pub(crate) use meta::{Meta, Stamps, Text};
+pub(crate) use meta::{Annotations, Meta, Stamps, Text};
 pub(crate) use node::{MigNode, Node, ReportedGpu, ReportedPod, Taint};
 pub(crate) use pod::{Container, NodeSelector, NodeSelectorTerm, Pod, PodCondition, Toleration};

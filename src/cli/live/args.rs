@@ -1,0 +1,66 @@
+//! Arguments of the verbs that talk to a cluster.
+
+use std::path::PathBuf;
+
+use crate::cli::args::AnswerFormat;
+
+/// Which cluster.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ClusterArgs {
+    /// Kubeconfig; without it `KUBECONFIG`, `~/.kube/config`, then the pod's service account.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig; its current one by default.
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+}
+
+/// Whether the cluster itself is read instead of an export, and which.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct LiveArgs {
+    /// Reads the cluster itself, afresh, instead of an export; changes nothing.
+    #[arg(long)]
+    pub live: bool,
+    /// Kubeconfig for `--live`; without it `KUBECONFIG`, `~/.kube/config`, then the pod's service account.
+    #[arg(long, value_name = "FILE", requires = "live")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig for `--live`; its current one by default.
+    #[arg(long, value_name = "NAME", requires = "live")]
+    pub context: Option<String>,
+}
+
+impl LiveArgs {
+    /// The cluster, where it is to be read.
+    pub(crate) fn cluster(&self) -> Option<ClusterArgs> {
+        let Self { live, kubeconfig, context } = self.clone();
+        live.then_some(ClusterArgs { kubeconfig, context })
+    }
+}
+
+/// Arguments of `snapshot`.
+#[derive(Debug, clap::Args)]
+pub struct SnapshotArgs {
+    /// Strips this export instead of reading a cluster, JSON or YAML; `-` reads standard input.
+    #[arg(short = 'f', long = "file", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
+    pub file: Option<PathBuf>,
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// File to write, whole or not at all; `-` is standard output.
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Namespace of the controller.
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "retile-system")]
+    pub namespace: String,
+    /// Form of the status.
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: AnswerFormat,
+}

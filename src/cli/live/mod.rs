@@ -1,0 +1,14 @@
+//! The verbs that talk to a cluster.
+//!
+//! Inputs: a kubeconfig, and what the API server answers. Outputs: as each verb says. Invariants: nothing is written to a cluster but by `apply`;
+//! each request has a time limit; a refusal says which right is missing, on what, and which role has it. Decisions are made by pure code that is
+//! given everything; this module and its rooms fetch, and show.
+
+pub(crate) mod args;
+mod reach;
+mod snapshot;
+mod status;
+
+pub(crate) use reach::{NAME, Reach};
+pub(crate) use snapshot::snapshot;
+pub(crate) use status::status;
