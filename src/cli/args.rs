@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-pub use super::live::args::{ClusterArgs, LiveArgs, SnapshotArgs, StatusArgs};
+pub use super::live::args::{ApplyArgs, ClusterArgs, DryRun, LiveArgs, SnapshotArgs, StatusArgs};
 pub use super::simulate::args::{
     ArrivalsChoice, DurationsChoice, Kinds, MappingChoice, MixChoice, Patience, ResidenceChoice, RuleChoice,
     SimulateArgs, Span,
@@ -49,6 +49,11 @@ pub enum Verb {
     Savings(SavingsArgs),
     /// Checks a saved plan against a cluster export, without the planner's code.
     Verify(VerifyArgs),
+    /// Hands a saved plan to the controller, approved, after checking it against the cluster as it is now.
+    ///
+    /// Refused when the world has moved since the plan was made, when the policy does not let plans be approved (its mode must be `Recommend`), or
+    /// while it is paused; then nothing is written. Made with `retile plan --live --save FILE`.
+    Apply(ApplyArgs),
     /// Writes what planning reads of a cluster, and nothing else, as an export that can be given away.
     ///
     /// Only reads. Left out are environments, commands, images, names of secrets and claims, foreign annotations, managed fields, messages, prices;

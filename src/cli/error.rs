@@ -64,6 +64,14 @@ pub(crate) enum CliError {
         /// Whether the plan was made for another state of the cluster, or under other wishes.
         other_world: bool,
     },
+    /// A plan was made for a state that the cluster is no longer in.
+    #[error("the world has moved since the plan was made; nothing was written")]
+    Moved {
+        /// The plan's file.
+        path: PathBuf,
+        /// What differs, one line each.
+        violations: Vec<String>,
+    },
     /// A file could not be written.
     #[error("cannot write {}: {}", .path.display(), plain(.source))]
     Write {
@@ -113,7 +121,9 @@ impl CliError {
                 Some(place) => format!("{}, {place}", source_name(path)),
                 None => source_name(path),
             }),
-            Self::NotFound { path, .. } | Self::Rejected { path, .. } => Some(source_name(path)),
+            Self::NotFound { path, .. } | Self::Rejected { path, .. } | Self::Moved { path, .. } => {
+                Some(source_name(path))
+            }
             Self::Argument { argument, .. } => Some(format!("argument `{argument}`")),
             Self::Read { .. }
             | Self::ReadExport { .. }
@@ -144,6 +154,7 @@ impl CliError {
             Self::Rejected { other_world: false, .. } => {
                 "do not apply this plan; make a new one with `retile plan`".into()
             }
+            Self::Moved { .. } => "plan again with `retile plan --live --save FILE`, and apply that".into(),
             Self::Write { .. } => "give a path in a folder that exists and that you may write to".into(),
             Self::Stdout(_) => "check where the output goes, for instance whether the disk is full".into(),
             Self::Planning(_) => "give a larger --work-limit, or none".into(),
@@ -156,7 +167,7 @@ impl CliError {
     /// The whole message, as it goes to standard error.
     pub(crate) fn render(&self) -> String {
         let mut text = format!("error: {self}\n");
-        if let Self::Rejected { violations, .. } = self {
+        if let Self::Rejected { violations, .. } | Self::Moved { violations, .. } = self {
             for violation in violations {
                 let _ = writeln!(text, "  - {violation}");
             }

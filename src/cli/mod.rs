@@ -80,6 +80,7 @@ fn dispatch(verb: Verb, streams: &mut Streams<'_>) -> Result<u8, CliError> {
         Verb::Plan(args) => return planning::plan(&args, streams),
         Verb::Explain(args) => return planning::explain(&args, streams),
         Verb::Verify(args) => return planning::verify(&args, streams),
+        Verb::Apply(args) => return live::apply(&args, streams),
         Verb::Snapshot(args) => return live::snapshot(&args, streams),
         Verb::Status(args) => return live::status(&args, streams),
         Verb::Simulate(args) => return simulate::simulate(&args, streams),

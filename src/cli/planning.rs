@@ -140,7 +140,7 @@ pub(crate) fn verify(args: &VerifyArgs, streams: &mut Streams<'_>) -> Result<u8,
 }
 
 /// The refusal of a plan's file as what, where and what to do.
-fn unusable_plan(path: &Path, error: StorageError) -> CliError {
+pub(crate) fn unusable_plan(path: &Path, error: StorageError) -> CliError {
     let input = |message: String, place: Option<String>, help: &str| CliError::Input {
         path: path.to_owned(),
         message,
@@ -175,7 +175,7 @@ fn make(input: &PlanningInput, search: SearchArgs) -> Result<Plan, CliError> {
     Ok(verified.into_inner())
 }
 
-fn axes(input: &PlanningInput) -> Axes {
+pub(crate) fn axes(input: &PlanningInput) -> Axes {
     input.gpus().iter().map(|gpu| (gpu.product.clone(), gpu.geometry.axis())).collect()
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
+
 use crate::cli::args::AnswerFormat;
 
 /// Which cluster.
@@ -63,4 +65,36 @@ pub struct StatusArgs {
     /// Form of the status.
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: AnswerFormat,
+}
+
+/// Arguments of `apply`.
+#[derive(Debug, clap::Args)]
+pub struct ApplyArgs {
+    /// Plan as `plan --live --save` or `plan --live -o json` wrote it; `-` reads standard input.
+    pub plan: PathBuf,
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Namespace of the controller.
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "retile-system")]
+    pub namespace: String,
+    /// Submits without asking; needed where nobody can be asked.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Has the API server check the request without keeping it.
+    #[arg(long, value_name = "WHERE")]
+    pub dry_run: Option<DryRun>,
+    /// Follows the plan until it is carried out or put aside.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub wait: bool,
+    /// Seconds that `--wait` waits at most.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, requires = "wait", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: u64,
+}
+
+/// Where a dry run takes place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DryRun {
+    /// In the API server: rights, admission and schema are checked, and nothing is kept.
+    Server,
 }

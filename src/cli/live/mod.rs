@@ -4,11 +4,13 @@
 //! each request has a time limit; a refusal says which right is missing, on what, and which role has it. Decisions are made by pure code that is
 //! given everything; this module and its rooms fetch, and show.
 
+mod apply;
 pub(crate) mod args;
 mod reach;
 mod snapshot;
 mod status;
 
+pub(crate) use apply::apply;
 pub(crate) use reach::{NAME, Reach};
 pub(crate) use snapshot::snapshot;
 pub(crate) use status::status;

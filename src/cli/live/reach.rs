@@ -25,6 +25,11 @@ impl Reach {
         Self::new(cluster, Writes::Refused)
     }
 
+    /// A way to the cluster that can write.
+    pub(crate) fn writing(cluster: &ClusterArgs) -> Result<Self, CliError> {
+        Self::new(cluster, Writes::Allowed)
+    }
+
     fn new(cluster: &ClusterArgs, writes: Writes) -> Result<Self, CliError> {
         let ClusterArgs { kubeconfig, context } = cluster.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

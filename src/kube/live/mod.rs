@@ -41,7 +41,7 @@ pub use connect::{ConnectError, ConnectOptions, connect};
 pub use controller::{ControllerCluster, ControllerOptions, Health};
 pub use events::{Events, Happened, Notice, Regarding, Told};
 pub use in_force::PolicyInForce;
-pub use plans::{KEPT, Published, plans, publish, set_phase};
+pub use plans::{KEPT, Published, Submitted, plans, publish, set_phase, submit, who_asks};
 pub use reception::Doing;
 pub use wake::Wake;
 

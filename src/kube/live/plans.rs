@@ -1,7 +1,7 @@
 //! Published plans: `MigPlan` objects, a bounded number of them, and the approvals that people write into them.
 //!
-//! The document in an object is the plan's own JSON, which `retile verify` and `retile apply` read. Only a person sets the approval; this module
-//! reads it, and never writes it.
+//! The document in an object is the plan's own JSON, which `retile verify` and `retile apply` read. Only a person sets the approval: what the
+//! controller calls here reads it and never writes it, and [`submit`] is for the command line, in a person's name.
 
 use http::Method;
 use serde_json::json;
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::client::{Call, Content, Server, name};
 use super::refusal::Question;
 use crate::exec::port::ClusterError;
-use crate::kube::crd::{self, MigPlan, MigPlanSpec, MigPlanStatus, PlanPhase};
+use crate::kube::crd::{self, Approval, MigPlan, MigPlanSpec, MigPlanStatus, PlanPhase};
 use crate::plan::Plan;
 
 /// Plans that are kept; the oldest go first, those under way and those approved last.
@@ -46,28 +46,9 @@ struct List {
 /// # Errors
 /// The plan is too large for an object, or as the API server refuses.
 pub async fn publish(server: &Server, plan: &Plan, summary: &str) -> Result<Published, ClusterError> {
-    let document = crate::plan::to_json(plan).map_err(|error| ClusterError::Invalid(error.to_string()))?;
-    if document.len() > crd::PLAN_DOCUMENT {
-        let (is, most) = (document.len(), crd::PLAN_DOCUMENT);
-        return Err(ClusterError::Invalid(format!("the plan has {is} bytes, a MigPlan holds {most}")));
-    }
-    let number = |count: u64| u32::try_from(count).unwrap_or(u32::MAX).min(i32::MAX as u32);
-    let spec = MigPlanSpec {
-        fingerprint: plan.input_fingerprint.clone(),
-        served: number(plan.summary.served_pods),
-        evicted: number(plan.summary.evicted_pods),
-        nodes: number(plan.summary.nodes_changed),
-        summary: summary.chars().take(4096).collect(),
-        document,
-        approval: None,
-    };
+    let spec = spec_of(plan, summary, None)?;
     let called = object_name(&spec.document);
-    let body = json!({
-        "apiVersion": format!("{}/{}", crd::GROUP, crd::VERSION),
-        "kind": "MigPlan",
-        "metadata": {"name": called},
-        "spec": serde_json::to_value(&spec).map_err(|error| ClusterError::Invalid(error.to_string()))?,
-    });
+    let body = object_of(&called, &spec)?;
     let content = Content::Object(&body);
     let call = Call { method: Method::POST, path: collection(), content, question: Question::Plain };
     let made: MigPlan = match server.write(&call).await {
@@ -81,6 +62,114 @@ pub async fn publish(server: &Server, plan: &Plan, summary: &str) -> Result<Publ
     };
     prune(server, &called).await?;
     Ok(published(made))
+}
+
+/// What became of a plan that was handed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Submitted {
+    /// An approved object was made.
+    Made(String),
+    /// The controller had published the same plan; it is approved now.
+    Approved(String),
+    /// Somebody has approved the same plan, and it waits for its turn.
+    Waits(String),
+    /// The same plan is being carried out.
+    UnderWay(String),
+}
+
+impl Submitted {
+    /// Name of the object.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Made(name) | Self::Approved(name) | Self::Waits(name) | Self::UnderWay(name) => name,
+        }
+    }
+}
+
+/// How often the same plan can be handed in again after it has ended.
+const TIMES: u32 = 32;
+
+/// Hands in a plan with a person's approval: an object of its own, or the approval of the object that the controller has published for the
+/// same plan. One that has ended is not begun anew: then there is another object of the same content. With `dry_run` the API server only says
+/// whether it would be accepted. The caller holds only verified plans.
+///
+/// # Errors
+/// The plan is too large for an object, or as the API server refuses.
+pub async fn submit(
+    server: &Server,
+    plan: &Plan,
+    summary: &str,
+    by: &str,
+    dry_run: bool,
+) -> Result<Submitted, ClusterError> {
+    let approval = Approval { approved: true, by: by.chars().take(253).collect() };
+    let spec = spec_of(plan, summary, Some(approval.clone()))?;
+    let query = if dry_run { "?dryRun=All" } else { "" };
+    let stem = object_name(&spec.document);
+    for time in 1..=TIMES {
+        let called = if time == 1 { stem.clone() } else { format!("{stem}-{time}") };
+        let body = object_of(&called, &spec)?;
+        let (path, content) = (format!("{}{query}", collection()), Content::Object(&body));
+        match server.send(&Call { method: Method::POST, path, content, question: Question::Plain }).await {
+            Ok(()) => return Ok(Submitted::Made(called)),
+            Err(ClusterError::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+        let there = published(server.read(format!("{}/{called}", collection())).await?);
+        if there.document != spec.document {
+            continue;
+        }
+        match (there.phase, there.approved) {
+            (None | Some(PlanPhase::Proposed), true) => return Ok(Submitted::Waits(called)),
+            (None | Some(PlanPhase::Proposed), false) => {
+                let body = json!({"spec": {"approval": {"approved": true, "by": approval.by}}});
+                let (path, content) = (format!("{}/{called}{query}", collection()), Content::Merge(&body));
+                server.send(&Call { method: Method::PATCH, path, content, question: Question::Plain }).await?;
+                return Ok(Submitted::Approved(called));
+            }
+            (Some(PlanPhase::Executing), _) => return Ok(Submitted::UnderWay(called)),
+            (Some(PlanPhase::Finished | PlanPhase::Superseded), _) => {}
+        }
+    }
+    Err(ClusterError::Invalid(format!("the same plan was handed in {TIMES} times; delete the MigPlans {stem}-…")))
+}
+
+/// Who asks, as the API server knows them; nothing where it does not say.
+pub async fn who_asks(server: &Server) -> String {
+    let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews".to_owned();
+    let call = Call { method: Method::POST, path, content: Content::Object(&body), question: Question::Plain };
+    let review: Result<serde_json::Value, _> = server.write(&call).await;
+    let name = review.ok().and_then(|review| Some(review.pointer("/status/userInfo/username")?.as_str()?.to_owned()));
+    name.unwrap_or_default()
+}
+
+/// The object's spec for a plan.
+fn spec_of(plan: &Plan, summary: &str, approval: Option<Approval>) -> Result<MigPlanSpec, ClusterError> {
+    let document = crate::plan::to_json(plan).map_err(|error| ClusterError::Invalid(error.to_string()))?;
+    if document.len() > crd::PLAN_DOCUMENT {
+        let (is, most) = (document.len(), crd::PLAN_DOCUMENT);
+        return Err(ClusterError::Invalid(format!("the plan has {is} bytes, a MigPlan holds {most}")));
+    }
+    let number = |count: u64| u32::try_from(count).unwrap_or(u32::MAX).min(i32::MAX as u32);
+    Ok(MigPlanSpec {
+        fingerprint: plan.input_fingerprint.clone(),
+        served: number(plan.summary.served_pods),
+        evicted: number(plan.summary.evicted_pods),
+        nodes: number(plan.summary.nodes_changed),
+        summary: summary.chars().take(4096).collect(),
+        document,
+        approval,
+    })
+}
+
+fn object_of(name: &str, spec: &MigPlanSpec) -> Result<serde_json::Value, ClusterError> {
+    Ok(json!({
+        "apiVersion": format!("{}/{}", crd::GROUP, crd::VERSION),
+        "kind": "MigPlan",
+        "metadata": {"name": name},
+        "spec": serde_json::to_value(spec).map_err(|error| ClusterError::Invalid(error.to_string()))?,
+    }))
 }
 
 /// All plans, oldest first.
