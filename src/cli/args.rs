@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-pub use super::live::args::{ApplyArgs, ClusterArgs, DryRun, LiveArgs, SnapshotArgs, StatusArgs};
+pub use super::live::args::{ApplyArgs, ClusterArgs, DoctorArgs, DryRun, LiveArgs, SnapshotArgs, StatusArgs, TopArgs};
 pub use super::simulate::args::{
     ArrivalsChoice, DurationsChoice, Kinds, MappingChoice, MixChoice, Patience, ResidenceChoice, RuleChoice,
     SimulateArgs, Span,
@@ -61,6 +61,12 @@ pub enum Verb {
     Snapshot(SnapshotArgs),
     /// Shows nodes with MIG GPUs, operations under way, plans, the policy, who leads, and who waits.
     Status(StatusArgs),
+    /// Watches a cluster live: GPUs as bars, operations, and who waits.
+    Top(TopArgs),
+    /// Examines a cluster before or after installing retile: API server, custom resources, controller, agents, nodes, rights, other owners of GPUs.
+    ///
+    /// Only reads. Exits with 1 when something does not work; each finding says what to do.
+    Doctor(DoctorArgs),
     /// Shows this machine's GPUs: what they are cut into, who holds what, and where a board differs from the catalogue.
     ///
     /// Reads the NVIDIA driver and the kubelet's pod-resources socket and changes nothing. Works with MIG on or off; reading GPU

@@ -82,6 +82,8 @@ fn dispatch(verb: Verb, streams: &mut Streams<'_>) -> Result<u8, CliError> {
         Verb::Verify(args) => return planning::verify(&args, streams),
         Verb::Apply(args) => return live::apply(&args, streams),
         Verb::Snapshot(args) => return live::snapshot(&args, streams),
+        Verb::Top(args) => return live::top(&args, streams),
+        Verb::Doctor(args) => return live::doctor(&args, streams),
         Verb::Status(args) => return live::status(&args, streams),
         Verb::Simulate(args) => return simulate::simulate(&args, streams),
         Verb::Demo(args) => return demo::demo(&args, streams),

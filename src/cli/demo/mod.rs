@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use self::cluster::{Cast, cluster};
 use self::frame::Frame;
+pub(crate) use self::render::cut;
 use self::render::{clock, event_line, render};
-use self::screen::{Screen, Wish};
+pub(crate) use self::screen::{Screen, Wish};
 use self::watch::{Counters, Watch};
 use super::SUCCESS;
 use super::args::{DemoArgs, Speed};

@@ -118,7 +118,7 @@ fn columns(line: &str) -> usize {
 }
 
 /// A line cut to a width, without its colours where it was too long.
-pub(super) fn cut(line: &str, width: usize) -> String {
+pub(crate) fn cut(line: &str, width: usize) -> String {
     let plain = anstream::adapter::strip_str(line).to_string();
     if plain.chars().count() <= width {
         return line.to_owned();

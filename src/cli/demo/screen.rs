@@ -17,7 +17,7 @@ use crate::cli::output::Streams;
 
 /// What the person at the terminal wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(crate) enum Wish {
     /// To go on watching.
     Watch,
     /// To see the end at once.
@@ -28,11 +28,11 @@ pub(super) enum Wish {
 
 /// A terminal that was taken over; dropping it gives it back.
 #[derive(Debug)]
-pub(super) struct Screen(());
+pub(crate) struct Screen(());
 
 impl Screen {
     /// Takes the terminal over, if it is large enough for a frame.
-    pub(super) fn enter() -> io::Result<Option<Self>> {
+    pub(crate) fn enter() -> io::Result<Option<Self>> {
         let (columns, rows) = size()?;
         if usize::from(columns) < NARROWEST || usize::from(rows) < LOWEST {
             return Ok(None);
@@ -45,14 +45,14 @@ impl Screen {
     }
 
     /// Columns and rows now; the last column stays free, so that no terminal wraps.
-    pub(super) fn size() -> (usize, usize) {
+    pub(crate) fn size() -> (usize, usize) {
         size()
             .map_or((NARROWEST, LOWEST), |(columns, rows)| (usize::from(columns.saturating_sub(1)), usize::from(rows)))
     }
 
     /// Draws lines over those before.
     #[allow(clippy::unused_self, reason = "who draws has taken the terminal over")]
-    pub(super) fn draw(&self, lines: &[String], streams: &mut Streams<'_>) -> io::Result<()> {
+    pub(crate) fn draw(&self, lines: &[String], streams: &mut Streams<'_>) -> io::Result<()> {
         let (columns, rows) = Self::size();
         let padded = lines.iter().take(rows).map(|line| {
             let width = anstream::adapter::strip_str(line).to_string().chars().count();
@@ -66,7 +66,7 @@ impl Screen {
 
     /// Waits so long, or until a key is pressed that means something.
     #[allow(clippy::unused_self, reason = "who waits has taken the terminal over")]
-    pub(super) fn wait(&self, pause: Duration) -> io::Result<Wish> {
+    pub(crate) fn wait(&self, pause: Duration) -> io::Result<Wish> {
         // A key that means nothing, or a new size, cuts the pause short; the next frame makes up for it.
         if !poll(pause)? {
             return Ok(Wish::Watch);

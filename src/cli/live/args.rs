@@ -98,3 +98,34 @@ pub enum DryRun {
     /// In the API server: rights, admission and schema are checked, and nothing is kept.
     Server,
 }
+
+/// Arguments of `doctor`.
+#[derive(Debug, clap::Args)]
+pub struct DoctorArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Namespace of the installation.
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "retile-system")]
+    pub namespace: String,
+    /// Form of the answer.
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: AnswerFormat,
+}
+
+/// Arguments of `top`.
+#[derive(Debug, clap::Args)]
+pub struct TopArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Namespace of the controller.
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "retile-system")]
+    pub namespace: String,
+    /// Shows one picture and ends; what it does anyway where standard output is no terminal.
+    #[arg(long)]
+    pub once: bool,
+    /// Seconds from one look to the next.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub interval: u64,
+}

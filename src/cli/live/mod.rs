@@ -6,11 +6,15 @@
 
 mod apply;
 pub(crate) mod args;
+mod doctor;
 mod reach;
 mod snapshot;
 mod status;
+mod top;
 
 pub(crate) use apply::apply;
+pub(crate) use doctor::doctor;
 pub(crate) use reach::{NAME, Reach};
 pub(crate) use snapshot::snapshot;
 pub(crate) use status::status;
+pub(crate) use top::top;

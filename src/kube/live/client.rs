@@ -87,7 +87,7 @@ impl Server {
     }
 
     async fn exchange(&self, call: &Call<'_>) -> Result<Vec<u8>, ClusterError> {
-        if self.writes == Writes::Refused && call.method != Method::GET {
+        if self.writes == Writes::Refused && call.method != Method::GET && !is_review(&call.path) {
             return Err(ClusterError::Forbidden("this program was started so that it writes nothing".to_owned()));
         }
         let request = self.request(call)?;
@@ -130,6 +130,14 @@ impl Server {
             .body(body)
             .map_err(|error| ClusterError::Invalid(format!("no such request can be made: {error}")))
     }
+}
+
+/// Whether a request only asks about rights or identities: it is posted, and nothing is kept.
+fn is_review(path: &str) -> bool {
+    let groups = ["/apis/authorization.k8s.io/v1/", "/apis/authentication.k8s.io/v1/"];
+    groups
+        .iter()
+        .any(|group| path.strip_prefix(group).is_some_and(|kind| kind.ends_with("reviews") && !kind.contains('/')))
 }
 
 fn unknown(error: &kube::Error) -> ClusterError {

@@ -21,6 +21,7 @@ mod index;
 pub mod installed;
 pub mod listing;
 mod plans;
+pub mod preflight;
 mod reactions;
 mod reception;
 mod record;

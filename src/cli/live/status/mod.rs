@@ -23,7 +23,7 @@ use crate::kube::time::parse_moment;
 use crate::model::Mode;
 use crate::plan;
 
-pub(crate) use text::render;
+pub(crate) use text::{headline, node_lines, render, span};
 
 /// A status. Ages are in seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -45,7 +45,7 @@ pub(crate) fn render(status: &Status) -> String {
 }
 
 /// Policy, leader and counts, line by line.
-fn headline(status: &Status) -> String {
+pub(crate) fn headline(status: &Status) -> String {
     if !status.installed {
         return "retile is not installed here: the API server does not know mignodes.retile.dev\n  \
                 help: `retile plan --live` works without; `retile doctor` says what an installation needs, `retile crds` prints its custom resources"
@@ -113,7 +113,7 @@ fn table(nodes: &[NodeState]) -> String {
 }
 
 /// Rows with their columns under each other.
-pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let rows: Vec<[String; N]> = rows.iter().map(|row| std::array::from_fn(|at| clean(&row[at]))).collect();
     let widths: [usize; N] =
         std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
