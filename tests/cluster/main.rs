@@ -14,6 +14,7 @@ mod evictions;
 mod expiry;
 mod installation;
 mod life;
+mod live_cli;
 mod nodes;
 mod owners;
 mod pages;
