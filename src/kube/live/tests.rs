@@ -3,6 +3,7 @@
 //! What a real API server makes of the same requests is tested in `tests/cluster`.
 
 mod memory;
+mod people;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

@@ -17,7 +17,7 @@ use crate::kube::unmodelled::unmodelled;
 use crate::model::{ControllerKind, MIG_PREFIX, PodRef};
 
 /// Labels by which pods of NVIDIA's device plugin are known, with the values that the GPU operator and the plugin's own chart give.
-const PLUGIN: [(&str, &str); 2] =
+pub const PLUGIN: [(&str, &str); 2] =
     [("app", "nvidia-device-plugin-daemonset"), ("app.kubernetes.io/name", "nvidia-device-plugin")];
 /// What Kubernetes gives a pod that asks for nothing else.
 const GRACE_SECONDS: u64 = 30;

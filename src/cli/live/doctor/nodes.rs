@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::Check;
 use crate::cli::show::names::{count, some_of};
 use crate::kube::export::{self, PolicyFile, ReadOptions, Source};
+use crate::kube::live::PLUGIN;
 use crate::kube::live::installed::status_written;
 use crate::kube::live::preflight::Facts;
 use crate::kube::strip::Stripped;
@@ -23,8 +24,6 @@ const SILENT: i64 = 120;
 const MOST: usize = 6;
 /// A policy that says nothing, so that nodes are judged as under any policy.
 const ANY_POLICY: &str = "{apiVersion: retile.dev/v1alpha1, kind: MigPolicy, metadata: {name: any}, spec: {}}";
-const PLUGIN: [(&str, &str); 2] =
-    [("app", "nvidia-device-plugin-daemonset"), ("app.kubernetes.io/name", "nvidia-device-plugin")];
 
 /// All of them.
 pub(super) fn checks(facts: &Facts) -> Vec<Check> {
