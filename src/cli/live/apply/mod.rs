@@ -16,7 +16,7 @@ use super::{NAME, Reach};
 use crate::cli::error::{CliError, source_name};
 use crate::cli::output::Streams;
 use crate::cli::planning::{axes, unusable_plan};
-use crate::cli::show::names::count;
+use crate::cli::show::names::{count, some_of};
 use crate::cli::show::{View, text};
 use crate::cli::source;
 use crate::cli::{FAILURE, SUCCESS};
@@ -52,6 +52,7 @@ pub(crate) fn apply(args: &ApplyArgs, streams: &mut Streams<'_>) -> Result<u8, C
     let read = export::read(Source::Reader(NAME, &mut listed.as_bytes()), &ReadOptions::default());
     let input = read.map_err(|error| source::refused(NAME.as_ref(), None, error))?;
     let plan = still_valid(plan, &input).map_err(|violations| CliError::Moved { path: path.clone(), violations })?;
+    reported(&plan, before.nodes.as_deref().unwrap_or_default())?;
     streams.data(&text::render(&View::of(&plan, &axes(&input)))).map_err(CliError::Stdout)?;
     if before.leader().is_none() {
         streams.note("warning: no controller leads now; the plan waits until one does\n");
@@ -117,6 +118,21 @@ fn still_valid(plan: Plan, input: &PlanningInput) -> Result<Verified<Plan>, Vec<
         let more = "nothing that the plan names has changed, but something that it was weighed by: other waiting or running pods, budgets, \
                     other GPUs, or the policy";
         told.into_iter().chain(unnamed.then(|| more.to_owned())).collect()
+    })
+}
+
+/// Whether an agent reports from each node that changes; without one its placements are assumed, and nobody could carry the change out.
+fn reported(plan: &Plan, records: &[Value]) -> Result<(), CliError> {
+    let known = |name: &str| {
+        records.iter().any(|record| record["metadata"]["name"] == name && record["status"]["gpus"].is_array())
+    };
+    let silent: Vec<&str> = plan.nodes.iter().map(|node| node.name.as_str()).filter(|name| !known(name)).collect();
+    if silent.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::Cluster {
+        message: format!("no agent reports from {}, which the plan changes", some_of(&silent, 6)),
+        help: "see whether the agents run there (`retile doctor`), then plan again on what they report; nothing was written".into(),
     })
 }
 
@@ -204,14 +220,18 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_for_another_cluster_is_refused_with_what_differs() {
+    fn a_plan_for_another_cluster_or_without_agents_is_refused_with_what_differs() {
         let read = |file: &str| {
             let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/snapshots").join(file);
             export::read(Source::File(&path), &ReadOptions::default()).expect("it is shipped")
         };
         let input = read("one-dgx-a100.json");
+        let record = |name: &str| json!({"metadata": {"name": name}, "status": {"gpus": []}});
         let plan = crate::planner::plan(&input, &mut crate::planner::WorkLimit::default()).expect("a plan").into_plan();
         assert!(still_valid(plan.clone(), &input).is_ok());
+        assert!(reported(&plan, &[record("dgx-a100-01")]).is_ok());
+        let silent = reported(&plan, &[record("another")]).expect_err("no agent").render();
+        assert!(silent.contains("no agent reports from dgx-a100-01"), "{silent}");
         let differs = still_valid(plan.clone(), &read("six-gpu-nodes.json")).expect_err("another cluster");
         assert!(differs.iter().any(|line| line.contains("names the node dgx-a100-01")), "{differs:#?}");
         let other = input.clone().with_policy(crate::model::Policy { ageing_seconds: 1, ..input.policy().clone() });

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Check;
 use crate::cli::show::names::{count, some_of};
-use crate::kube::export::{self, PolicyFile, ReadOptions, Source};
+use crate::kube::export::{self, PolicyFile, ReadError, ReadOptions, Source};
 use crate::kube::live::PLUGIN;
 use crate::kube::live::installed::status_written;
 use crate::kube::live::preflight::Facts;
@@ -183,6 +183,8 @@ fn owners(listing: &Stripped) -> Vec<Check> {
     };
     let (free, under_policy) = match (read(None), read(Some(ANY_POLICY))) {
         (Ok(free), Ok(under_policy)) => (free, under_policy),
+        // There is nothing to own, which is said already.
+        (Err(ReadError::NoNodes { .. }), _) => return Vec::new(),
         (Err(error), _) | (_, Err(error)) => {
             return vec![Check::warn(OWNERS, format!("not known: {error}"), "correct what is named")];
         }
