@@ -188,6 +188,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::{Budgets, Limit, Policy};
 
     fn with_policy(spec: &Value) -> Installed {
         let policy = json!({"apiVersion": "retile.dev/v1alpha1", "kind": "MigPolicy", "metadata": {"name": "default"}, "spec": spec});
@@ -234,7 +235,8 @@ mod tests {
         assert!(silent.contains("no agent reports from dgx-a100-01"), "{silent}");
         let differs = still_valid(plan.clone(), &read("six-gpu-nodes.json")).expect_err("another cluster");
         assert!(differs.iter().any(|line| line.contains("names the node dgx-a100-01")), "{differs:#?}");
-        let other = input.clone().with_policy(crate::model::Policy { ageing_seconds: 1, ..input.policy().clone() });
+        let budgets = Budgets { gpus: Some(Limit::Count(64)), ..Budgets::default() };
+        let other = input.clone().with_policy(Policy { budgets, ..input.policy().clone() });
         let differs = still_valid(plan, &other).expect_err("another policy");
         assert!(differs.iter().any(|line| line.contains("weighed by")), "{differs:#?}");
     }
