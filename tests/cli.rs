@@ -418,3 +418,37 @@ fn every_pod_and_gpu_of_the_shipped_exports_can_be_explained() {
         }
     }
 }
+
+#[test]
+fn a_snapshot_of_an_export_plans_like_the_whole_and_is_written_whole_or_not_at_all() {
+    let folder = scratch("snapshot");
+    let path = folder.join("snapshot.json");
+    let path = path.to_str().expect("UTF-8");
+    for export in [DGX, SIX, "testdata/snapshots/three-nodes-reported.yaml"] {
+        answer(&["snapshot", "-f", export, "-o", path]);
+        assert_eq!(
+            answer(&["plan", "-f", path, "-o", "json"]),
+            answer(&["plan", "-f", export, "-o", "json"]),
+            "{export}"
+        );
+        let piped = run_with(&["snapshot", "-f", "-"], &std::fs::read(path).expect("written"));
+        assert_eq!(piped.data, std::fs::read_to_string(path).expect("written"), "{export}: nothing is left to strip");
+    }
+    assert_eq!(std::fs::read_dir(&folder).expect("it is there").count(), 1, "nothing half-written stays");
+    refused(&["snapshot", "-f", DGX, "-o", "no/such/folder/s.json"], b"", &["cannot write no/such/folder/s.json"]);
+    refused(&["snapshot", "-f", "-"], b"{\"kind\": \"List\", \"items\": [", &["standard input", "help: "]);
+}
+
+#[test]
+fn without_a_way_to_a_cluster_the_live_verbs_say_where_to_look() {
+    let verbs: [&[&str]; 6] =
+        [&["plan", "--live"], &["snapshot"], &["status"], &["top"], &["doctor"], &["explain", "pod", "ml/p", "--live"]];
+    for verb in verbs {
+        let arguments: Vec<&str> = verb.iter().copied().chain(["--kubeconfig", "no/such/kubeconfig"]).collect();
+        refused(&arguments, b"", &["the kubeconfig no/such/kubeconfig cannot be used", "help: check the path"]);
+    }
+    refused(&["plan", "--live", "-f", DGX], b"", &["cannot be used with"]);
+    refused(&["plan", "-f", DGX, "--kubeconfig", "x"], b"", &["cannot be used with"]);
+    refused(&["plan", "--context", "x"], b"", &["--live"]);
+    refused(&["apply", "no/such/plan.json", "--yes"], b"", &["cannot read no/such/plan.json"]);
+}

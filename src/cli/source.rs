@@ -43,12 +43,14 @@ pub(crate) fn read(
     if let Some(cluster) = live.cluster() {
         let listed = Reach::reading(&cluster)?.ask(async |server| listing(server).await)?.list();
         let read = export::read(Source::Reader(NAME, &mut listed.as_bytes()), &options);
-        return read.map_err(|error| match error {
-            ReadError::NoNodes { .. } => CliError::Cluster {
-                message: "the cluster has no nodes".into(),
-                help: "check that the kubeconfig and its context name the right cluster".into(),
-            },
-            other => refused(&origin(args), policy.as_deref(), other),
+        return read.map_err(|error| {
+            if matches!(error, ReadError::NoNodes { .. }) {
+                return CliError::Cluster {
+                    message: "the cluster has no nodes".into(),
+                    help: "check that the kubeconfig and its context name the right cluster".into(),
+                };
+            }
+            refused(&origin(args), policy.as_deref(), error)
         });
     }
     let name = source_name(file);

@@ -24,10 +24,10 @@ pub struct LiveArgs {
     #[arg(long)]
     pub live: bool,
     /// Kubeconfig for `--live`; without it `KUBECONFIG`, `~/.kube/config`, then the pod's service account.
-    #[arg(long, value_name = "FILE", requires = "live")]
+    #[arg(long, value_name = "FILE", requires = "live", conflicts_with = "file")]
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig for `--live`; its current one by default.
-    #[arg(long, value_name = "NAME", requires = "live")]
+    #[arg(long, value_name = "NAME", requires = "live", conflicts_with = "file")]
     pub context: Option<String>,
 }
 

@@ -142,7 +142,7 @@ async fn each(
         if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
             items.into_iter().for_each(&mut take);
         }
-        rest = page.pointer("/metadata/continue").and_then(Value::as_str).unwrap_or_default().to_owned();
+        page.pointer("/metadata/continue").and_then(Value::as_str).unwrap_or_default().clone_into(&mut rest);
         if rest.is_empty() {
             return Ok(true);
         }

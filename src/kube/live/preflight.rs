@@ -88,10 +88,10 @@ fn labels(component: &str) -> String {
 
 async fn items(server: &Server, path: &str) -> Part<Vec<Value>> {
     match server.read::<Value>(path.to_owned()).await {
-        Ok(mut list) => Ok(match list["items"].take() {
-            Value::Array(items) => items,
-            _ => Vec::new(),
-        }),
+        Ok(mut list) => {
+            let items = list["items"].take();
+            Ok(items.as_array().cloned().unwrap_or_default())
+        }
         Err(error) if error == ClusterError::NotFound || is_not_served(&error) => Ok(Vec::new()),
         Err(error) => Err(error.to_string()),
     }

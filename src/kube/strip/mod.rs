@@ -151,11 +151,9 @@ fn stripped(keep: &Keep, value: Value) -> Option<Value> {
 }
 
 fn short(value: Value) -> Value {
-    match value {
-        Value::String(text) if text.chars().count() > ANNOTATION => {
-            text.chars().take(ANNOTATION).collect::<String>().into()
-        }
-        other => other,
+    match value.as_str().and_then(|text| text.char_indices().nth(ANNOTATION).map(|(end, _)| &text[..end])) {
+        Some(start) => start.into(),
+        None => value,
     }
 }
 

@@ -4,6 +4,7 @@
 //! finished may still have failed on a node, so what counts is how the operations of its nodes ended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -126,7 +127,7 @@ impl Following {
         }
         self.said.insert(of.to_owned(), what.to_owned());
         let of = if of.is_empty() { format!("migplan/{}", self.plan) } else { format!("node/{of}") };
-        *lines += &format!("{}  {}\n", clean(&of), clean(what));
+        let _ = writeln!(lines, "{}  {}", clean(&of), clean(what));
     }
 }
 

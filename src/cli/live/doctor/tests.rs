@@ -9,7 +9,9 @@ use crate::kube::strip::Stripped;
 
 fn listing(objects: &[Value]) -> Stripped {
     let mut all = Stripped { moment: Some(1_767_226_200), ..Stripped::default() };
-    objects.iter().for_each(|object| all.add(object.clone(), "", ""));
+    for object in objects {
+        all.add(object.clone(), "", "");
+    }
     all
 }
 

@@ -142,23 +142,19 @@ pub(crate) fn node_lines(node: &NodeState) -> Vec<String> {
             count(operation.evicts as u64, "pod"),
             count(operation.serves as u64, "waiting pod"),
         );
-        head += &format!("  {}", paint(YELLOW, &clean(&what)));
+        let _ = write!(head, "  {}", paint(YELLOW, &clean(&what)));
     }
     std::iter::once(head).chain(node.gpus.iter().map(gpu_line)).collect()
 }
 
 fn gpu_line(gpu: &GpuState) -> String {
     let GpuState { index, model, instances } = gpu;
-    match Catalogue::embedded().find_by_product(model, None) {
-        Ok(geometry) => {
-            let tiles: Vec<Tile> = instances.iter().map(tile).collect();
-            format!("  {index:>2} {}", bar::draw(geometry.axis(), &tiles))
-        }
-        Err(_) => {
-            let cut: Vec<String> = instances.iter().map(|it| format!("{}@{}", it.profile, it.start)).collect();
-            format!("  {index:>2} {}: {}", clean(model), clean(&cut.join(" ")))
-        }
+    if let Ok(geometry) = Catalogue::embedded().find_by_product(model, None) {
+        let tiles: Vec<Tile> = instances.iter().map(tile).collect();
+        return format!("  {index:>2} {}", bar::draw(geometry.axis(), &tiles));
     }
+    let cut: Vec<String> = instances.iter().map(|it| format!("{}@{}", it.profile, it.start)).collect();
+    format!("  {index:>2} {}: {}", clean(model), clean(&cut.join(" ")))
 }
 
 fn tile(instance: &Instance) -> Tile {
