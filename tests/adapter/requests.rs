@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::DeleteParams;
 use retile::exec::port::{ClusterAnswer, ClusterError, ClusterReply, ClusterRequest, EvictionBody, Lease};
-use retile::exec::{TAINT_KEY, Version};
+use retile::exec::{NodeView, TAINT_KEY, Version};
 use retile::kube::live::{ControllerCluster, ControllerOptions, Server, Writes};
 use retile::model::PodRef;
 use serde_json::json;
@@ -15,6 +15,12 @@ use super::scene::{controller, node, operation, plane, pod, pod_ref, run, server
 
 fn get(node: &str) -> ClusterRequest {
     ClusterRequest::GetNode { node: node.to_owned() }
+}
+
+/// A node as it is. Whose it is cannot be said before the first lists are complete.
+async fn seen(controller: &ControllerCluster, node: &str) -> NodeView {
+    let answer = eventually("the node is seen", async || controller.answer(&get(node)).await.ok()).await;
+    view(Ok(answer))
 }
 
 fn taint(node: &str, version: Version, id: &str) -> ClusterRequest {
@@ -34,7 +40,7 @@ async fn our_taint_comes_and_goes_and_those_of_others_stay() {
     let controller = controller(&plane, "default").await;
     // Its own controllers write to a new node, so that any version may be past by now.
     let tainted = eventually("the node is tainted", async || {
-        let before = view(controller.answer(&get(&name)).await);
+        let before = seen(&controller, &name).await;
         match controller.answer(&taint(&name, before.version, "op-1")).await {
             Err(ClusterError::Conflict) => None,
             reply => Some(view(reply)),
@@ -44,7 +50,7 @@ async fn our_taint_comes_and_goes_and_those_of_others_stay() {
     assert_eq!(tainted.our_taint(), Some("op-1"));
     assert!(tainted.taints.iter().any(|taint| taint.key == "example.org/keep"));
     let replaced = eventually("the taint is replaced", async || {
-        let before = view(controller.answer(&get(&name)).await);
+        let before = seen(&controller, &name).await;
         controller.answer(&taint(&name, before.version, "op-2")).await.ok()
     })
     .await;
@@ -55,7 +61,7 @@ async fn our_taint_comes_and_goes_and_those_of_others_stay() {
     let other = controller.answer(&untaint(&name, replaced.version, "op-1")).await;
     assert_eq!(other.map(drop), Err(ClusterError::Conflict), "not our operation");
     let clean = eventually("the taint is removed", async || {
-        let before = view(controller.answer(&get(&name)).await);
+        let before = seen(&controller, &name).await;
         controller.answer(&untaint(&name, before.version, "op-2")).await.ok()
     })
     .await;
@@ -73,7 +79,7 @@ async fn of_many_that_taint_the_same_version_one_succeeds() {
     node(&client, &name, json!([])).await;
     let controller = controller(&plane, "default").await;
     eventually("one of all succeeds", async || {
-        let version = view(controller.answer(&get(&name)).await).version;
+        let version = seen(&controller, &name).await.version;
         let tries = (0..8).map(|number| {
             let request = taint(&name, version, &format!("op-{number}"));
             let controller = &controller;
@@ -222,7 +228,7 @@ async fn a_program_that_writes_nothing_leaves_no_write_in_the_audit() {
     let (namespace, staleness) = ("default".to_owned(), std::time::Duration::from_secs(5));
     let options = ControllerOptions { namespace, staleness, protect_nodes: false };
     let controller = ControllerCluster::start(server(&plane, Writes::Refused).await, options);
-    let version = view(controller.answer(&get(&name)).await).version;
+    let version = seen(&controller, &name).await.version;
     let refused = controller.answer(&taint(&name, version, "op")).await;
     assert!(matches!(refused, Err(ClusterError::Forbidden(_))));
     let written = plane.audited().into_iter().filter(|it| it.writes() && it.resource == "nodes" && it.name == name);

@@ -25,7 +25,7 @@ use crate::kube::live::installed::{Installed, installed};
 use crate::kube::live::listing::{Unanswered, listing};
 use crate::kube::live::{PolicyInForce, Submitted, submit, who_asks};
 use crate::model::{Mode, PlanningInput};
-use crate::plan::{self, Plan, Rejection, Verified, Violation};
+use crate::plan::{self, Plan, Rejection, Verified};
 
 /// Hands a plan in.
 pub(crate) fn apply(args: &ApplyArgs, streams: &mut Streams<'_>) -> Result<u8, CliError> {
@@ -51,9 +51,15 @@ pub(crate) fn apply(args: &ApplyArgs, streams: &mut Streams<'_>) -> Result<u8, C
     let listed = reach.ask(async |server| listing(server).await)?.list();
     let read = export::read(Source::Reader(NAME, &mut listed.as_bytes()), &ReadOptions::default());
     let input = read.map_err(|error| source::refused(NAME.as_ref(), None, error))?;
-    let plan = still_valid(plan, &input).map_err(|violations| CliError::Moved { path: path.clone(), violations })?;
+    let standing = still_valid(plan, &input);
+    let (plan, changed) = standing.map_err(|violations| CliError::Moved { path: path.clone(), violations })?;
     reported(&plan, before.nodes.as_deref().unwrap_or_default())?;
     streams.data(&text::render(&View::of(&plan, &axes(&input)))).map_err(CliError::Stdout)?;
+    if changed {
+        streams.note(
+            "note: the cluster is not quite as it was when the plan was made; all that the plan says still holds, though another might be better now\n",
+        );
+    }
     if before.leader().is_none() {
         streams.note("warning: no controller leads now; the plan waits until one does\n");
     }
@@ -110,15 +116,15 @@ fn allowed(installed: &Installed) -> Result<(), CliError> {
     }
 }
 
-/// The plan, if it holds for the cluster as it is; else what differs.
-fn still_valid(plan: Plan, input: &PlanningInput) -> Result<Verified<Plan>, Vec<String>> {
-    plan::verify(plan, input).map_err(|Rejection { violations }| {
-        let told: Vec<String> = violations.iter().map(ToString::to_string).collect();
-        let unnamed = violations.iter().all(|violation| matches!(violation, Violation::Fingerprint { .. }));
-        let more = "nothing that the plan names has changed, but something that it was weighed by: other waiting or running pods, budgets, \
-                    other GPUs, or the policy";
-        told.into_iter().chain(unnamed.then(|| more.to_owned())).collect()
-    })
+/// The plan, if all that it says holds for the cluster as it is, and whether that is another state than it was made for; else what differs.
+///
+/// What a plan was weighed by may have changed without a word of it being wrong: it is then a plan for the new state, though perhaps no longer the best.
+fn still_valid(mut plan: Plan, input: &PlanningInput) -> Result<(Verified<Plan>, bool), Vec<String>> {
+    let now = plan::fingerprint(input);
+    let changed = plan.input_fingerprint != now;
+    plan.input_fingerprint = now;
+    let told = |Rejection { violations }: Rejection| violations.iter().map(ToString::to_string).collect();
+    Ok((plan::verify(plan, input).map_err(told)?, changed))
 }
 
 /// Whether an agent reports from each node that changes; without one its placements are assumed, and nobody could carry the change out.
@@ -229,7 +235,8 @@ mod tests {
         let input = read("one-dgx-a100.json");
         let record = |name: &str| json!({"metadata": {"name": name}, "status": {"gpus": []}});
         let plan = crate::planner::plan(&input, &mut crate::planner::WorkLimit::default()).expect("a plan").into_plan();
-        assert!(still_valid(plan.clone(), &input).is_ok());
+        let (verified, changed) = still_valid(plan.clone(), &input).expect("made for it");
+        assert!(!changed && *verified == plan);
         assert!(reported(&plan, &[record("dgx-a100-01")]).is_ok());
         let silent = reported(&plan, &[record("another")]).expect_err("no agent").render();
         assert!(silent.contains("no agent reports from dgx-a100-01"), "{silent}");
@@ -237,7 +244,11 @@ mod tests {
         assert!(differs.iter().any(|line| line.contains("names the node dgx-a100-01")), "{differs:#?}");
         let budgets = Budgets { gpus: Some(Limit::Count(64)), ..Budgets::default() };
         let other = input.clone().with_policy(Policy { budgets, ..input.policy().clone() });
-        let differs = still_valid(plan, &other).expect_err("another policy");
-        assert!(differs.iter().any(|line| line.contains("weighed by")), "{differs:#?}");
+        let (verified, changed) =
+            still_valid(plan.clone(), &other).expect("all that it says holds under the other policy");
+        assert!(changed && verified.nodes == plan.nodes);
+        let narrow = Budgets { gpus: Some(Limit::Count(1)), ..Budgets::default() };
+        let narrow = input.clone().with_policy(Policy { budgets: narrow, ..input.policy().clone() });
+        assert!(still_valid(plan, &narrow).is_err(), "it changes more GPUs than this policy allows");
     }
 }
