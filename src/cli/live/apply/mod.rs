@@ -123,7 +123,8 @@ fn still_valid(mut plan: Plan, input: &PlanningInput) -> Result<(Verified<Plan>,
     let now = plan::fingerprint(input);
     let changed = plan.input_fingerprint != now;
     plan.input_fingerprint = now;
-    let told = |Rejection { violations }: Rejection| violations.iter().map(ToString::to_string).collect();
+    let told =
+        |Rejection { violations }: Rejection| violations.iter().map(ToString::to_string).collect::<Vec<String>>();
     Ok((plan::verify(plan, input).map_err(told)?, changed))
 }
 
