@@ -41,6 +41,8 @@ pub(crate) struct Given<'a> {
     pub(crate) scope: &'a Scope,
     /// Whether the objects are all there are: then none of a kind means that there is none.
     pub(crate) complete: bool,
+    /// Whether waiting pods count by their age. Not for the controller's loop, which keeps count itself and must know of a pod from its first moment.
+    pub(crate) by_age: bool,
 }
 
 /// Makes a planning input of canonical objects.
@@ -51,7 +53,7 @@ pub(crate) fn assemble(
     catalogue: &Catalogue,
     mut findings: Findings,
 ) -> Result<PlanningInput, InputError> {
-    let Given { now, policy, by_policy, scope, complete } = given;
+    let Given { now, policy, by_policy, scope, complete, by_age } = given;
     let pods_unknown = objects.pods.is_empty() && !complete;
     let pods = sort_pods(&objects.pods, &mut findings);
     let mut drafts = draft_nodes(objects, unreadable, catalogue, given, &mut findings);
@@ -62,7 +64,7 @@ pub(crate) fn assemble(
         builder: PlanningInputBuilder::new(now),
         objects,
         now,
-        policy,
+        least_age: if by_age { policy.stability.min_pending_age_seconds } else { 0 },
         scope,
         offers: &offers,
         priorities: Priorities::new(&objects.classes),
@@ -112,7 +114,8 @@ struct Assembly<'a> {
     builder: PlanningInputBuilder,
     objects: &'a Objects,
     now: i64,
-    policy: &'a Policy,
+    /// Seconds that a pod must have waited to count.
+    least_age: u64,
     scope: &'a Scope,
     offers: &'a Offers,
     priorities: Priorities<'a>,

@@ -156,7 +156,7 @@ fn plan_input(
     if let Some(level) = options.disruption {
         policy.disruption = level;
     }
-    let given = Given { now, policy: &policy, by_policy: policy_given, scope: &scope, complete: false };
+    let given = Given { now, policy: &policy, by_policy: policy_given, scope: &scope, complete: false, by_age: true };
     let input = assemble(&objects, &unreadable, given, Catalogue::embedded(), findings);
     let input = input.map_err(|source| ReadError::Inconsistent { origin: origin.to_owned(), source })?;
     // An override of the level is no policy: the input still says that none was given.

@@ -51,6 +51,11 @@ impl Books {
             }
         }
         self.savings.observe(now.0, state)?;
+        if self.counted.is_none() {
+            // No time has passed in this state, so there is nothing to tell yet.
+            self.counted = Some(now);
+            return Ok(());
+        }
         self.show(now, metrics)
     }
 

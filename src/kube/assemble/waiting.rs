@@ -32,7 +32,7 @@ impl Assembly<'_> {
     }
 
     fn add_waiting(&mut self, digest: &Digest<'_>, served_by_dra: &BTreeSet<&str>, eligibility: &mut Eligibility<'_>) {
-        let waiting = pending::judge(digest.pod, self.now, self.policy.stability.min_pending_age_seconds);
+        let waiting = pending::judge(digest.pod, self.now, self.least_age);
         let gone = waiting == Waiting::Gone;
         let wanted = match &digest.ask {
             Ask::Instances(wanted) if !gone => wanted,

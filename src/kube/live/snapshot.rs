@@ -65,7 +65,8 @@ impl Snapshot {
         let mut findings = Findings::default();
         let unreadable = canonicalise(&mut self.objects, &mut findings);
         let policy = document.in_force(now);
-        let given = Given { now, policy: &policy, by_policy: true, scope: &document.scope, complete: true };
+        let scope = &document.scope;
+        let given = Given { now, policy: &policy, by_policy: true, scope, complete: true, by_age: false };
         // As they are, for the protocol; the planner sees them without our own taint, which goes again: the loop knows by itself which
         // nodes are under operation, and whoever judges an operation must be able to count on its node.
         let tainted = self.objects.nodes.clone();
@@ -115,5 +116,30 @@ mod tests {
         let left: Vec<&str> = nodes[0].spec.taints.iter().map(|taint| taint.key.as_str()).collect();
         assert_eq!(left, ["nvidia.com/gpu"], "others' taints stay");
         assert_eq!(original.spec.taints.len(), 2, "the index keeps the node as it is");
+    }
+
+    #[test]
+    fn the_loop_knows_of_a_pod_from_its_first_moment() {
+        let json = serde_json::json!({
+            "metadata": {"namespace": "ml", "name": "new", "uid": "1", "creationTimestamp": "1970-01-01T00:16:40Z"},
+            "spec": {"containers": [{"name": "main", "resources": {"limits": {"nvidia.com/mig-1g.10gb": "1"}}}]},
+            "status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]},
+        });
+        let pod: Pod = serde_json::from_value(json).expect("a pod");
+        let labels = serde_json::json!({
+            "nvidia.com/mig.capable": "true", "nvidia.com/mig.strategy": "mixed", "nvidia.com/gpu.count": "1",
+            "nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB", "nvidia.com/mig-2g.20gb.count": "3", "retile.dev/managed": "true",
+        });
+        let node = serde_json::json!({"metadata": {"name": "a", "uid": "2", "labels": labels}, "status": {
+            "capacity": {"nvidia.com/mig-2g.20gb": "3", "pods": "9"}, "allocatable": {"nvidia.com/mig-2g.20gb": "3", "pods": "9"},
+            "conditions": [{"type": "Ready", "status": "True"}],
+        }});
+        let node: Node = serde_json::from_value(node).expect("a node");
+        let objects = Objects { nodes: vec![Arc::new(node)], pods: vec![Arc::new(pod)], ..Objects::default() };
+        let document = PolicyDocument::default();
+        assert!(document.policy.stability.min_pending_age_seconds > 0);
+        let seen = Snapshot { objects, ..Snapshot::default() }.observe(&document, 1001).expect("an observation");
+        let waiting: Vec<u64> = seen.input.pending().iter().map(|pod| pod.waiting_seconds).collect();
+        assert_eq!(waiting, [1], "{:?}", seen.input.unplannable());
     }
 }

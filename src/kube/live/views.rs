@@ -108,6 +108,11 @@ fn owner(pod: &Pod) -> Option<String> {
     Some(format!("{}/{}", owner.kind, owner.name))
 }
 
+/// Whether a pod, as the API server tells it, may come back to a node under operation; what cannot be read may not.
+pub(crate) fn stays_under_our_taint(pod: &serde_json::Value) -> bool {
+    serde_json::from_str::<Pod>(&pod.to_string()).is_ok_and(|pod| tolerates_ours(&pod))
+}
+
 /// Whether the pod tolerates our taint, whatever operation it names.
 fn tolerates_ours(pod: &Pod) -> bool {
     let ours: objects::Taint =

@@ -256,18 +256,13 @@ impl<'a> Assembly<'a> {
             return;
         }
         let waited = self.now.saturating_sub(pod.meta.created) / 1000;
-        let least = self.observer.policy.as_ref().map_or(0, |policy| policy.stability.min_pending_age_seconds);
-        let early = if !pod.unschedulable {
-            Some(("the scheduler has not looked at it yet".to_owned(), "wait for the scheduler"))
-        } else if waited < least {
-            let detail = format!("it has waited {waited} s; demand counts after {least} s");
-            Some((detail, "wait, or lower stability.minPendingAge in the policy"))
-        } else {
-            None
-        };
-        if let Some((detail, action)) = early {
-            let action = action.to_owned();
-            self.builder.unplannable(Unplannable { pod: pod.pod_ref(), reason: Reason::CoolingDown, detail, action });
+        if !pod.unschedulable {
+            self.builder.unplannable(Unplannable {
+                pod: pod.pod_ref(),
+                reason: Reason::CoolingDown,
+                detail: "the scheduler has not looked at it yet".to_owned(),
+                action: "wait for the scheduler".to_owned(),
+            });
             return;
         }
         let demand = self.demand(pod);

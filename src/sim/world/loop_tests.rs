@@ -60,6 +60,24 @@ fn empty_boards_are_cut_for_who_waits_until_all_work_is_done() {
 }
 
 #[test]
+fn new_demand_is_planned_for_as_soon_as_it_has_settled() {
+    let mut settings = settings();
+    let policy = settings.policy.as_mut().expect("there is one");
+    policy.stability.min_pending_age_seconds = 30;
+    let arrived = 400_000;
+    let late = Arrival { at: arrived, ..arrivals().remove(0) };
+    let mut world = retile(settings, vec![late], 1);
+    world.run_until(3_600_000);
+    let claimed = world
+        .history()
+        .records
+        .iter()
+        .find_map(|stamped| matches!(stamped.record, Record::Claimed { .. }).then_some(stamped.at));
+    let waited = claimed.expect("an operation for it") - arrived;
+    assert!((30_000..45_000).contains(&waited), "{waited} ms");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_history_with_crashes_of_all_processes() {
     let run = |seed| {
         let mut world = retile(Settings { controllers: 2, ..settings() }, arrivals(), seed);

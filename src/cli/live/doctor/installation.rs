@@ -6,6 +6,7 @@ use super::Check;
 use crate::cli::show::names::{clean, count, some_of};
 use crate::kube::crd;
 use crate::kube::live::preflight::{Facts, Part};
+use crate::model::Mode;
 
 const API: &str = "API server";
 const RETILE: &str = "retile";
@@ -244,6 +245,16 @@ fn controllers_rights(facts: &Facts) -> Check {
     if beyond.is_empty() {
         return Check::ok(RIGHTS, "the controller may observe, reshape and evict");
     }
-    // A profile that only observes, or only reshapes, has been chosen.
+    // A profile that only observes, or only reshapes, has been chosen; the policy may ask for more.
+    let policy = facts.installed.as_ref().ok().map(|installed| installed.policy().document.policy.clone());
+    let mode = policy.map_or(Mode::Observe, |policy| policy.mode);
+    let writes = beyond.iter().filter(|right| right.starts_with("patch ")).count();
+    if mode != Mode::Observe && writes > 0 {
+        return Check::fail(
+            RIGHTS,
+            format!("the policy's mode is {mode:?}, and the controller may not: {}", some_of(&beyond, MOST)),
+            "install the rights of the profile `reshape` or `full` (docs/how-to/install.md), or set `spec.mode: Observe`",
+        );
+    }
     Check::ok(RIGHTS, format!("the controller may observe, and not: {}", some_of(&beyond, MOST)))
 }

@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use super::Check;
 use crate::cli::show::names::{count, some_of};
+use crate::exec::TAINT_KEY;
 use crate::kube::export::{self, PolicyFile, ReadError, ReadOptions, Source};
-use crate::kube::live::PLUGIN;
 use crate::kube::live::installed::status_written;
 use crate::kube::live::preflight::Facts;
+use crate::kube::live::{PLUGIN, stays_under_our_taint};
 use crate::kube::strip::Stripped;
 use crate::model::PlanningInput;
 
@@ -43,6 +44,7 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
     checks.extend(strategies(&capable));
     if !capable.is_empty() {
         checks.push(plugins(&capable, &pods));
+        checks.extend(stay_away(&pods));
     }
     if let Ok(installed) = &facts.installed
         && installed.nodes.is_some()
@@ -110,9 +112,30 @@ fn strategies(capable: &[&Value]) -> Vec<Check> {
     checks
 }
 
+fn is_plugin(pod: &Value) -> bool {
+    PLUGIN.iter().any(|(key, value)| label(pod, key) == Some(value))
+}
+
+/// Plugins that would not come back to a node under operation: the controller leaves such nodes alone.
+fn stay_away(pods: &[&Value]) -> Option<Check> {
+    let stays = |pod: &&&Value| is_plugin(pod) && !stays_under_our_taint(pod);
+    let nodes: BTreeSet<&str> = pods.iter().filter(stays).filter_map(|pod| pod["spec"]["nodeName"].as_str()).collect();
+    let nodes: Vec<&str> = nodes.into_iter().collect();
+    (!nodes.is_empty()).then(|| {
+        Check::warn(
+            NODES,
+            format!(
+                "left alone: {}: the device plugin there does not tolerate the taint {TAINT_KEY}, and would not come back in an operation",
+                some_of(&nodes, MOST)
+            ),
+            "add a toleration of that key to the plugin's DaemonSet; docs/how-to/install.md",
+        )
+    })
+}
+
 fn plugins(capable: &[&Value], pods: &[&Value]) -> Check {
-    let plugin = |pod: &&&Value| PLUGIN.iter().any(|(key, value)| label(pod, key) == Some(value));
-    let with: BTreeSet<&str> = pods.iter().filter(plugin).filter_map(|pod| pod["spec"]["nodeName"].as_str()).collect();
+    let with: BTreeSet<&str> =
+        pods.iter().filter(|pod| is_plugin(pod)).filter_map(|pod| pod["spec"]["nodeName"].as_str()).collect();
     let without: Vec<&Value> = capable.iter().copied().filter(|node| !with.contains(name(node))).collect();
     if without.is_empty() {
         let signs = PLUGIN.map(|(key, value)| format!("`{key}={value}`")).join(" or ");

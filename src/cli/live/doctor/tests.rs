@@ -36,7 +36,7 @@ fn node(name: &str, labels: &Value) -> Value {
 
 fn plugin(node: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("plugin-{node}"), "namespace": "gpu-operator",
-           "labels": {"app": "nvidia-device-plugin-daemonset"}}, "spec": {"nodeName": node}, "status": {"phase": "Running"}})
+           "labels": {"app": "nvidia-device-plugin-daemonset"}}, "spec": {"nodeName": node, "tolerations": [{"operator": "Exists"}]}, "status": {"phase": "Running"}})
 }
 
 fn empty() -> Facts {
@@ -163,6 +163,26 @@ fn what_does_not_work_fails_with_a_remedy() {
     assert!(broken(|facts| facts.installed.as_mut().expect("known").now += 600).contains("has not renewed its lease"));
     assert!(broken(|facts| facts.listing = Err("list pods: forbidden".into())).contains("list pods: forbidden"));
     assert!(broken(|facts| facts.controller_rights[0].2 = Ok(false)).contains("the controller may not: list pods"));
+    let more_than_allowed = broken(|facts| {
+        facts.controller_rights[1].2 = Ok(false);
+        let recommend = json!({"apiVersion": "retile.dev/v1alpha1", "kind": "MigPolicy", "metadata": {"name": "default"}, "spec": {"mode": "Recommend"}});
+        facts.installed.as_mut().expect("known").policies = Some(vec![recommend]);
+    });
+    assert!(
+        more_than_allowed.contains("the policy's mode is Recommend, and the controller may not: patch nodes"),
+        "{more_than_allowed}"
+    );
+}
+
+#[test]
+fn a_plugin_that_would_not_come_back_is_told_before_anything_is_installed() {
+    let mut intolerant = plugin("gpu-a");
+    intolerant["spec"]["tolerations"] =
+        json!([{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]);
+    let facts = Facts { listing: Ok(listing(&[node("gpu-a", &json!({})), intolerant])), ..empty() };
+    let text = plain(&facts);
+    assert!(text.contains("left alone: gpu-a: the device plugin there does not tolerate"), "{text}");
+    assert!(!plain(&empty()).contains("does not tolerate"));
 }
 
 #[test]
