@@ -44,8 +44,7 @@ pub use events::{Events, Happened, Notice, Regarding, Told};
 pub use in_force::PolicyInForce;
 pub use plans::{KEPT, Published, Submitted, plans, publish, set_phase, submit, who_asks};
 pub use reception::Doing;
-pub use views::PLUGIN;
-pub(crate) use views::stays_under_our_taint;
+pub use views::{PLUGIN, stays_under_our_taint};
 pub use wake::Wake;
 
 #[cfg(test)]

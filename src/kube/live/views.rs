@@ -109,7 +109,7 @@ fn owner(pod: &Pod) -> Option<String> {
 }
 
 /// Whether a pod, as the API server tells it, may come back to a node under operation; what cannot be read may not.
-pub(crate) fn stays_under_our_taint(pod: &serde_json::Value) -> bool {
+pub fn stays_under_our_taint(pod: &serde_json::Value) -> bool {
     serde_json::from_str::<Pod>(&pod.to_string()).is_ok_and(|pod| tolerates_ours(&pod))
 }
 
