@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use retile::controller::Settings;
-use retile::controller::run::{Clerk, DryRun, End, Options, REQUESTS, Running, start};
+use retile::controller::run::{Clerk, DryRun, End, Options, Running, requests, start};
 use retile::kube::live::{ConnectOptions, ControllerCluster, ControllerOptions, Writes, connect};
 use retile::telemetry::{ControllerMetrics, Health, LogFormat, Page, Server, Tls, init_logs};
 use tokio::signal::unix::{SignalKind, signal};
@@ -93,7 +93,7 @@ async fn serve(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let unique = unique()?;
     let identity = format!("{}_{unique}", arguments.identity);
-    let (metrics, book) = ControllerMetrics::new(&REQUESTS);
+    let (metrics, book) = ControllerMetrics::new(&requests());
     let health = Health::new();
     let page = Page::Metrics { book, token: token(&arguments)? };
     let shown = Server::bind(arguments.metrics_address, [page], tls(&arguments)?).await?;

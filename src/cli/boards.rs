@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::args::{AnswerFormat, FitArgs, LayoutsArgs};
 use super::error::{CliError, near_misses};
+use super::output::json;
 use super::show::bar::{self, Fate, Tile};
 use super::show::names::{count, thousands};
 use crate::model::{Catalogue, Enumeration, Geometry, Layout, LookupError, MediaEngines, Placement, ProfileId};
@@ -182,9 +183,7 @@ pub(crate) fn fit(args: &FitArgs) -> Result<String, CliError> {
                 })
                 .collect();
             let answer = FitAnswer { gpus: result.gpus, layouts };
-            let text = serde_json::to_string_pretty(&answer)
-                .map_err(|error| CliError::Internal(format!("the answer cannot be written as JSON: {error}")))?;
-            Ok(text + "\n")
+            json("answer", &answer)
         }
     }
 }

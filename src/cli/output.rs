@@ -4,6 +4,17 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use serde::Serialize;
+
+use super::error::CliError;
+
+/// An answer for programs, as indented JSON; `what` names it where it cannot be written.
+pub(crate) fn json(what: &str, answer: &impl Serialize) -> Result<String, CliError> {
+    let text = serde_json::to_string_pretty(answer)
+        .map_err(|error| CliError::Internal(format!("the {what} cannot be written as JSON: {error}")))?;
+    Ok(text + "\n")
+}
+
 /// The streams of one run; tests put buffers here.
 pub struct Streams<'a> {
     /// Standard input.

@@ -25,7 +25,7 @@ mod tests;
 pub use clerk::Clerk;
 pub use driver::End;
 pub use policy::Wishes;
-pub use port::{ClusterPort, DryRun, Known, REQUESTS};
+pub use port::{ClusterPort, DryRun, Known, requests};
 pub use reports::Cycle;
 
 use std::collections::{BTreeMap, BTreeSet};

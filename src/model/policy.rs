@@ -18,6 +18,15 @@ pub enum Mode {
 impl Mode {
     /// All modes.
     pub const ALL: [Self; 3] = [Self::Observe, Self::Recommend, Self::Act];
+
+    /// As the policy spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Observe => "Observe",
+            Self::Recommend => "Recommend",
+            Self::Act => "Act",
+        }
+    }
 }
 
 /// Which running pods a plan may move.

@@ -239,7 +239,7 @@ impl ControllerMetrics {
             api_requests,
             cache_age_seconds: book.gauge("cache_age_seconds", "For how long the watch that is worst off has been broken: how far what is known may lag behind"),
             leader: book.gauge("leader", "1 while this process holds the lease"),
-            mode: book.level("mode", "1 for the mode in force", Mode::ALL.map(|mode| ByMode { mode: mode_name(mode) })),
+            mode: book.level("mode", "1 for the mode in force", Mode::ALL.map(|mode| ByMode { mode: mode.name() })),
             policy_stale: book.gauge("policy_stale", "1 while the newest MigPolicy cannot be used and the last good one stays in force"),
             invariant_violations: book.count("invariant_violations", "What must never happen; any value but 0 is a defect", INVARIANTS.map(|id| Invariant { id })),
         };
@@ -248,20 +248,11 @@ impl ControllerMetrics {
 
     /// The mode in force.
     pub fn in_mode(&self, mode: Mode) {
-        self.mode.refresh([(ByMode { mode: mode_name(mode) }, 1.0)]);
+        self.mode.refresh([(ByMode { mode: mode.name() }, 1.0)]);
     }
 
     /// Nodes that were left alone, by reason.
     pub fn withdrawn(&self, counts: &BTreeMap<Reason, usize>) {
         self.nodes_withdrawn.refresh(counts.iter().map(|(&reason, &count)| (ByReason { reason }, count as f64)));
-    }
-}
-
-/// As the policy spells it.
-pub fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Observe => "Observe",
-        Mode::Recommend => "Recommend",
-        Mode::Act => "Act",
     }
 }

@@ -4,7 +4,7 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use super::control_plane::{Pace, eventually};
-use super::installation::{ALL, Installation};
+use super::installation::{ALL, Installation, at_once};
 use super::work::{deployment, ready, template};
 
 const NODE: &str = "gpu-a";
@@ -42,10 +42,7 @@ fn written(cluster: &Installation) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn a_plan_is_carried_out_once_a_person_says_so_and_only_while_it_holds() {
-    let policy = json!({
-        "mode": "Recommend", "interval": "10s", "disruption": {"level": "IdleOnly"},
-        "budgets": {"nodes": "100%", "gpus": "100%"}, "stability": {"minPendingAge": "0s", "gpuCoolDown": "0s"}
-    });
+    let policy = at_once("Recommend");
     let Some(mut cluster) = Installation::make("act", &policy).await else { return };
     cluster.add_node(NODE, &[("A100-40GB", &[("3g.20gb", 0), ("3g.20gb", 4)])], Pace::default()).await;
     let controller = cluster.controller("controller-1").await;

@@ -3,16 +3,15 @@
 use serde_json::{Value, json};
 
 use super::control_plane::{Pace, eventually};
-use super::installation::{ALL, Installation};
+use super::installation::{ALL, Installation, at_once};
 use super::work::{allows, budget, deployment, name, pods_of, ready, template, uid};
 
 const CONTROLLER: &str = "system:serviceaccount:retile-system:retile-controller";
 
 fn balanced() -> Value {
-    json!({
-        "mode": "Act", "interval": "10s", "disruption": {"level": "Balanced", "gainFactor": "0"},
-        "budgets": {"nodes": "100%", "gpus": "100%"}, "stability": {"minPendingAge": "0s", "gpuCoolDown": "0s"}
-    })
+    let mut policy = at_once("Act");
+    policy["disruption"] = json!({"level": "Balanced", "gainFactor": "0"});
+    policy
 }
 
 fn run(cluster: &Installation, app: &str, profile: &str, movable: bool) {

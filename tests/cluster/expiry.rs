@@ -1,18 +1,13 @@
 //! Watches that are told that what they ask for is no longer kept.
 
-use serde_json::json;
-
 use super::control_plane::{ControlPlane, Manner, Pace, eventually};
-use super::installation::{ALL, Installation};
+use super::installation::{ALL, Installation, at_once};
 use super::work::{deployment, ready, template};
 
 /// The API server answers watches from etcd, which has forgotten: every watch that goes on after its time ends with 410, and lists anew.
 #[tokio::test]
 async fn watches_that_have_expired_list_anew_and_the_loop_goes_on() {
-    let policy = json!({
-        "mode": "Act", "interval": "10s", "disruption": {"level": "IdleOnly"},
-        "budgets": {"nodes": "100%", "gpus": "100%"}, "stability": {"minPendingAge": "0s", "gpuCoolDown": "0s"}
-    });
+    let policy = at_once("Act");
     let manner = Manner { watch_cache: false, ..Manner::default() };
     let Some(plane) = ControlPlane::start_as(manner).await else { return };
     let mut cluster = Installation::make_on(plane, "act", &policy).await;

@@ -36,6 +36,14 @@ pub(crate) struct Installation {
     pub(crate) plane: ControlPlane,
 }
 
+/// A policy under which the loop works at once, on all nodes, and takes free instances only.
+pub(crate) fn at_once(mode: &str) -> Value {
+    json!({
+        "mode": mode, "interval": "10s", "disruption": {"level": "IdleOnly"},
+        "budgets": {"nodes": "100%", "gpus": "100%"}, "stability": {"minPendingAge": "0s", "gpuCoolDown": "0s"}
+    })
+}
+
 impl Installation {
     /// Installs retile with an overlay and a policy; none on a machine without a control plane.
     pub(crate) async fn make(overlay: &str, policy: &Value) -> Option<Self> {

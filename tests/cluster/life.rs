@@ -6,18 +6,10 @@ use serde_json::{Value, json};
 
 use super::control_plane::{Pace, eventually};
 use super::course::Course;
-use super::installation::{ALL, Installation};
+use super::installation::{ALL, Installation, at_once};
 use super::work::{deployment, name, pods_of, ready, template};
 
 const NODE: &str = "gpu-a";
-
-/// Acts at once, on free instances only.
-fn act() -> Value {
-    json!({
-        "mode": "Act", "interval": "10s", "disruption": {"level": "IdleOnly"},
-        "budgets": {"nodes": "100%", "gpus": "100%"}, "stability": {"minPendingAge": "0s", "gpuCoolDown": "0s"}
-    })
-}
 
 /// A node whose two halves are free and of the wrong size.
 async fn two_free_halves(policy: &Value) -> Option<Installation> {
@@ -35,7 +27,7 @@ fn small(cluster: &Installation, replicas: u32) {
 
 #[tokio::test]
 async fn free_instances_are_reshaped_for_a_pod_that_waits() {
-    let Some(mut cluster) = two_free_halves(&act()).await else { return };
+    let Some(mut cluster) = two_free_halves(&at_once("Act")).await else { return };
     let mut course = Course::begin();
     small(&cluster, 1);
     let pod = eventually("the pod is made", async || pods_of(&cluster.pods(), "small").await.pop()).await;
@@ -56,7 +48,7 @@ async fn free_instances_are_reshaped_for_a_pod_that_waits() {
 
 #[tokio::test]
 async fn killed_in_the_middle_both_programs_finish_what_they_find() {
-    let Some(mut cluster) = two_free_halves(&act()).await else { return };
+    let Some(mut cluster) = two_free_halves(&at_once("Act")).await else { return };
     small(&cluster, 1);
     // Each phase is a place to be killed at; what comes back must find its way from there.
     for phase in ["Drained", "Restarting"] {
@@ -83,7 +75,7 @@ async fn killed_in_the_middle_both_programs_finish_what_they_find() {
 
 #[tokio::test]
 async fn an_api_server_that_goes_away_in_the_middle_is_waited_for() {
-    let Some(mut cluster) = two_free_halves(&act()).await else { return };
+    let Some(mut cluster) = two_free_halves(&at_once("Act")).await else { return };
     small(&cluster, 1);
     eventually("an operation is under way", async || {
         let record = cluster.record(NODE).await?;
@@ -105,7 +97,7 @@ async fn an_api_server_that_goes_away_in_the_middle_is_waited_for() {
 /// Two that want to lead: one does, and the other takes over when that one is killed.
 #[tokio::test]
 async fn of_two_controllers_one_leads_and_the_other_takes_over() {
-    let Some(mut cluster) = two_free_halves(&act()).await else { return };
+    let Some(mut cluster) = two_free_halves(&at_once("Act")).await else { return };
     let second = cluster.controller("controller-2").await;
     cluster.controllers.push(second);
     small(&cluster, 1);
@@ -124,7 +116,7 @@ async fn of_two_controllers_one_leads_and_the_other_takes_over() {
 /// The API server's own account of what the two programs asked for.
 #[tokio::test]
 async fn observing_changes_neither_node_nor_pod_nor_board() {
-    let mut policy = act();
+    let mut policy = at_once("Act");
     policy["mode"] = json!("Observe");
     let Some(cluster) = two_free_halves(&policy).await else { return };
     small(&cluster, 1);

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 use super::control_plane::{ControlPlane, Pace, eventually};
-use super::installation::{ALL, Installation};
+use super::installation::{ALL, Installation, at_once};
 use super::work::{deployment, ready, template};
 
 const NODE: &str = "gpu-a";
@@ -14,13 +14,6 @@ const NODE: &str = "gpu-a";
 const NOW: &str = "--now=2099-01-01T00:00:00Z";
 /// What an export is made of, written as people do.
 const KINDS: &str = "nodes,pods,pdb,priorityclasses,resourceslices,deviceclasses,mignodes,migpolicies";
-
-fn policy(mode: &str) -> Value {
-    json!({
-        "mode": mode, "interval": "10s", "disruption": {"level": "IdleOnly"},
-        "budgets": {"nodes": "100%", "gpus": "100%"}, "stability": {"minPendingAge": "0s", "gpuCoolDown": "0s"}
-    })
-}
 
 /// Runs the program with a kubeconfig.
 fn retile(kubeconfig: &Path, arguments: &[&str]) -> Output {
@@ -51,7 +44,7 @@ fn refusal(kubeconfig: &Path, arguments: &[&str]) -> String {
 
 /// An installation with a node whose two halves are free, and a pod that waits for a smaller instance.
 async fn one_waits(mode: &str) -> Option<Installation> {
-    let mut cluster = Installation::make("act", &policy(mode)).await?;
+    let mut cluster = Installation::make("act", &at_once(mode)).await?;
     cluster.add_node(NODE, &[("A100-40GB", &[("3g.20gb", 0), ("3g.20gb", 4)])], Pace::default()).await;
     let controller = cluster.controller("controller-1").await;
     cluster.controllers.push(controller);

@@ -2,20 +2,16 @@
 
 use kube::Api;
 use kube::api::DeleteParams;
-use serde_json::json;
 
 use super::control_plane::{Pace, eventually};
-use super::installation::{ALL, Installation};
+use super::installation::{ALL, Installation, at_once};
 use super::work::{deployment, ready, template};
 
 /// A node whose object is deleted and made again under its name is another node: nothing of an operation before is taken over, and the boards,
 /// which are the machine's, are reported as they are.
 #[tokio::test]
 async fn a_node_that_is_made_again_is_planned_for_as_a_new_one() {
-    let policy = json!({
-        "mode": "Act", "interval": "10s", "disruption": {"level": "IdleOnly"},
-        "budgets": {"nodes": "100%", "gpus": "100%"}, "stability": {"minPendingAge": "0s", "gpuCoolDown": "0s"}
-    });
+    let policy = at_once("Act");
     let Some(mut cluster) = Installation::make("act", &policy).await else { return };
     cluster.add_node("a", &[("A100-40GB", &[("3g.20gb", 0), ("3g.20gb", 4)])], Pace::default()).await;
     let controller = cluster.controller("controller-1").await;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::control_plane::{Pace, eventually};
-use super::installation::{ALL, Installation};
+use super::installation::{ALL, Installation, at_once};
 use super::work::{deployment, template};
 
 /// A node on which somebody else shows up, how it shows, and what people are told.
@@ -60,10 +60,7 @@ fn by_resource(cluster: &Installation, node: &str) {
 /// Each sign comes when the node is claimed and nothing has been changed yet: the operation is given up, says for whom, and leaves nothing behind.
 #[tokio::test]
 async fn an_owner_that_appears_in_the_middle_is_given_way_to() {
-    let policy = json!({
-        "mode": "Act", "interval": "10s", "disruption": {"level": "IdleOnly"},
-        "budgets": {"nodes": "100%", "gpus": "100%"}, "stability": {"minPendingAge": "0s", "gpuCoolDown": "0s"}
-    });
+    let policy = at_once("Act");
     let Some(mut cluster) = Installation::make("act", &policy).await else { return };
     for case in &CASES {
         cluster.add_node(case.node, &[("A100-40GB", &[("3g.20gb", 0), ("3g.20gb", 4)])], Pace::default()).await;

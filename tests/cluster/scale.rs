@@ -21,7 +21,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::control_plane::{ControlPlane, Daemon, Manner, Pace, eventually, eventually_within, free_port};
-use super::installation::{ALL, Installation};
+use super::installation::{ALL, Installation, at_once};
 use super::work::{deployment, ready, template};
 
 const CONTROLLER: &str = "system:serviceaccount:retile-system:retile-controller";
@@ -215,10 +215,8 @@ fn figure(page: &str, name: &str) -> f64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures, and takes minutes"]
 async fn scale_of_a_thousand_nodes_and_twenty_thousand_pods() {
-    let policy = json!({
-        "mode": "Act", "interval": "30s", "disruption": {"level": "IdleOnly"},
-        "budgets": {"nodes": "100%", "gpus": "100%"}, "stability": {"minPendingAge": "0s", "gpuCoolDown": "0s"}
-    });
+    let mut policy = at_once("Act");
+    policy["interval"] = json!("30s");
     let manner = Manner { node_patience: 7200, ..Manner::default() };
     let Some(plane) = ControlPlane::start_as(manner).await else { return };
     let mut cluster = Installation::make_on(plane, "act", &policy).await;

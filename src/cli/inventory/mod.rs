@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::args::{InventoryArgs, InventoryFormat};
 use super::error::CliError;
+use super::output::json;
 use crate::host::inventory::{self, Kubelet};
 use crate::nvml::{Driver, DriverError, WATCHDOG, find_library};
 
@@ -22,18 +23,13 @@ pub(crate) fn inventory(args: &InventoryArgs) -> Result<String, CliError> {
     let driver = Driver::start(&library, WATCHDOG).map_err(|error| failed(&error))?;
     let kubelet = if *no_kubelet { Kubelet::LeftOut } else { ask_kubelet(kubelet)? };
     let (report, inventory) = inventory::read(&driver, &kubelet).map_err(|error| failed(&error))?;
-    let internal = |what: &str, error: &dyn std::error::Error| {
-        CliError::Internal(format!("the inventory cannot be written as {what}: {error}"))
-    };
     match output {
         InventoryFormat::Text => Ok(text::text(&report, &inventory)),
-        InventoryFormat::Json => {
-            let text = serde_json::to_string_pretty(&report).map_err(|error| internal("JSON", &error))?;
-            Ok(text + "\n")
-        }
+        InventoryFormat::Json => json("inventory", &report),
         InventoryFormat::Mignode => {
             let node = node.clone().map_or_else(host_name, Ok)?;
-            serde_saphyr::to_string(&report.mig_node(&node)).map_err(|error| internal("YAML", &error))
+            serde_saphyr::to_string(&report.mig_node(&node))
+                .map_err(|error| CliError::Internal(format!("the inventory cannot be written as YAML: {error}")))
         }
     }
 }

@@ -17,6 +17,17 @@ pub struct ClusterArgs {
     pub context: Option<String>,
 }
 
+/// An installation of retile.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct InstallationArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Namespace of the controller.
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "retile-system")]
+    pub namespace: String,
+}
+
 /// Whether the cluster itself is read instead of an export, and which.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct LiveArgs {
@@ -56,12 +67,9 @@ pub struct SnapshotArgs {
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
 pub struct StatusArgs {
-    /// Which cluster.
+    /// Which installation.
     #[command(flatten)]
-    pub cluster: ClusterArgs,
-    /// Namespace of the controller.
-    #[arg(short, long, value_name = "NAMESPACE", default_value = "retile-system")]
-    pub namespace: String,
+    pub installation: InstallationArgs,
     /// Form of the status.
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: AnswerFormat,
@@ -72,12 +80,9 @@ pub struct StatusArgs {
 pub struct ApplyArgs {
     /// Plan as `plan --live --save` or `plan --live -o json` wrote it; `-` reads standard input.
     pub plan: PathBuf,
-    /// Which cluster.
+    /// Which installation.
     #[command(flatten)]
-    pub cluster: ClusterArgs,
-    /// Namespace of the controller.
-    #[arg(short, long, value_name = "NAMESPACE", default_value = "retile-system")]
-    pub namespace: String,
+    pub installation: InstallationArgs,
     /// Submits without asking; needed where nobody can be asked.
     #[arg(short, long)]
     pub yes: bool,
@@ -102,12 +107,9 @@ pub enum DryRun {
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
 pub struct DoctorArgs {
-    /// Which cluster.
+    /// Which installation.
     #[command(flatten)]
-    pub cluster: ClusterArgs,
-    /// Namespace of the installation.
-    #[arg(short, long, value_name = "NAMESPACE", default_value = "retile-system")]
-    pub namespace: String,
+    pub installation: InstallationArgs,
     /// Form of the answer.
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: AnswerFormat,
@@ -116,12 +118,9 @@ pub struct DoctorArgs {
 /// Arguments of `top`.
 #[derive(Debug, clap::Args)]
 pub struct TopArgs {
-    /// Which cluster.
+    /// Which installation.
     #[command(flatten)]
-    pub cluster: ClusterArgs,
-    /// Namespace of the controller.
-    #[arg(short, long, value_name = "NAMESPACE", default_value = "retile-system")]
-    pub namespace: String,
+    pub installation: InstallationArgs,
     /// Shows one picture and ends; what it does anyway where standard output is no terminal.
     #[arg(long)]
     pub once: bool,

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::Reach;
-use super::args::TopArgs;
+use super::args::{InstallationArgs, TopArgs};
 use super::status::{self, Status, node_lines, span};
 use crate::cli::SUCCESS;
 use crate::cli::demo::{Screen, Wish, cut};
@@ -23,7 +23,7 @@ const WAITING: usize = 5;
 
 /// Shows a cluster until somebody has seen enough.
 pub(crate) fn top(args: &TopArgs, streams: &mut Streams<'_>) -> Result<u8, CliError> {
-    let TopArgs { cluster, namespace, once, interval } = args;
+    let TopArgs { installation: InstallationArgs { cluster, namespace }, once, interval } = args;
     let reach = Reach::reading(cluster)?;
     let look = || -> Result<Status, CliError> {
         Ok(Status::of(&reach.ask(async |server| installed(server, namespace).await)?))

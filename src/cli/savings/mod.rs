@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::args::{AnswerFormat, SavingsArgs};
 use super::error::{CliError, counted};
-use super::output::Streams;
+use super::output::{Streams, json};
 use super::source::read_text;
 use crate::savings::{HistoryProblem, PriceError, Prices, SavingsError, read_history};
 
@@ -32,9 +32,7 @@ pub(crate) fn savings(args: &SavingsArgs, streams: &mut Streams<'_>) -> Result<S
         .map_err(|error| CliError::Internal(format!("the history was read but does not add up: {error}")))?;
     match output {
         AnswerFormat::Text => Ok(render(&report, &history.source)),
-        AnswerFormat::Json => serde_json::to_string_pretty(&report)
-            .map(|text| text + "\n")
-            .map_err(|error| CliError::Internal(format!("the report cannot be written as JSON: {error}"))),
+        AnswerFormat::Json => json("report", &report),
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::table::cost;
 use super::{Replayed, Report, board};
 use crate::cli::error::CliError;
+use crate::cli::output::json;
 use crate::sim::replay::figures::{Figures, Spread, spreads};
 
 /// Version of the format; raised only when a reader of the old one would be misled.
@@ -84,9 +85,7 @@ pub(super) fn render(report: &Report) -> Result<String, CliError> {
         instant: report.instant,
         groups: report.groups.iter().map(|group| of_group(report, group)).collect(),
     };
-    let text = serde_json::to_string_pretty(&document)
-        .map_err(|error| CliError::Internal(format!("the result cannot be written as JSON: {error}")))?;
-    Ok(text + "\n")
+    json("result", &document)
 }
 
 fn of_group(report: &Report, group: &Replayed) -> GroupDocument {

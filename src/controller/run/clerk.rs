@@ -18,7 +18,7 @@ use super::reports::{Cycle, summary};
 use crate::controller::Approval;
 use crate::exec::OperationId;
 use crate::exec::port::ClusterError;
-use crate::kube::crd::{LastPlan, PlanPhase};
+use crate::kube::crd::{self, LastPlan, PlanPhase};
 use crate::kube::live::{ControllerCluster, Doing, Events, Published, Told, moment, plans, publish, set_phase};
 use crate::model::Mode;
 use crate::plan::{NodePlan, Plan};
@@ -120,7 +120,7 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
     /// Notes what the policies are told of a cycle.
     fn note(&mut self, cycle: &Cycle) {
         let known = self.doing.take().and_then(|doing| doing.last_plan);
-        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).min(i32::MAX as u32);
+        let count = |count: usize| crd::count(count as u64);
         let last_plan = cycle.report.planned.as_ref().map(|planned| LastPlan {
             time: moment(),
             served: count(planned.served),

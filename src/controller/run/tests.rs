@@ -124,7 +124,7 @@ fn begin_with<C: ClusterPort>(
     options: Options,
     planner: impl FnOnce() -> Box<dyn Proposer> + Send + 'static,
 ) -> Started {
-    let (metrics, book) = ControllerMetrics::new(&REQUESTS);
+    let (metrics, book) = ControllerMetrics::new(&requests());
     let health = Health::new();
     let (gone, vanished) = oneshot::channel();
     let vanish = move || {

@@ -23,6 +23,11 @@ pub(super) const DETAIL: usize = 1024;
 /// Numbers that only grow. The API server keeps bounds as floating-point numbers, and refuses one that it cannot keep exactly.
 pub(super) const COUNTER: u64 = (1 << 53) - 1;
 
+/// A count as the schema bounds counts.
+pub fn count(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX).min(i32::MAX as u32)
+}
+
 /// A text cut to a number of characters, with a sign that it was.
 pub(super) fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {

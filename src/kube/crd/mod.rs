@@ -21,6 +21,7 @@ mod spec;
 mod status;
 
 pub use condition::{Condition, ConditionStatus};
+pub use limits::count;
 pub use mig_node::{MigNode, record};
 pub(crate) use mig_plan::DOCUMENT as PLAN_DOCUMENT;
 pub use mig_plan::{Approval, MigPlan, MigPlanSpec, MigPlanStatus, PlanPhase};

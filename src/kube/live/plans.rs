@@ -151,12 +151,11 @@ fn spec_of(plan: &Plan, summary: &str, approval: Option<Approval>) -> Result<Mig
         let (is, most) = (document.len(), crd::PLAN_DOCUMENT);
         return Err(ClusterError::Invalid(format!("the plan has {is} bytes, a MigPlan holds {most}")));
     }
-    let number = |count: u64| u32::try_from(count).unwrap_or(u32::MAX).min(i32::MAX as u32);
     Ok(MigPlanSpec {
         fingerprint: plan.input_fingerprint.clone(),
-        served: number(plan.summary.served_pods),
-        evicted: number(plan.summary.evicted_pods),
-        nodes: number(plan.summary.nodes_changed),
+        served: crd::count(plan.summary.served_pods),
+        evicted: crd::count(plan.summary.evicted_pods),
+        nodes: crd::count(plan.summary.nodes_changed),
         summary: summary.chars().take(4096).collect(),
         document,
         approval,

@@ -16,7 +16,7 @@ use super::figures::Figures;
 use super::fleet::FleetSpec;
 use crate::sim::{Arrival, BurstReason, History, Record, Stamped, Workload};
 
-/// From which part of its patience on, in quarters, work that does not fit holds back what is younger; the last never does.
+/// From which part of its patience on, in quarters, work that does not fit holds back what is younger; with four it has left by then.
 const HOLDS: [u64; 4] = [0, 2, 3, 4];
 
 /// What the pool does with a workload.
@@ -129,7 +129,7 @@ impl<'w> Pool<'w> {
     }
 
     fn held_from(&self, patience: u64) -> u64 {
-        patience / 4 * self.hold
+        (u128::from(patience) * u128::from(self.hold) / 4) as u64
     }
 
     /// Starts what fits, in order; younger work passes older only while that does not hold it back.
@@ -146,7 +146,7 @@ impl<'w> Pool<'w> {
             }
             let ever = takes.0 <= self.whole.0 && takes.1 <= self.whole.1;
             let holds = arrival.patience.is_some_and(|patience| now - at >= self.held_from(patience));
-            if ever && holds && self.hold < 4 {
+            if ever && holds {
                 break;
             }
         }

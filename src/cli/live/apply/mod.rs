@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use self::follow::{End, Following};
-use super::args::{ApplyArgs, DryRun};
+use super::args::{ApplyArgs, DryRun, InstallationArgs};
 use super::{NAME, Reach};
 use crate::cli::error::{CliError, source_name};
 use crate::cli::output::Streams;
@@ -29,7 +29,8 @@ use crate::plan::{self, Plan, Rejection, Verified};
 
 /// Hands a plan in.
 pub(crate) fn apply(args: &ApplyArgs, streams: &mut Streams<'_>) -> Result<u8, CliError> {
-    let ApplyArgs { plan: path, cluster, namespace, yes, dry_run, wait, timeout } = args;
+    let ApplyArgs { plan: path, installation: InstallationArgs { cluster, namespace }, yes, dry_run, wait, timeout } =
+        args;
     let dry = *dry_run == Some(DryRun::Server);
     let text = source::read_text(path, streams)?;
     let plan = plan::from_json(&text, &source_name(path)).map_err(|error| unusable_plan(path, error))?;

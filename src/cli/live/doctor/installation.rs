@@ -252,7 +252,7 @@ fn controllers_rights(facts: &Facts) -> Check {
     if mode != Mode::Observe && writes > 0 {
         return Check::fail(
             RIGHTS,
-            format!("the policy's mode is {mode:?}, and the controller may not: {}", some_of(&beyond, MOST)),
+            format!("the policy's mode is {}, and the controller may not: {}", mode.name(), some_of(&beyond, MOST)),
             "install the rights of the profile `reshape` or `full` (docs/how-to/install.md), or set `spec.mode: Observe`",
         );
     }

@@ -12,10 +12,10 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::Reach;
-use super::args::DoctorArgs;
+use super::args::{DoctorArgs, InstallationArgs};
 use crate::cli::args::AnswerFormat;
 use crate::cli::error::CliError;
-use crate::cli::output::Streams;
+use crate::cli::output::{Streams, json};
 use crate::cli::show::bar::paint;
 use crate::cli::show::names::{clean, count};
 use crate::cli::{FAILURE, SUCCESS};
@@ -73,16 +73,12 @@ fn checks(facts: &Facts) -> Vec<Check> {
 
 /// Examines a cluster.
 pub(crate) fn doctor(args: &DoctorArgs, streams: &mut Streams<'_>) -> Result<u8, CliError> {
-    let DoctorArgs { cluster, namespace, output } = args;
+    let DoctorArgs { installation: InstallationArgs { cluster, namespace }, output } = args;
     let facts = Reach::reading(cluster)?.ask(async |server| facts(server, namespace).await)?;
     let checks = checks(&facts);
     let shown = match output {
         AnswerFormat::Text => render(&checks),
-        AnswerFormat::Json => {
-            let all = serde_json::json!({"format_version": 1, "checks": checks});
-            let text = serde_json::to_string_pretty(&all);
-            text.map_err(|error| CliError::Internal(format!("the checks cannot be written: {error}")))? + "\n"
-        }
+        AnswerFormat::Json => json("checks", &serde_json::json!({"format_version": 1, "checks": checks}))?,
     };
     streams.data(&shown).map_err(CliError::Stdout)?;
     Ok(if checks.iter().any(|check| check.level == Level::Fail) { FAILURE } else { SUCCESS })

@@ -11,16 +11,15 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Reach;
-use super::args::StatusArgs;
+use super::args::{InstallationArgs, StatusArgs};
 use crate::cli::SUCCESS;
 use crate::cli::args::AnswerFormat;
 use crate::cli::error::CliError;
-use crate::cli::output::Streams;
+use crate::cli::output::{Streams, json};
 use crate::kube::crd::{self, MigNode, MigPlan};
 use crate::kube::live::PolicyInForce;
 use crate::kube::live::installed::{Installed, WaitingPod, installed, status_written};
 use crate::kube::time::parse_moment;
-use crate::model::Mode;
 use crate::plan;
 
 pub(crate) use text::{headline, node_lines, render, span};
@@ -218,11 +217,7 @@ impl Status {
 impl PolicyState {
     fn of(policy: &PolicyInForce) -> Self {
         let PolicyInForce { document, name, fault } = policy;
-        let mode = match document.policy.mode {
-            Mode::Observe => "Observe",
-            Mode::Recommend => "Recommend",
-            Mode::Act => "Act",
-        };
+        let mode = document.policy.mode.name();
         let disruption = document.policy.disruption.as_flag();
         Self { name: name.clone(), mode, disruption, paused: document.paused, fault: fault.clone() }
     }
@@ -307,15 +302,12 @@ fn waits(pod: &WaitingPod, said: &BTreeMap<String, String>, age: impl Fn(Option<
 
 /// Reads a cluster and shows its status.
 pub(crate) fn status(args: &StatusArgs, streams: &mut Streams<'_>) -> Result<u8, CliError> {
-    let StatusArgs { cluster, namespace, output } = args;
+    let StatusArgs { installation: InstallationArgs { cluster, namespace }, output } = args;
     let read = Reach::reading(cluster)?.ask(async |server| installed(server, namespace).await)?;
     let status = Status::of(&read);
     let shown = match output {
         AnswerFormat::Text => render(&status),
-        AnswerFormat::Json => {
-            let text = serde_json::to_string_pretty(&status);
-            text.map_err(|error| CliError::Internal(format!("the status cannot be written: {error}")))? + "\n"
-        }
+        AnswerFormat::Json => json("status", &status)?,
     };
     streams.data(&shown).map_err(CliError::Stdout)?;
     Ok(SUCCESS)
