@@ -49,8 +49,6 @@ enum Event {
     Arrival,
     /// The patience of a piece of work is over.
     Leaves,
-    /// From now on it holds back what is younger.
-    Holds,
 }
 
 struct Pool<'w> {
@@ -108,16 +106,16 @@ impl<'w> Pool<'w> {
                     self.queue.insert(waits);
                     if let Some(patience) = arrival.patience {
                         self.events.insert((now.saturating_add(patience), Event::Leaves, work));
-                        self.events.insert((now.saturating_add(self.held_from(patience)), Event::Holds, work));
                     }
                 }
                 Event::Leaves => {
+                    // What can begin at the very last moment does.
+                    self.serve(now);
                     if self.queue.remove(&waits) {
                         let (work, rest) = (arrival.name.clone(), arrival.runs);
                         self.note(now, Record::Burst { work, reason: BurstReason::OutOfPatience, rest });
                     }
                 }
-                Event::Holds => {}
             }
             // Whatever else happens at this moment comes first.
             if self.events.first().is_none_or(|&(next, _, _)| next > now) {
@@ -192,6 +190,14 @@ mod tests {
         assert!(elsewhere.abs() < 1e-9 && (wait - 30.0).abs() < 1e-9, "{elsewhere} {wait}");
         let both = pooled(&fleet("2xA100-80GB"), &two);
         assert!(both.wait.abs() < 1e-9, "{both:?}");
+    }
+
+    #[test]
+    fn what_fits_at_the_last_moment_of_its_patience_is_served() {
+        let at_once = Arrival { patience: Some(0), ..work("a", 0, "7g.80gb", 2) };
+        let then = work("b", 0, "7g.80gb", 1);
+        let Pooled { elsewhere, wait } = pooled(&fleet("1xA100-80GB"), &Workload { arrivals: vec![at_once, then] });
+        assert!(elsewhere.abs() < 1e-9 && (wait - 60.0).abs() < 1e-9, "{elsewhere} {wait}");
     }
 
     #[test]
