@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::show::names::count;
+
 /// Why a verb fails. `Display` says what is wrong; [`CliError::place`] and [`CliError::help`] the rest.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
@@ -55,7 +57,7 @@ pub(crate) enum CliError {
         help: String,
     },
     /// A plan was checked and is not legal for the cluster.
-    #[error("the plan is not valid for this cluster: {} found", counted(.violations.len(), "violation"))]
+    #[error("the plan is not valid for this cluster: {} found", count(.violations.len() as u64, "violation"))]
     Rejected {
         /// The plan's file.
         path: PathBuf,
@@ -200,11 +202,6 @@ fn help_for_reading(path: &Path, source: &std::io::Error, makes_one: &str) -> St
 /// How a source is called in messages.
 pub(crate) fn source_name(path: &Path) -> String {
     if path.as_os_str() == "-" { "standard input".into() } else { path.display().to_string() }
-}
-
-/// `1 pod`, `2 pods`.
-pub(crate) fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A system error without the number that only programmers read.

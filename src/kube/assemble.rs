@@ -25,7 +25,7 @@ use super::repulsion::Repulsion;
 use super::scope::Scope;
 use super::stream::Objects;
 use crate::model::{
-    BudgetId, Catalogue, Demand, EvictionBudget, InputError, PlanningInput, PlanningInputBuilder, Policy,
+    BudgetId, Catalogue, Demand, EvictionBudget, InputError, PlanningInput, PlanningInputBuilder, Policy, count,
 };
 
 /// Under what the input is made.
@@ -142,10 +142,12 @@ impl Assembly<'_> {
         }
         for draft in drafts.iter().filter(|draft| draft.assumed) {
             self.builder.assume_placements();
-            let gpus = draft.gpus.len();
+            let gpus = count(draft.gpus.len() as u64, "GPU");
             self.findings.node(
                 &draft.name,
-                format!("tells counts only; the places of the instances on its {gpus} GPUs, and who holds which, are assumed"),
+                format!(
+                    "tells counts only; the places of the instances on its {gpus}, and who holds which, are assumed"
+                ),
             );
         }
     }

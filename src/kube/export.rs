@@ -10,6 +10,7 @@ use super::findings::Findings;
 use super::policy::{PolicyDocument, PolicyError, parse_policy_document};
 use super::scope::Scope;
 use super::stream::{Objects, StreamError, read_objects};
+use super::strip::SNAPSHOT;
 use crate::model::{Catalogue, DisruptionLevel, InputError, PlanningInput, Policy};
 
 /// Where an export comes from.
@@ -156,7 +157,9 @@ fn plan_input(
     if let Some(level) = options.disruption {
         policy.disruption = level;
     }
-    let given = Given { now, policy: &policy, by_policy: policy_given, scope: &scope, complete: false, by_age: true };
+    // A snapshot of a live cluster holds all there is; in an export, what is not there may not have been exported.
+    let complete = objects.kinds.contains_key(SNAPSHOT);
+    let given = Given { now, policy: &policy, by_policy: policy_given, scope: &scope, complete, by_age: true };
     let input = assemble(&objects, &unreadable, given, Catalogue::embedded(), findings);
     let input = input.map_err(|source| ReadError::Inconsistent { origin: origin.to_owned(), source })?;
     // An override of the level is no policy: the input still says that none was given.

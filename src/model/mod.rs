@@ -18,6 +18,7 @@ mod pod;
 mod policy;
 mod reason;
 mod resource;
+mod words;
 
 pub use capacity::{Capacity, CapacityKind};
 pub use catalogue::{BoardFileError, Catalogue, LookupError, read_board};
@@ -31,3 +32,4 @@ pub use pod::{ControllerKind, Demand, Movability, PendingPod, RunningPod};
 pub use policy::{Budgets, DisruptionLevel, GainFactor, Limit, Mode, Policy, Stability};
 pub use reason::Reason;
 pub use resource::{MIG_PREFIX, mig_resource};
+pub use words::{count, thousands};

@@ -31,7 +31,17 @@ pub enum StorageError {
         /// What the system says.
         source: io::Error,
     },
-    /// The document has another version, or none.
+    /// The document is something else.
+    #[error(
+        "{path} is {found} and no plan; give a file that `retile plan --save` or `retile plan -o json` wrote, unedited"
+    )]
+    Other {
+        /// File in question.
+        path: String,
+        /// What it is, in words.
+        found: String,
+    },
+    /// The document has another version.
     #[error(
         "{path}: format_version is {found}, this program reads {FORMAT_VERSION}; make the plan again with this program, \
          or read it with the one that made it"
@@ -59,10 +69,22 @@ pub enum StorageError {
     },
 }
 
-/// The one field that is read before all others.
+/// The fields that are read before all others: the version, and what objects of Kubernetes say they are.
 #[derive(Deserialize)]
 struct Head {
     format_version: Option<serde_json::Value>,
+    kind: Option<serde_json::Value>,
+}
+
+impl Head {
+    /// What a document without a version is.
+    fn without_version(&self) -> String {
+        match self.kind.as_ref().and_then(serde_json::Value::as_str) {
+            Some("List") => "a list of Kubernetes objects".to_owned(),
+            Some(kind) => format!("a Kubernetes object ({kind})"),
+            None => "a document without `format_version`".to_owned(),
+        }
+    }
 }
 
 /// Writes a plan as text: JSON with two spaces of indentation and a final newline. The same plan gives the same bytes.
@@ -87,10 +109,11 @@ pub fn from_json(text: &str, name: &str) -> Result<Plan, StorageError> {
         StorageError::Malformed { path: name.to_owned(), line: error.line(), column: error.column(), detail }
     };
     let head: Head = serde_json::from_str(text).map_err(|error| malformed(&error))?;
-    let version = head.format_version.as_ref();
-    if version.and_then(serde_json::Value::as_u64) != Some(u64::from(FORMAT_VERSION)) {
-        let found = version.map_or_else(|| "missing".to_owned(), serde_json::Value::to_string);
-        return Err(StorageError::Version { path: name.to_owned(), found });
+    let Some(version) = &head.format_version else {
+        return Err(StorageError::Other { path: name.to_owned(), found: head.without_version() });
+    };
+    if version.as_u64() != Some(u64::from(FORMAT_VERSION)) {
+        return Err(StorageError::Version { path: name.to_owned(), found: version.to_string() });
     }
     serde_json::from_str(text).map_err(|error| malformed(&error))
 }
@@ -212,7 +235,9 @@ mod tests {
     fn another_version_is_named_before_anything_else_is_read() {
         let newer = MINIMAL.replace("\"format_version\": 1", "\"format_version\": 7, \"novelty\": []");
         assert!(said(&newer).contains("plan.json: format_version is 7, this program reads 1"), "{}", said(&newer));
-        assert!(said("{}").contains("format_version is missing"));
+        assert!(said("{}").starts_with("plan.json is a document without `format_version` and no plan; give"));
+        assert!(said(r#"{"kind": "List", "items": []}"#).contains("a list of Kubernetes objects"));
+        assert!(said(r#"{"kind": "MigPlan"}"#).contains("a Kubernetes object (MigPlan)"));
         let text = MINIMAL.replace("\"format_version\": 1", "\"format_version\": \"1\"");
         assert!(said(&text).contains("format_version is \"1\""));
     }

@@ -39,12 +39,12 @@ const RECOVER: Duration = Duration::from_millis(200);
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The address cannot be used.
-    #[error("cannot listen on {address}: {source}; choose an address of this machine and a port that is free")]
+    #[error("cannot listen on {address}: {cause}; choose an address of this machine and a port that is free")]
     Listen {
         /// As it was asked for.
         address: SocketAddr,
-        /// What the system says.
-        source: std::io::Error,
+        /// What the system says; a part of the message, and therefore no source of it.
+        cause: std::io::Error,
     },
 }
 
@@ -79,7 +79,7 @@ impl Server {
         pages: impl IntoIterator<Item = Page>,
         tls: Option<Tls>,
     ) -> Result<Self, ServerError> {
-        let listener = TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })?;
+        let listener = TcpListener::bind(address).await.map_err(|cause| ServerError::Listen { address, cause })?;
         Ok(Self { listener, router: pages.into_iter().fold(Router::new(), add), tls })
     }
 

@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::super::error::counted;
 use super::super::show::bar::{self, Fate, Tile};
-use super::super::show::names::{clean, some_of};
+use super::super::show::names::{clean, count, some_of};
 use crate::exec::ReportedOccupancy;
 use crate::host::inventory::{GpuReport, InstanceReport, Report};
 use crate::nvml::{Inventory, MigMode};
@@ -89,7 +88,7 @@ fn agreement(gpu: &GpuReport, complete: bool) -> String {
         (_, true, _) => "the device does not tell its profiles while MIG is off".into(),
         (Some(board), false, 0) => format!("as the catalogue has the {board}{unread}"),
         (Some(board), false, many) => {
-            format!("{} from the catalogue's {board}{unread}:", counted(many, "difference"))
+            format!("{} from the catalogue's {board}{unread}:", count(many as u64, "difference"))
         }
         (None, false, _) => format!("not in the catalogue{unread}:"),
     }
@@ -118,7 +117,7 @@ fn holders(instance: &InstanceReport) -> String {
         parts.push(format!("{word} {}", some_of(&pids, MOST)));
     }
     if instance.compute_instances > 0 && !instance.whole {
-        parts.push(format!("cut into {}, left alone", counted(instance.compute_instances, "compute instance")));
+        parts.push(format!("cut into {}, left alone", count(instance.compute_instances as u64, "compute instance")));
     }
     let word = match instance.occupancy {
         ReportedOccupancy::Free => "free",

@@ -22,7 +22,7 @@ pub(crate) fn snapshot(args: &SnapshotArgs, streams: &mut Streams<'_>) -> Result
         }
         None => Reach::reading(cluster)?.ask(async |server| listing(server).await)?,
     };
-    let Stripped { objects, left_out, moment: _ } = &stripped;
+    let Stripped { objects, left_out, moment: _, whole: _ } = &stripped;
     let written = count(objects.len() as u64, "object");
     let left = if *left_out > 0 {
         format!("; {} of kinds that planning does not read left out", count(*left_out as u64, "object"))

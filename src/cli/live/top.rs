@@ -108,7 +108,7 @@ mod tests {
             nodes: Some(nodes),
             policies: None,
             plans: None,
-            lease: None,
+            lease: Ok(None),
             waiting: Ok(vec![WaitingPod { created: Some(40), name: "ml/p".into(), wants: "1g.5gb".into() }]),
         })
     }

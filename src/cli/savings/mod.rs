@@ -7,8 +7,9 @@ mod text;
 use std::path::Path;
 
 use super::args::{AnswerFormat, SavingsArgs};
-use super::error::{CliError, counted};
+use super::error::CliError;
 use super::output::{Streams, json};
+use super::show::names::count;
 use super::source::read_text;
 use crate::savings::{HistoryProblem, PriceError, Prices, SavingsError, read_history};
 
@@ -96,7 +97,7 @@ fn read_prices(path: &Path, history: &Path, streams: &mut Streams<'_>) -> Result
         wrong(split(&error.to_string()).0, None, help)
     })?;
     if prices.models.is_empty() {
-        streams.note(&format!("note: {} in the prices; no value is told\n", counted(0, "model")));
+        streams.note(&format!("note: {} in the prices; no value is told\n", count(0, "model")));
     }
     Ok(prices)
 }

@@ -9,7 +9,7 @@ use super::reports::Cycle;
 use crate::controller::Cause;
 use crate::exec::Outcome;
 use crate::kube::live::{Happened, Notice, Regarding};
-use crate::model::{Mode, PodRef, Reason};
+use crate::model::{Mode, PodRef, Reason, count};
 use crate::plan::ServedBy;
 
 /// Pods that are told something in one cycle.
@@ -30,7 +30,9 @@ impl People {
         }
         for started in &cycle.report.started {
             let cause = match started.cause {
-                Cause::Planned => format!("makes room for {} waiting pods", started.beneficiaries.len()),
+                Cause::Planned => {
+                    format!("makes room for {}", count(started.beneficiaries.len() as u64, "waiting pod"))
+                }
                 Cause::Adopted => "was left by an earlier leader and is seen through".to_owned(),
                 Cause::Repair(why) => format!("repairs the node: {why}"),
             };

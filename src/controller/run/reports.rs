@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::controller::{Cause, CycleReport};
-use crate::model::{Finding, Mode, PodRef};
+use crate::model::{Finding, Mode, PodRef, count};
 use crate::plan::Plan;
 
 /// A cycle, for whoever tells people.
@@ -99,8 +99,11 @@ pub(super) fn summary(plan: &Plan) -> String {
     let nodes: Vec<&str> = plan.nodes.iter().take(8).map(|node| node.name.as_str()).collect();
     let more = if plan.nodes.len() > nodes.len() { " …" } else { "" };
     format!(
-        "serves {served_pods} of {pending_pods} waiting pods; changes {gpus_changed} GPUs on {nodes_changed} nodes ({}{more}); \
-         evicts {evicted_pods} pods",
-        nodes.join(", ")
+        "serves {served_pods} of {}; changes {} on {} ({}{more}); evicts {}",
+        count(*pending_pods, "waiting pod"),
+        count(*gpus_changed, "GPU"),
+        count(*nodes_changed, "node"),
+        nodes.join(", "),
+        count(*evicted_pods, "pod"),
     )
 }

@@ -1,6 +1,5 @@
 //! Makes the status object of an agent's report: what the protocol needs, and beside it what people and `kubectl get` read.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::condition::{Condition, ConditionStatus};
@@ -75,11 +74,14 @@ fn same_layout(old: &[Instance], new: &[Instance]) -> bool {
     places(old) == places(new)
 }
 
-/// Equal layouts together: `6× 7×1g.10gb, 2× 3g.40gb 4×1g.10gb`.
+/// Equal layouts together, in the order of the GPUs that have them first: `6× 7×1g.10gb, 2× 3g.40gb 4×1g.10gb`.
 fn layouts(gpus: &[Gpu]) -> String {
-    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
-    for gpu in gpus {
-        *kinds.entry(layout(&gpu.instances)).or_default() += 1;
+    let mut kinds: Vec<(String, usize)> = Vec::new();
+    for layout in gpus.iter().map(|gpu| layout(&gpu.instances)) {
+        match kinds.iter_mut().find(|(known, _)| *known == layout) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((layout, 1)),
+        }
     }
     let shown: Vec<String> = kinds
         .iter()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::USER_AGENT;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 use super::client::{Server, Writes};
@@ -35,13 +35,23 @@ impl ConnectOptions {
 /// Why there is no way to the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The kubeconfig cannot be read.
-    #[error("the kubeconfig {path} cannot be used: {cause}; check the path, the context and the file")]
+    /// The kubeconfig cannot be used.
+    #[error("the kubeconfig {path} cannot be used: {cause}; check the path, and the file with `kubectl config view`")]
     Kubeconfig {
         /// The file.
         path: String,
-        /// What is wrong; a part of the message, and therefore no source of it.
-        cause: kube::config::KubeconfigError,
+        /// What is wrong.
+        cause: String,
+    },
+    /// The kubeconfig has no such context.
+    #[error("the kubeconfig {path} has no context `{context}`; it has {known}")]
+    Context {
+        /// The file.
+        path: String,
+        /// The context that was asked for.
+        context: String,
+        /// Those that there are.
+        known: String,
     },
     /// Neither kubeconfig nor service account.
     #[error("no API server is known: {0}; give --kubeconfig, or run in a pod with a service account")]
@@ -72,15 +82,72 @@ pub async fn connect(options: &ConnectOptions) -> Result<Server, ConnectError> {
 }
 
 async fn configuration(options: &ConnectOptions) -> Result<Config, ConnectError> {
-    let choice = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
-    if let Some(path) = &options.kubeconfig {
-        let wrong = |cause| ConnectError::Kubeconfig { path: path.display().to_string(), cause };
-        let file = Kubeconfig::read_from(path).map_err(wrong)?;
-        return Config::from_custom_kubeconfig(file, &choice).await.map_err(wrong);
+    let ConnectOptions { kubeconfig, context, .. } = options;
+    if kubeconfig.is_none() && context.is_none() {
+        return Config::infer().await.map_err(ConnectError::Nowhere);
     }
-    if options.context.is_some() {
-        let wrong = |cause| ConnectError::Kubeconfig { path: "of the environment".to_owned(), cause };
-        return Config::from_kubeconfig(&choice).await.map_err(wrong);
+    let path = kubeconfig.as_ref().map_or_else(|| "of the environment".to_owned(), |path| path.display().to_string());
+    let wrong = |error| {
+        let cause = match error {
+            // The path is said already.
+            KubeconfigError::ReadConfig(error, _) => error.to_string(),
+            other => other.to_string(),
+        };
+        ConnectError::Kubeconfig { path: path.clone(), cause }
+    };
+    let file = kubeconfig.as_ref().map_or_else(Kubeconfig::read, Kubeconfig::read_from).map_err(wrong)?;
+    if let Some(context) = context
+        && !file.contexts.iter().any(|known| known.name == *context)
+    {
+        return Err(ConnectError::Context { path, context: context.clone(), known: listed(&file) });
     }
-    Config::infer().await.map_err(ConnectError::Nowhere)
+    let choice = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+    Config::from_custom_kubeconfig(file, &choice).await.map_err(wrong)
+}
+
+/// The contexts of a kubeconfig, for people.
+fn listed(file: &Kubeconfig) -> String {
+    let names: Vec<String> = file.contexts.iter().map(|context| format!("`{}`", context.name)).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "\
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]
+users: [{name: u, user: {}}]
+contexts: [{name: lab, context: {cluster: c, user: u}}, {name: prod, context: {cluster: c, user: u}}]
+current-context: lab
+";
+
+    async fn refused(text: Option<&str>, context: Option<&str>) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config");
+        if let Some(text) = text {
+            std::fs::write(&path, text).expect("written");
+        }
+        let context = context.map(str::to_owned);
+        let options = ConnectOptions { kubeconfig: Some(path), context, ..ConnectOptions::new("test") };
+        let error = connect(&options).await.err().map(|error| error.to_string()).unwrap_or_default();
+        error.replace(&folder.path().display().to_string(), "")
+    }
+
+    #[tokio::test]
+    async fn an_unknown_context_names_those_that_there_are() {
+        assert_eq!(refused(Some(FILE), Some("prod")).await, "");
+        let said = "the kubeconfig /config has no context `dev`; it has `lab`, `prod`";
+        assert_eq!(refused(Some(FILE), Some("dev")).await, said);
+        assert!(refused(Some("{}"), Some("dev")).await.ends_with("it has none"));
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_is_not_there_is_named_once() {
+        let said = refused(None, None).await;
+        assert_eq!(said.matches("/config ").count(), 1, "{said}");
+        assert!(said.contains("No such file"), "{said}");
+    }
 }

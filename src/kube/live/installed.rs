@@ -25,8 +25,8 @@ pub struct Installed {
     pub policies: Option<Vec<Value>>,
     /// `MigPlan` objects.
     pub plans: Option<Vec<Value>>,
-    /// The leader's lease.
-    pub lease: Option<Value>,
+    /// The leader's lease, none where there is none; or why it is not known.
+    pub lease: Result<Option<Value>, String>,
     /// Pods that wait for MIG instances; or why they are not known.
     pub waiting: Result<Vec<WaitingPod>, String>,
 }
@@ -57,12 +57,13 @@ pub async fn installed(server: &Server, namespace: &str) -> Result<Installed, Un
     })
 }
 
-async fn lease(server: &Server, namespace: &str) -> Result<Option<Value>, Unanswered> {
+async fn lease(server: &Server, namespace: &str) -> Result<Result<Option<Value>, String>, Unanswered> {
     let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEASE}");
     match server.read(path).await {
-        Ok(lease) => Ok(Some(lease)),
+        Ok(lease) => Ok(Ok(Some(lease))),
+        Err(ClusterError::NotFound) => Ok(Ok(None)),
         // Who leads is one line among many.
-        Err(ClusterError::NotFound | ClusterError::Forbidden(_)) => Ok(None),
+        Err(error @ ClusterError::Forbidden(_)) => Ok(Err(error.to_string())),
         Err(error) => Err(Unanswered { verb: "get", resource: "leases.coordination.k8s.io".into(), error }),
     }
 }
@@ -98,9 +99,9 @@ impl Installed {
         PolicyInForce::of(self.policies.as_deref().unwrap_or_default())
     }
 
-    /// Who leads, and for how many seconds the lease has not been renewed.
+    /// Who leads, and for how many seconds the lease has not been renewed; none where nobody does, or it is not known.
     pub fn leader(&self) -> Option<(String, Option<i64>)> {
-        let spec = self.lease.as_ref()?.get("spec")?;
+        let spec = self.lease.as_ref().ok()?.as_ref()?.get("spec")?;
         let holder = spec.get("holderIdentity")?.as_str().filter(|holder| !holder.is_empty())?;
         let renewed = spec.get("renewTime").and_then(Value::as_str).and_then(|text| parse_moment(text).ok());
         Some((holder.to_owned(), renewed.map(|renewed| (self.now - renewed).max(0))))
@@ -145,13 +146,13 @@ mod tests {
     #[test]
     fn the_leader_is_who_holds_the_lease() {
         let lease = |holder| json!({"spec": {"holderIdentity": holder, "renewTime": "1970-01-01T00:00:10.5Z"}});
-        let of = |lease| Installed { now: 15, lease: Some(lease), waiting: Ok(Vec::new()), ..empty() }.leader();
+        let of = |lease| Installed { now: 15, lease: Ok(Some(lease)), waiting: Ok(Vec::new()), ..empty() }.leader();
         assert_eq!(of(lease("a")), Some(("a".into(), Some(5))));
         assert_eq!(of(lease("")), None);
     }
 
     fn empty() -> Installed {
-        Installed { now: 0, nodes: None, policies: None, plans: None, lease: None, waiting: Ok(Vec::new()) }
+        Installed { now: 0, nodes: None, policies: None, plans: None, lease: Ok(None), waiting: Ok(Vec::new()) }
     }
 
     #[test]

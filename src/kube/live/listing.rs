@@ -95,7 +95,7 @@ pub struct Unanswered {
 /// # Errors
 /// A kind cannot be listed, for another reason than that the API server does not serve it.
 pub async fn listing(server: &Server) -> Result<Stripped, Unanswered> {
-    let mut all = Stripped { moment: Some(clock::now().as_second()), ..Stripped::default() };
+    let mut all = Stripped { moment: Some(clock::now().as_second()), whole: true, ..Stripped::default() };
     for resource in PLANNED {
         let api_version = resource.api_version();
         let add = |object| all.add(object, &api_version, resource.kind);

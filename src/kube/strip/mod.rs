@@ -34,10 +34,14 @@ pub struct Stripped {
     pub left_out: usize,
     /// The moment that the objects describe where they do not show it themselves, in seconds since the epoch.
     pub moment: Option<i64>,
+    /// Whether it holds all objects of all kinds that planning reads, as a live cluster's listing does; of an export nobody knows.
+    pub whole: bool,
 }
 
 /// Kind of the object that carries the moment. Nobody reads more of it than when it was made.
-const MOMENT: &str = "Snapshot";
+const MOMENT: &str = "Moment";
+/// The same, where the listing is whole.
+pub(crate) const SNAPSHOT: &str = "Snapshot";
 
 impl Stripped {
     /// Adds an object; `kind` and `api_version` say what it is where it does not say so itself, as in the lists of an API server.
@@ -49,7 +53,8 @@ impl Stripped {
     pub fn list(&self) -> String {
         let moment = self.moment.and_then(|moment| jiff::Timestamp::from_second(moment).ok()).map(|moment| {
             let made = json!({"creationTimestamp": moment.to_string(), "name": "snapshot"});
-            json!({"apiVersion": "retile.dev/v1alpha1", "kind": MOMENT, "metadata": made}).to_string()
+            let kind = if self.whole { SNAPSHOT } else { MOMENT };
+            json!({"apiVersion": "retile.dev/v1alpha1", "kind": kind, "metadata": made}).to_string()
         });
         let items: Vec<&str> = moment.iter().chain(&self.objects).map(String::as_str).collect();
         let items = items.join(",\n");
@@ -73,7 +78,8 @@ impl Stripped {
             return;
         }
         let Some(keep) = keep::of_kind(&api_version, &kind) else {
-            self.left_out += usize::from(kind != MOMENT);
+            self.left_out += usize::from(kind != MOMENT && kind != SNAPSHOT);
+            self.whole |= kind == SNAPSHOT;
             let stamps = serde_json::from_value::<Stamps>(object["metadata"].take()).ok();
             self.moment = self.moment.max(stamps.and_then(|stamps| stamps.newest()));
             return;
@@ -104,6 +110,7 @@ impl Stripped {
         self.objects.append(&mut other.objects);
         self.left_out += other.left_out;
         self.moment = self.moment.max(other.moment);
+        self.whole |= other.whole;
     }
 }
 

@@ -110,6 +110,22 @@ fn the_moment_of_what_is_left_out_stays() {
 }
 
 #[test]
+fn only_of_a_whole_listing_is_it_known_that_what_is_missing_does_not_exist() {
+    let node = json!({"metadata": {"name": "n", "labels": {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-40GB",
+        "nvidia.com/mig.capable": "true", "nvidia.com/mig.strategy": "mixed", "nvidia.com/gpu.count": "1"}},
+        "status": {"allocatable": {"nvidia.com/mig-7g.40gb": "1"}}});
+    for whole in [false, true] {
+        let mut listing = Stripped { moment: Some(1), whole, ..Stripped::default() };
+        listing.add(node.clone(), "v1", "Node");
+        let again = of(&listing.list());
+        assert_eq!(again, listing, "it says so itself, and again when it is stripped again");
+        let input = whole_input(&again.list());
+        let missing = input.findings().iter().filter(|finding| finding.message.contains("holds no Pod")).count();
+        assert_eq!(missing, usize::from(!whole));
+    }
+}
+
+#[test]
 fn a_typed_list_gives_its_items_their_kind_wherever_it_says_it() {
     let list = r#"{"items": [{"metadata": {"name": "n"}}], "kind": "NodeList", "apiVersion": "v1"}"#;
     assert_eq!(of(list).objects, [r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"n"}}"#]);

@@ -143,7 +143,7 @@ mod tests {
             nodes: Some(vec![json!({"metadata": {"name": "a"}, "spec": spec})]),
             policies: None,
             plans: Some(vec![json!({"metadata": {"name": "plan-1"}, "status": {"phase": phase}})]),
-            lease: None,
+            lease: Ok(None),
             waiting: Ok(Vec::new()),
         }
     }

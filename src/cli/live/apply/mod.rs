@@ -205,7 +205,7 @@ mod tests {
             nodes: Some(Vec::new()),
             policies: Some(vec![policy]),
             plans: Some(Vec::new()),
-            lease: None,
+            lease: Ok(None),
             waiting: Ok(Vec::new()),
         }
     }

@@ -20,7 +20,9 @@ const MOST: usize = 6;
 
 /// All of them.
 pub(super) fn checks(facts: &Facts) -> Vec<Check> {
-    let installed = definitions_there(facts) > 0;
+    // Who may not read the definitions still sees the objects.
+    let objects = facts.installed.as_ref().is_ok_and(|installed| installed.nodes.is_some());
+    let installed = definitions_there(facts) > 0 || objects;
     let mut checks = vec![version(&facts.version)];
     checks.extend(definitions(facts));
     if installed {
@@ -67,15 +69,22 @@ fn definitions(facts: &Facts) -> Vec<Check> {
         return vec![Check::warn(RETILE, "not installed: no custom resources of retile.dev", remedy)];
     }
     let check = |(name, found): &(String, Part<Option<Value>>)| match found {
-        Err(why) => unknown(RETILE, name, why),
-        Ok(None) => Check::fail(
+        Err(_) => None,
+        Ok(None) => Some(Check::fail(
             RETILE,
             format!("{name} is missing while others are there"),
             "`retile crds | kubectl apply --server-side -f -`",
-        ),
-        Ok(Some(definition)) => definition_check(name, definition),
+        )),
+        Ok(Some(definition)) => Some(definition_check(name, definition)),
     };
-    facts.definitions.iter().map(check).collect()
+    unreadable_definitions(facts).into_iter().chain(facts.definitions.iter().filter_map(check)).collect()
+}
+
+/// Those that cannot be read, together: the reason is the same for all.
+fn unreadable_definitions(facts: &Facts) -> Option<Check> {
+    let unreadable = |(name, found): &'_ (String, Part<Option<Value>>)| Some((name.clone(), found.clone().err()?));
+    let (names, whys): (Vec<String>, Vec<String>) = facts.definitions.iter().filter_map(unreadable).unzip();
+    Some(unknown(RETILE, &format!("the definitions {} are", some_of(&names, MOST)), whys.first()?))
 }
 
 fn definition_check(name: &str, definition: &Value) -> Check {
@@ -152,6 +161,9 @@ fn controller(facts: &Facts) -> Check {
 
 fn leader(facts: &Facts) -> Check {
     let Ok(installed) = &facts.installed else { return unknown(RETILE, "who leads is", "its objects cannot be read") };
+    if let Err(why) = &installed.lease {
+        return unknown(RETILE, "who leads is", why);
+    }
     match installed.leader() {
         None => Check::fail(
             RETILE,

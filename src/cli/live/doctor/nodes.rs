@@ -14,7 +14,7 @@ use crate::kube::live::installed::status_written;
 use crate::kube::live::preflight::Facts;
 use crate::kube::live::{PLUGIN, stays_under_our_taint};
 use crate::kube::strip::Stripped;
-use crate::model::PlanningInput;
+use crate::model::{PlanningInput, Reason};
 
 const NODES: &str = "Nodes";
 const OWNERS: &str = "Other owners of GPUs";
@@ -213,8 +213,12 @@ fn owners(listing: &Stripped) -> Vec<Check> {
         }
     };
     let mut left: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (node, why) in frozen(&free).into_iter().chain(frozen(&under_policy)) {
-        if !why.starts_with("the node is not opted in") {
+    let mut resting: BTreeSet<String> = BTreeSet::new();
+    for (node, reason, why) in frozen(&free).into_iter().chain(frozen(&under_policy)) {
+        // What retile has changed itself, and leaves alone for a while, nobody else owns.
+        if reason == Reason::CoolingDown {
+            resting.insert(node);
+        } else if !why.starts_with("the node is not opted in") {
             left.entry(why).or_default().insert(node);
         }
     }
@@ -230,6 +234,11 @@ fn owners(listing: &Stripped) -> Vec<Check> {
     if checks.is_empty() && !free.nodes().is_empty() {
         checks.push(Check::ok(OWNERS, "none found: nothing but retile would change these GPUs"));
     }
+    if !resting.is_empty() {
+        let resting: Vec<&String> = resting.iter().collect();
+        let found = format!("GPUs that were changed recently rest on {}", some_of(&resting, MOST));
+        checks.insert(0, Check::ok(NODES, found));
+    }
     let doubts = free.findings().iter().filter(|finding| !finding.object.starts_with("Export"));
     let doubts: Vec<String> = doubts.map(|finding| format!("{}: {}", finding.object, finding.message)).collect();
     checks.extend(doubts.iter().take(MOST).map(|doubt| Check::warn(PODS, doubt.clone(), "")));
@@ -241,9 +250,11 @@ fn owners(listing: &Stripped) -> Vec<Check> {
 }
 
 /// Nodes that planning leaves alone, each with why.
-fn frozen(input: &PlanningInput) -> Vec<(String, String)> {
-    let why = |gpu: &crate::model::Gpu| gpu.frozen.as_ref().map(|(_, why)| why.clone());
-    let named = input.gpus().iter().filter_map(|gpu| Some((input.nodes()[gpu.node.index()].name.clone(), why(gpu)?)));
+fn frozen(input: &PlanningInput) -> Vec<(String, Reason, String)> {
+    let named = input.gpus().iter().filter_map(|gpu| {
+        let (reason, why) = gpu.frozen.clone()?;
+        Some((input.nodes()[gpu.node.index()].name.clone(), reason, why))
+    });
     named.collect()
 }
 

@@ -52,7 +52,7 @@ fn empty() -> Facts {
             nodes: None,
             policies: None,
             plans: None,
-            lease: None,
+            lease: Ok(None),
             waiting: Ok(Vec::new()),
         }),
         listing: Ok(listing(&[node("gpu-a", &json!({})), plugin("gpu-a")])),
@@ -81,7 +81,7 @@ fn installed() -> Facts {
             nodes: Some(vec![record]),
             policies: Some(Vec::new()),
             plans: Some(Vec::new()),
-            lease: Some(json!({"spec": {"holderIdentity": "controller-1", "renewTime": "2026-01-01T00:09:58Z"}})),
+            lease: Ok(Some(json!({"spec": {"holderIdentity": "controller-1", "renewTime": "2026-01-01T00:09:58Z"}}))),
             ..empty().installed.expect("known")
         }),
         listing: Ok(listing(&[node("gpu-a", &json!({"retile.dev/managed": "true"})), plugin("gpu-a")])),
@@ -120,7 +120,7 @@ Other owners of GPUs
   ok   none found: nothing but retile would change these GPUs
 
 Pods
-  warn Node gpu-a: tells counts only; the places of the instances on its 1 GPUs, and who holds which, are assumed
+  warn Node gpu-a: tells counts only; the places of the instances on its 1 GPU, and who holds which, are assumed
   ok   no disruption budget forbids moving a pod that holds MIG instances
 
 7 checks ok, 2 warnings, 0 failures
@@ -159,7 +159,7 @@ fn what_does_not_work_fails_with_a_remedy() {
     assert!(broken(|facts| facts.version = "v1.29.4".into()).contains("upgrade to 1.30"));
     assert!(broken(|facts| facts.definitions[0].1 = Ok(None)).contains("mignodes.retile.dev is missing"));
     assert!(broken(|facts| facts.definitions[1].1 = Ok(Some(json!({})))).contains("does not serve v1alpha1"));
-    assert!(broken(|facts| facts.installed.as_mut().expect("known").lease = None).contains("no controller leads"));
+    assert!(broken(|facts| facts.installed.as_mut().expect("known").lease = Ok(None)).contains("no controller leads"));
     assert!(broken(|facts| facts.installed.as_mut().expect("known").now += 600).contains("has not renewed its lease"));
     assert!(broken(|facts| facts.listing = Err("list pods: forbidden".into())).contains("list pods: forbidden"));
     assert!(broken(|facts| facts.controller_rights[0].2 = Ok(false)).contains("the controller may not: list pods"));
@@ -213,4 +213,36 @@ fn nodes_that_cannot_be_used_are_named() {
     );
     let text = plain(&facts(&[json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "cpu"}})]));
     assert!(text.contains("none of 1 node is labelled"), "{text}");
+}
+
+#[test]
+fn definitions_that_may_not_be_read_are_said_once_and_the_objects_count() {
+    let mut facts = installed();
+    for (_, found) in &mut facts.definitions {
+        *found = Err("forbidden".into());
+    }
+    let text = plain(&facts);
+    let said =
+        "the definitions mignodes.retile.dev, migplans.retile.dev, migpolicies.retile.dev are not known: forbidden";
+    assert!(text.contains(said), "{text}");
+    assert_eq!(text.matches("not known").count(), 1, "{text}");
+    assert!(text.contains("controller-1 leads"), "{text}");
+    facts.installed.as_mut().expect("known").lease = Err("forbidden too".into());
+    assert!(plain(&facts).contains("who leads is not known: forbidden too"));
+}
+
+#[test]
+fn what_retile_has_just_changed_has_no_other_owner() {
+    let mut facts = installed();
+    let changed = json!({"apiVersion": "retile.dev/v1alpha1", "kind": "MigNode", "metadata": {"name": "gpu-a"}, "spec": {}, "status": {
+        "nodeName": "gpu-a", "gpuCount": 1, "gpus": [{
+            "index": 0, "uuid": "GPU-0", "model": "NVIDIA A100-SXM4-80GB", "migMode": "Enabled", "lastChanged": "2026-01-01T00:09:00Z",
+            "instances": (0..7).map(|start| json!({"profile": "1g.10gb", "start": start, "size": 1, "uuid": format!("MIG-{start}"),
+                "occupancy": "free"})).collect::<Vec<_>>(),
+        }],
+    }});
+    facts.listing = Ok(listing(&[node("gpu-a", &json!({"retile.dev/managed": "true"})), plugin("gpu-a"), changed]));
+    let text = plain(&facts);
+    assert!(text.contains("ok   GPUs that were changed recently rest on gpu-a"), "{text}");
+    assert!(text.contains("none found: nothing but retile"), "{text}");
 }

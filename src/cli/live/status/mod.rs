@@ -16,13 +16,16 @@ use crate::cli::SUCCESS;
 use crate::cli::args::AnswerFormat;
 use crate::cli::error::CliError;
 use crate::cli::output::{Streams, json};
-use crate::kube::crd::{self, MigNode, MigPlan};
+use crate::kube::crd::{self, MigNode, MigPlan, PlanPhase};
 use crate::kube::live::PolicyInForce;
 use crate::kube::live::installed::{Installed, WaitingPod, installed, status_written};
 use crate::kube::time::parse_moment;
 use crate::plan;
 
 pub(crate) use text::{headline, node_lines, render, span};
+
+/// What is said of a pod of which the plan in force says nothing.
+const NOT_PLANNED_YET: &str = "NotPlannedYet";
 
 /// A status. Ages are in seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,14 +36,19 @@ pub(crate) struct Status {
     pub(crate) installed: bool,
     /// The policy in force.
     pub(crate) policy: PolicyState,
-    /// Who leads; none when nobody does, or it may not be read.
+    /// Who leads; none when nobody does, or it is not known.
     pub(crate) leader: Option<Leader>,
+    /// Why that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) leader_unknown: Option<String>,
     /// Nodes with a record, by name.
     pub(crate) nodes: Vec<NodeState>,
     /// Records that cannot be read, with why.
     pub(crate) unreadable: Vec<String>,
     /// Published plans, newest first.
     pub(crate) plans: Vec<PlanState>,
+    /// The newest plan that is proposed or carried out: what `waiting` cites.
+    pub(crate) plan_in_force: Option<String>,
     /// Pods that wait for MIG instances, longest first.
     pub(crate) waiting: Vec<Waiting>,
     /// Why those are not known.
@@ -161,14 +169,14 @@ pub(crate) struct Waiting {
     pub(crate) wants: String,
     /// For how long it has waited.
     pub(crate) waited: Option<i64>,
-    /// What the newest plan says of it: `Planned`, a reason, or `NotPlannedYet`.
+    /// What the plan in force says of it: `Planned`, a reason, or `NotPlannedYet`.
     pub(crate) reason: String,
 }
 
 impl Status {
     /// The status that these objects amount to.
     pub(crate) fn of(installed: &Installed) -> Self {
-        let Installed { now, nodes, policies: _, plans, lease: _, waiting } = installed;
+        let Installed { now, nodes, policies: _, plans, lease, waiting } = installed;
         let age = |from: Option<i64>| from.map(|from| (now - from).max(0));
         let mut unreadable = Vec::new();
         let mut states = Vec::new();
@@ -178,15 +186,18 @@ impl Status {
                 Err(error) => unreadable.push(format!("MigNode {}: {error}", name_of(node))),
             }
         }
-        let mut published: Vec<(i64, PlanState, String)> = Vec::new();
+        let mut published: Vec<Published> = Vec::new();
         for plan in plans.iter().flatten() {
             match serde_json::from_value::<MigPlan>(plan.clone()) {
                 Ok(read) => published.push(plan_state(read, plan, age)),
                 Err(error) => unreadable.push(format!("MigPlan {}: {error}", name_of(plan))),
             }
         }
-        published.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.name.cmp(&b.1.name)));
-        let said = published.first().map(|(.., document)| reasons(document)).unwrap_or_default();
+        published.sort_by(|a, b| b.made.cmp(&a.made).then_with(|| a.state.name.cmp(&b.state.name)));
+        // What is superseded or over no longer says anything of who waits now.
+        let in_force = published.iter().find(|plan| plan.in_force);
+        let said = in_force.map(|plan| reasons(&plan.document)).unwrap_or_default();
+        let plan_in_force = in_force.map(|plan| plan.state.name.clone());
         let (waiting, waiting_unknown) = match waiting {
             Ok(pods) => (pods.iter().map(|pod| waits(pod, &said, age)).collect(), None),
             Err(why) => (Vec::new(), Some(why.clone())),
@@ -196,9 +207,11 @@ impl Status {
             installed: nodes.is_some(),
             policy: PolicyState::of(&installed.policy()),
             leader: installed.leader().map(|(holder, renewed)| Leader { holder, renewed }),
+            leader_unknown: lease.as_ref().err().cloned(),
             nodes: states,
             unreadable,
-            plans: published.into_iter().map(|(_, plan, _)| plan).collect(),
+            plans: published.into_iter().map(|plan| plan.state).collect(),
+            plan_in_force,
             waiting,
             waiting_unknown,
         }
@@ -267,10 +280,22 @@ fn node_state(read: MigNode, object: &Value, age: impl Fn(Option<i64>) -> Option
     }
 }
 
-fn plan_state(read: MigPlan, object: &Value, age: impl Fn(Option<i64>) -> Option<i64>) -> (i64, PlanState, String) {
+/// A published plan, as it is sorted and cited.
+struct Published {
+    /// When it was made, in seconds since the epoch.
+    made: i64,
+    /// Whether it is proposed or carried out.
+    in_force: bool,
+    state: PlanState,
+    /// The plan itself, as JSON.
+    document: String,
+}
+
+fn plan_state(read: MigPlan, object: &Value, age: impl Fn(Option<i64>) -> Option<i64>) -> Published {
     let MigPlan { metadata, spec, status } = read;
     let status = status.unwrap_or_default();
     let made = created(object);
+    let in_force = matches!(status.phase, None | Some(PlanPhase::Proposed | PlanPhase::Executing));
     let state = PlanState {
         name: metadata.name.unwrap_or_default(),
         phase: status.phase.map_or_else(|| "Proposed".to_owned(), |phase| format!("{phase:?}")),
@@ -279,7 +304,7 @@ fn plan_state(read: MigPlan, object: &Value, age: impl Fn(Option<i64>) -> Option
         summary: spec.summary,
         detail: status.detail,
     };
-    (made.unwrap_or(0), state, spec.document)
+    Published { made: made.unwrap_or(0), in_force, state, document: spec.document }
 }
 
 /// What a plan says of each waiting pod.
@@ -296,7 +321,7 @@ fn waits(pod: &WaitingPod, said: &BTreeMap<String, String>, age: impl Fn(Option<
         pod: name.clone(),
         wants: wants.clone(),
         waited: age(*created),
-        reason: said.get(name).cloned().unwrap_or_else(|| "NotPlannedYet".to_owned()),
+        reason: said.get(name).cloned().unwrap_or_else(|| NOT_PLANNED_YET.to_owned()),
     }
 }
 

@@ -51,7 +51,9 @@ fn installed() -> Installed {
         ]),
         policies: Some(vec![policy]),
         plans: Some(vec![plan]),
-        lease: Some(json!({"spec": {"holderIdentity": "controller-1", "renewTime": "2026-01-01T00:09:58.000000Z"}})),
+        lease: Ok(Some(
+            json!({"spec": {"holderIdentity": "controller-1", "renewTime": "2026-01-01T00:09:58.000000Z"}}),
+        )),
         waiting: Ok(vec![WaitingPod { created: Some(NOW - 90), name: "ml/p".into(), wants: "7g.40gb".into() }]),
     }
 }
@@ -77,9 +79,10 @@ gpu-a  op-1 Draining: GPU 0, evicts 1 pod, for 1 waiting pod, waits for the cont
 gpu-b
    0    .      .      .      .      .      .      .      .
 
-Waiting, by what the newest plan says: 1 NotPlannedYet
-WAITING POD  WANTS    FOR  NEWEST PLAN SAYS
+Waiting, by what plan-1 says: 1 NotPlannedYet
+WAITING POD  WANTS    FOR  PLAN SAYS
 ml/p         7g.40gb  90s  NotPlannedYet
+`retile explain pod NAMESPACE/NAME --live` says why one waits of which no plan says it
 
 PLAN    PHASE     APPROVED  AGE  WHAT
 plan-1  Proposed  no        2m   serves nobody
@@ -89,7 +92,7 @@ plan-1  Proposed  no        2m   serves nobody
 
 #[test]
 fn without_retile_it_says_what_works_and_what_is_missing() {
-    let nothing = Installed { nodes: None, policies: None, plans: None, lease: None, ..installed() };
+    let nothing = Installed { nodes: None, policies: None, plans: None, lease: Ok(None), ..installed() };
     let text = plain(&Status::of(&nothing));
     assert!(text.starts_with("retile is not installed here"), "{text}");
     assert!(text.contains("plan --live") && text.contains("doctor"), "{text}");
@@ -97,9 +100,9 @@ fn without_retile_it_says_what_works_and_what_is_missing() {
 
 #[test]
 fn without_a_controller_or_agents_it_says_so() {
-    let idle = Installed { nodes: Some(Vec::new()), policies: Some(Vec::new()), lease: None, ..installed() };
+    let idle = Installed { nodes: Some(Vec::new()), policies: Some(Vec::new()), lease: Ok(None), ..installed() };
     let text = plain(&Status::of(&idle));
-    for part in ["Policy: none, as Observe", "Leader: none known", "No node has reported"] {
+    for part in ["Policy: none, as Observe", "Leader: none;", "No node has reported"] {
         assert!(text.contains(part), "{part}: {text}");
     }
 }
@@ -112,4 +115,29 @@ fn what_cannot_be_read_is_named() {
     let text = plain(&Status::of(&broken));
     assert!(text.contains("cannot be read: MigNode gpu-x"), "{text}");
     assert!(text.contains("Waiting pods are not known: list pods: forbidden"), "{text}");
+}
+
+#[test]
+fn who_leads_is_not_known_where_it_may_not_be_read() {
+    let text = plain(&Status::of(&Installed { lease: Err("forbidden: get leases".into()), ..installed() }));
+    assert!(text.contains("Leader: not known: forbidden: get leases"), "{text}");
+}
+
+#[test]
+fn what_is_superseded_or_over_says_nothing_of_who_waits() {
+    for (phase, in_force) in [("Proposed", true), ("Executing", true), ("Finished", false), ("Superseded", false)] {
+        let mut all = installed();
+        let plan = &mut all.plans.as_mut().expect("there are plans")[0];
+        plan["status"]["phase"] = json!(phase);
+        let mut document: Value = serde_json::from_str(plan["spec"]["document"].as_str().expect("text")).expect("JSON");
+        document["unserved"] = json!([{"pod": "ml/p", "reason": "BlockedByPod", "detail": "why", "action": "do"}]);
+        plan["spec"]["document"] = json!(document.to_string());
+        let status = Status::of(&all);
+        assert_eq!(status.plan_in_force.is_some(), in_force, "{phase}");
+        let expected = if in_force { "BlockedByPod" } else { "NotPlannedYet" };
+        assert_eq!(status.waiting[0].reason, expected, "{phase}");
+        let text = plain(&status);
+        assert_eq!(text.contains("Waiting, no plan being in force: 1 NotPlannedYet"), !in_force, "{text}");
+        assert_eq!(text.contains("retile explain pod"), !in_force, "{text}");
+    }
 }

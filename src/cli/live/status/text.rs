@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{GpuState, NodeState, PlanState, Status};
+use super::{GpuState, NOT_PLANNED_YET, NodeState, PlanState, Status};
 use crate::cli::show::bar::{self, Fate, Tile, paint};
 use crate::cli::show::names::{clean, count, ranges};
 use crate::kube::crd::{Instance, Occupancy};
@@ -59,13 +59,14 @@ pub(crate) fn headline(status: &Status) -> String {
     if let Some(fault) = &policy.fault {
         lines.push(format!("  not in force: {}", clean(fault)));
     }
-    lines.push(match &status.leader {
-        Some(leader) => {
+    lines.push(match (&status.leader, &status.leader_unknown) {
+        (Some(leader), _) => {
             let renewed =
                 leader.renewed.map_or_else(String::new, |seconds| format!(", lease renewed {} ago", span(seconds)));
             format!("Leader {}{renewed}", clean(&leader.holder))
         }
-        None => "Leader: none known; without one nothing is planned".to_owned(),
+        (None, Some(why)) => format!("Leader: not known: {}", clean(why)),
+        (None, None) => "Leader: none; without one nothing is planned".to_owned(),
     });
     let gpus: usize = status.nodes.iter().map(|node| node.gpus.len()).sum();
     let operations = status.nodes.iter().filter(|node| node.operation.is_some()).count();
@@ -175,14 +176,23 @@ fn waiting(status: &Status) -> String {
     }
     let reasons: Vec<String> =
         status.waiting_by_reason().into_iter().map(|(reason, pods)| format!("{pods} {reason}")).collect();
-    let mut rows = vec![["WAITING POD", "WANTS", "FOR", "NEWEST PLAN SAYS"].map(str::to_owned)];
+    let (says, head) = match &status.plan_in_force {
+        Some(plan) => (format!("by what {} says", clean(plan)), "PLAN SAYS"),
+        None => ("no plan being in force".to_owned(), "PLAN"),
+    };
+    let mut rows = vec![["WAITING POD", "WANTS", "FOR", head].map(str::to_owned)];
     for pod in status.waiting.iter().take(LISTED) {
         let waited = pod.waited.map_or_else(|| "-".to_owned(), span);
         rows.push([pod.pod.clone(), pod.wants.clone(), waited, pod.reason.clone()]);
     }
     let more = status.waiting.len().saturating_sub(LISTED);
     let more = if more > 0 { format!("… and {more} more; -o json has all\n") } else { String::new() };
-    format!("\nWaiting, by what the newest plan says: {}\n{}{more}", reasons.join(", "), columns(&rows))
+    let unsaid = if status.waiting.iter().any(|pod| pod.reason == NOT_PLANNED_YET) {
+        "`retile explain pod NAMESPACE/NAME --live` says why one waits of which no plan says it\n"
+    } else {
+        ""
+    };
+    format!("\nWaiting, {says}: {}\n{}{more}{unsaid}", reasons.join(", "), columns(&rows))
 }
 
 fn plans(plans: &[PlanState]) -> String {
