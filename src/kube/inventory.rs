@@ -72,11 +72,13 @@ type Inferred = Result<Vec<Vec<Placement>>, InferenceError>;
 pub(crate) struct Inventory<'a> {
     catalogue: &'a Catalogue,
     inferred: BTreeMap<(String, usize, Counts), Inferred>,
+    /// Boards by product and memory label, since a fleet has few.
+    boards: BTreeMap<(String, Option<u64>), Result<Arc<Geometry>, String>>,
 }
 
 impl<'a> Inventory<'a> {
     pub(crate) fn new(catalogue: &'a Catalogue) -> Self {
-        Self { catalogue, inferred: BTreeMap::new() }
+        Self { catalogue, inferred: BTreeMap::new(), boards: BTreeMap::new() }
     }
 
     /// Drafts a node; `None` when it has no GPU in MIG mode, or none that can be planned with.
@@ -180,8 +182,11 @@ impl<'a> Inventory<'a> {
         Ok(Some(inferred_draft(node, MigStrategy::Single, &geometry, layouts, advertised)))
     }
 
-    fn board(&self, product: &str, memory_mib: Option<u64>) -> Result<Arc<Geometry>, String> {
-        self.catalogue.find_by_product(product, memory_mib).map(Arc::clone).map_err(|error| error.to_string())
+    fn board(&mut self, product: &str, memory_mib: Option<u64>) -> Result<Arc<Geometry>, String> {
+        let find = |(product, memory): &(String, Option<u64>)| {
+            self.catalogue.find_by_product(product, *memory).map(Arc::clone).map_err(|error| error.to_string())
+        };
+        self.boards.entry((product.to_owned(), memory_mib)).or_insert_with_key(find).clone()
     }
 
     fn layouts(&mut self, geometry: &Geometry, gpus: usize, counts: Counts) -> Result<Vec<Vec<Placement>>, String> {
@@ -198,7 +203,7 @@ impl<'a> Inventory<'a> {
     }
 
     fn by_report(
-        &self,
+        &mut self,
         node: &Node,
         report: &MigNode,
         advertised: BTreeMap<String, Advertised>,
@@ -247,7 +252,7 @@ impl<'a> Inventory<'a> {
         Ok(Some(draft))
     }
 
-    fn reported_gpu(&self, node: &Node, gpu: &ReportedGpu) -> Result<Option<GpuDraft>, String> {
+    fn reported_gpu(&mut self, node: &Node, gpu: &ReportedGpu) -> Result<Option<GpuDraft>, String> {
         let enabled =
             gpu.mig_mode.0.eq_ignore_ascii_case("enabled") || gpu.mig_mode.0.is_empty() && !gpu.instances.is_empty();
         if !enabled {

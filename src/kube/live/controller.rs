@@ -11,7 +11,7 @@ use super::in_force::PolicyInForce;
 use super::index::Shared;
 use super::record::Record;
 use super::refusal::is_not_served;
-use super::requests::{list_all, list_some, read_record, write_spec};
+use super::requests::{LeaseObject, list_all, list_some, read_record, write_spec};
 use super::slim::{Kind, Slim, collection};
 use super::snapshot::{Snapshot, matters, relevant};
 use super::views::{node_view, pod_view};
@@ -49,6 +49,7 @@ pub struct ControllerCluster {
     server: Server,
     options: ControllerOptions,
     shared: Arc<Shared>,
+    lease: LeaseObject,
     /// Ended when this is dropped.
     _watches: JoinSet<()>,
 }
@@ -58,7 +59,8 @@ impl ControllerCluster {
     pub fn start(server: Server, options: ControllerOptions) -> Self {
         let shared = Arc::new(Shared::new());
         let watches = shared.watch(&server);
-        Self { server, options, shared, _watches: watches }
+        let lease = LeaseObject::new(&options.namespace);
+        Self { server, options, shared, lease, _watches: watches }
     }
 
     /// The way to the API server, for what else a controller writes.
@@ -100,7 +102,6 @@ impl ControllerCluster {
     /// As the API server refuses; and an index that cannot be relied upon is [`ClusterError::Unknown`].
     pub async fn answer(&self, request: &ClusterRequest) -> ClusterReply {
         let server = &self.server;
-        let namespace = &self.options.namespace;
         match request {
             ClusterRequest::Observe { fresh } => {
                 let observation = if *fresh { self.observe_freshly().await? } else { self.observe().await? };
@@ -129,9 +130,9 @@ impl ControllerCluster {
                 server.evict(pod, body, *dry_run).await.map(|()| ClusterAnswer::Accepted)
             }
             ClusterRequest::DeletePluginPod { pod } => server.delete_pod(pod).await.map(|()| ClusterAnswer::Accepted),
-            ClusterRequest::GetLease => lease(server.lease(namespace).await),
+            ClusterRequest::GetLease => lease(self.lease.get(server).await),
             ClusterRequest::WriteLease { version, lease: wanted } => {
-                lease(server.write_lease(namespace, *version, wanted).await)
+                lease(self.lease.write(server, *version, wanted).await)
             }
             ClusterRequest::WriteStatus { .. } => refused_for("a controller", request),
         }

@@ -11,13 +11,10 @@ use serde_json::Value;
 use super::client::Server;
 use super::clock;
 use super::refusal::is_not_served;
-use super::requests::escaped;
+use super::requests::{PAGE, escaped};
 use crate::exec::port::ClusterError;
 use crate::kube::crd;
 use crate::kube::strip::Stripped;
-
-/// Objects of one page.
-const PAGE: usize = 500;
 
 /// A kind of objects, and where the API server keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

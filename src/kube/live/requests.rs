@@ -6,7 +6,7 @@ mod pods;
 mod protection;
 mod records;
 
-pub(super) use lease::LEASE;
+pub(super) use lease::{LEASE, LeaseObject};
 pub(super) use records::{read_record, write_spec, write_status};
 
 use std::fmt::Write as _;
@@ -15,8 +15,8 @@ use super::client::{Content, Server};
 use super::slim::{Kind, Slim, collection};
 use crate::exec::port::ClusterError;
 
-/// Objects of one page of a list.
-const PAGE: usize = 500;
+/// Objects of one page of a list: a few megabytes of pods.
+pub(super) const PAGE: usize = 1000;
 
 #[derive(serde::Deserialize)]
 struct Page<K: Kind> {

@@ -16,7 +16,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::client::{Server, Writes};
-use super::requests::{list_all, write_status};
+use super::requests::{LeaseObject, list_all, write_status};
 use crate::exec::port::{ClusterError, EvictionBody, Lease};
 use crate::exec::{OperationId, Version};
 use crate::kube::crd;
@@ -200,7 +200,8 @@ async fn a_lease_is_written_over_the_object_that_was_read() {
     let lease = Lease { holder: "me".into(), renewals: 9, transitions: 5 };
     let script = Script::new([(200, object("7", "u")), (200, object("8", "u"))]);
     let server = script.server(Writes::Allowed);
-    server.write_lease("retile-system", Some(Version(7)), &lease).await.expect("written");
+    let desk = LeaseObject::new("retile-system");
+    desk.write(&server, Some(Version(7)), &lease).await.expect("written");
     let put = &script.arrived()[1];
     assert_eq!(put.method, "PUT");
     assert_eq!(
@@ -211,8 +212,22 @@ async fn a_lease_is_written_over_the_object_that_was_read() {
     assert_eq!(put.body["metadata"]["annotations"]["retile.dev/renewals"], "9");
     assert_eq!(put.body["metadata"]["labels"]["a"], "b");
     let script = Script::new([(200, object("8", "u"))]);
-    let late = script.server(Writes::Allowed).write_lease("retile-system", Some(Version(7)), &lease).await;
+    let late = LeaseObject::new("retile-system").write(&script.server(Writes::Allowed), Some(Version(7)), &lease).await;
     assert_eq!((late, script.arrived().len()), (Err(ClusterError::Conflict), 1));
+    let conflict = json!({"kind": "Status", "code": 409, "reason": "Conflict"});
+    let script =
+        Script::new([(200, object("9", "u")), (409, conflict), (200, object("11", "u")), (200, object("12", "u"))]);
+    let server = script.server(Writes::Allowed);
+    desk.write(&server, Some(Version(8)), &lease).await.expect("written");
+    assert_eq!(desk.write(&server, Some(Version(9)), &lease).await, Err(ClusterError::Conflict));
+    desk.write(&server, Some(Version(11)), &lease).await.expect("written");
+    let methods: Vec<_> = script.arrived().iter().map(|arrived| arrived.method.clone()).collect();
+    assert_eq!(
+        methods,
+        ["PUT", "PUT", "GET", "PUT"],
+        "a renewal takes one request; after a refusal the object is read again"
+    );
+    assert_eq!(script.arrived()[1].body["metadata"]["resourceVersion"], "9");
 }
 
 #[tokio::test]
@@ -223,7 +238,7 @@ async fn a_program_that_writes_nothing_sends_nothing_but_reads() {
     assert!(matches!(server.evict(&pod, &EvictionBody::of(&pod), true).await, Err(ClusterError::Forbidden(_))));
     assert!(matches!(server.delete_pod(&pod).await, Err(ClusterError::Forbidden(_))));
     let lease = Lease::default();
-    assert!(matches!(server.write_lease("a", None, &lease).await, Err(ClusterError::Forbidden(_))));
+    assert!(matches!(LeaseObject::new("a").write(&server, None, &lease).await, Err(ClusterError::Forbidden(_))));
     assert!(script.arrived().is_empty());
     let tainted = server.add_taint("n1", Version(7), &operation("op"), false).await;
     assert!(matches!(tainted, Err(ClusterError::Forbidden(_))));

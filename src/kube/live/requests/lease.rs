@@ -4,6 +4,8 @@
 //! `retile.dev/renewals`: the field that Kubernetes has for them, `spec.renewTime`, is a moment on the holder's clock, which nobody else
 //! may compare with its own. It is written for people, and so that other tools show the lease as alive, and never read.
 
+use std::sync::{Mutex, PoisonError};
+
 use http::Method;
 use serde_json::{Map, Value, json};
 
@@ -24,39 +26,64 @@ fn collection(namespace: &str) -> Result<String, ClusterError> {
     Ok(format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", name(namespace)?))
 }
 
-impl Server {
-    /// The lease, by a quorum read.
-    pub(in crate::kube::live) async fn lease(&self, namespace: &str) -> Result<(Version, Lease), ClusterError> {
-        read(&self.lease_object(namespace).await?)
+/// The lease of a namespace, as one process reads and writes it.
+pub(in crate::kube::live) struct LeaseObject {
+    namespace: String,
+    /// As it was read or written last: what a renewal is written over, so that it takes one request.
+    last: Mutex<Option<Value>>,
+}
+
+impl LeaseObject {
+    /// Nothing is known of it yet.
+    pub(in crate::kube::live) fn new(namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), last: Mutex::new(None) }
     }
 
-    async fn lease_object(&self, namespace: &str) -> Result<Value, ClusterError> {
-        self.read(format!("{}/{LEASE}", collection(namespace)?)).await
+    /// The lease, by a quorum read.
+    pub(in crate::kube::live) async fn get(&self, server: &Server) -> Result<(Version, Lease), ClusterError> {
+        self.note(self.read(server).await?)
+    }
+
+    async fn read(&self, server: &Server) -> Result<Value, ClusterError> {
+        server.read(format!("{}/{LEASE}", collection(&self.namespace)?)).await
     }
 
     /// Writes the lease, if it still has this version; `None`: if there is none.
-    pub(in crate::kube::live) async fn write_lease(
+    pub(in crate::kube::live) async fn write(
         &self,
-        namespace: &str,
+        server: &Server,
         version: Option<Version>,
         lease: &Lease,
     ) -> Result<(Version, Lease), ClusterError> {
+        let collection = collection(&self.namespace)?;
         let Some(version) = version else {
             let mut object = json!({"metadata": {"name": LEASE}});
             fill(&mut object, lease)?;
-            let path = collection(namespace)?;
             let content = Content::Object(&object);
-            return read(&self.write(&Call { method: Method::POST, path, content, question: Question::Plain }).await?);
+            let call = Call { method: Method::POST, path: collection, content, question: Question::Plain };
+            return self.note(server.write(&call).await?);
         };
-        // A `PUT` of a lease that is gone would make it anew; with the UID of the object that was read it cannot.
-        let mut object = self.lease_object(namespace).await?;
+        let known = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let is_it = |object: &Value| read(object).is_ok_and(|(known, _)| known == version);
+        let mut object = match known.filter(is_it) {
+            Some(known) => known,
+            None => self.read(server).await?,
+        };
+        // The API server compares the version once more. A `PUT` of a lease that is gone would make it anew; with the UID of the object that was
+        // read it cannot.
         if read(&object)?.0 != version {
             return Err(ClusterError::Conflict);
         }
         fill(&mut object, lease)?;
-        let path = format!("{}/{LEASE}", collection(namespace)?);
+        let path = format!("{collection}/{LEASE}");
         let content = Content::Object(&object);
-        read(&self.write(&Call { method: Method::PUT, path, content, question: Question::Plain }).await?)
+        self.note(server.write(&Call { method: Method::PUT, path, content, question: Question::Plain }).await?)
+    }
+
+    fn note(&self, object: Value) -> Result<(Version, Lease), ClusterError> {
+        let answer = read(&object)?;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(object);
+        Ok(answer)
     }
 }
 

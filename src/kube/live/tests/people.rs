@@ -30,7 +30,7 @@ async fn lists_are_read_page_by_page_and_what_is_not_served_is_none() {
     let pods = objects(&script.server(Writes::Refused), &PODS).await.expect("listed").expect("served");
     assert_eq!(pods, [named("a"), named("b")]);
     let paths: Vec<String> = script.arrived().into_iter().map(|arrived| arrived.path).collect();
-    assert_eq!(paths, ["/api/v1/pods?limit=500", "/api/v1/pods?limit=500&continue=a%2Fb"]);
+    assert_eq!(paths, ["/api/v1/pods?limit=1000", "/api/v1/pods?limit=1000&continue=a%2Fb"]);
     let absent = Script::new([not_served()]);
     assert_eq!(objects(&absent.server(Writes::Refused), &MIG_NODES).await, Ok(None));
 }
