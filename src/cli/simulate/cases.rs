@@ -223,7 +223,9 @@ fn remedy(unheld: &Unheld, fleet: &FleetSpec) -> String {
     let needed = unheld.requests.iter().map(|request| request.gpus).max().unwrap_or(0);
     let model = &fleet.geometry.board().key;
     if needed > u64::from(MOST_PER_NODE) {
-        format!("choose a larger model than {model} with --gpus, or let a pod ask for no more than a node of {MOST_PER_NODE} has")
+        format!(
+            "choose a larger model than {model} with --gpus, or let a pod ask for no more than a node of {MOST_PER_NODE} has"
+        )
     } else if needed > u64::from(fleet.gpus) {
         format!("give one node so many with --gpus {needed}x{model} --gpus-per-node {needed}")
     } else {

@@ -138,10 +138,7 @@ pub(super) fn hours_below(out: &mut String, hours: f64, y: f64, x: impl Fn(f64) 
 
 /// The beginning of a picture.
 pub(super) fn open(title: &str, height: f64) -> String {
-    format!(
-        "<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{}\">\n",
-        escape(title)
-    )
+    format!("<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{}\">\n", escape(title))
 }
 
 /// At most some thousand points: of each stretch the highest, so that no peak is lost, and the last.
@@ -173,9 +170,13 @@ mod tests {
     fn the_longest_bar_leaves_room_for_its_text() {
         let text = "63.9 held, 4.7 stranded, 12.3 miscut, 0.5 lost".to_owned();
         let letters = text.len() as f64;
-        let parts = vec![Part { class: "c", name: "held", value: 63.9 }, Part { class: "b", name: "miscut", value: 12.3 }];
+        let parts =
+            vec![Part { class: "c", name: "held", value: 63.9 }, Part { class: "b", name: "miscut", value: 12.3 }];
         let picture = bars("slices", "%", &[Bar { label: "static".into(), parts, range: None, text }]);
-        let (before, _) = picture.split_once("\">63.9 held").map(|(it, _)| it.rsplit_once("\" y=").expect("a place")).expect("the text");
+        let (before, _) = picture
+            .split_once("\">63.9 held")
+            .map(|(it, _)| it.rsplit_once("\" y=").expect("a place"))
+            .expect("the text");
         let x: f64 = before.rsplit_once("x=\"").expect("a place").1.parse().expect("a number");
         assert!(x + LETTER * letters <= WIDTH, "it begins at {x}:\n{picture}");
     }

@@ -241,22 +241,23 @@ fn a_trace_of_which_no_node_holds_a_pod_is_refused_with_the_remedy() {
 
 #[test]
 fn pods_that_wait_for_ever_have_a_column_of_their_own() {
-    // Fixed layouts for what comes are cut for the small pod's mean demand alone once the wide one is rare.
-    let small: String = (0..60)
-        .map(|index| {
-            format!("{{\"at_ms\":0,\"name\":\"s{index}\",\"instances\":{{\"1g.10gb\":1}},\"runs_ms\":3600000}}\n")
-        })
-        .collect();
-    let trace = format!("{TRACE}{small}").replace("\"7g.80gb\":2}},\"runs_ms\":3600000", "\"7g.80gb\":1},\"runs_ms\":1");
+    // The fixed layouts have a place for the whole GPU's pod, and so none for the sixty-one small ones.
+    let whole = r#"{"at_ms":0,"name":"whole","instances":{"7g.80gb":1},"runs_ms":1}"#;
+    let header = TRACE.lines().next().expect("a header");
+    let mut trace = format!("{header}\n{whole}\n");
+    for index in 0..61 {
+        trace +=
+            &format!("{{\"at_ms\":0,\"name\":\"s{index}\",\"instances\":{{\"1g.10gb\":1}},\"runs_ms\":3600000}}\n");
+    }
     let table = answer(&["--trace", "-", "--gpus", "1xA100-80GB", "--instant"], &trace);
-    let heading = table.lines().find(|line| line.trim_start().starts_with("planner ")).expect("headings");
-    let column = heading.split("  ").filter(|it| !it.trim().is_empty()).position(|it| it.trim() == "waiting");
-    assert_eq!(column, Some(3), "{table}");
-    let of = |rule: &str| {
-        let row = table.lines().find(|line| line.trim_start().starts_with(rule)).expect("a row");
-        row.split_whitespace().skip(1).take(3).map(str::to_owned).collect::<Vec<_>>()
+    let first_cells = |of: &str, most: usize| -> Vec<&str> {
+        let row = table.lines().find(|line| line.trim_start().starts_with(of)).expect("a row");
+        row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).take(most).collect()
     };
-    assert_eq!((of("static"), of("retile")), (vec![], vec![]), "{table}");
+    assert_eq!(first_cells("planner ", 4), ["planner", "elsewhere %", "served", "waiting"], "{table}");
+    assert_eq!(first_cells("static ", 4), ["static", "0.00", "1", "61"], "{table}");
+    assert_eq!(first_cells("retile ", 4), ["retile", "0.00", "62", "0"], "{table}");
+    assert!(table.contains("  waiting      pods that still wait at the end"), "{table}");
 }
 
 #[test]
@@ -314,9 +315,12 @@ fn the_report_is_well_formed_and_needs_nothing_else() {
     std::fs::create_dir_all(&folder).expect("a folder");
     let path = folder.join("report.html");
     let path_text = path.to_str().expect("a path in UTF-8");
-    let arguments =
-        [&small(&["--seeds", "2", "--price", "3.5", "--compare", "--needed"])[..], &["--report", path_text]].concat();
-    answer(&arguments, "");
+    let arguments = [
+        &small(&["--seeds", "2", "--price", "3.5", "--compare", "--needed", "-o", "json"])[..],
+        &["--report", path_text],
+    ]
+    .concat();
+    let document: serde_json::Value = serde_json::from_str(&answer(&arguments, "")).expect("JSON");
     let page = std::fs::read_to_string(&path).expect("the report was written");
     std::fs::remove_dir_all(&folder).expect("the folder is there");
     well_formed(&page);
@@ -324,6 +328,35 @@ fn the_report_is_well_formed_and_needs_nothing_else() {
         assert!(!page.replace("information", "").contains(foreign), "{foreign}");
     }
     assert!(page.contains("prefers-color-scheme:dark"));
+    for planner in document["groups"][0]["planners"].as_array().expect("planners") {
+        let name = planner["name"].as_str().expect("a name");
+        let spread = |of: &serde_json::Value, times: f64, decimals: usize| {
+            let number = |key: &str| of[key].as_f64().expect("a number") * times;
+            format!("{:.decimals$} ± {:.decimals$}", number("mean"), number("deviation"))
+        };
+        let figures = &planner["figures"];
+        let row = page.split("<tr>").find(|row| row.starts_with(&format!("<td>{name}</td>"))).expect("a row");
+        let cells: Vec<&str> = row.split("</td>").filter_map(|cell| cell.strip_prefix("<td>")).collect();
+        assert_eq!(cells[1], spread(&figures["burst_share"], 100.0, 2), "{name}");
+        assert_eq!(cells[2], spread(&figures["served"], 1.0, 0), "{name}");
+        assert_eq!(cells[3], spread(&figures["total_wait_mean_minutes"], 1.0, 1), "{name}");
+        assert_eq!(
+            cells[13],
+            format!("{:.2}", planner["cost_elsewhere"]["mean"].as_f64().expect("a number")),
+            "{name}"
+        );
+        assert_eq!(
+            cells[14],
+            planner["gpus_needed"].as_u64().map_or("too many".into(), |gpus| gpus.to_string()),
+            "{name}"
+        );
+        // The bars say the same.
+        assert!(page.contains(&format!(">{} %</text>", spread(&figures["burst_share"], 100.0, 2))), "{name}");
+        assert!(
+            page.contains(&format!(">{} min</text>", spread(&figures["total_wait_p95_minutes"], 1.0, 2))),
+            "{name}"
+        );
+    }
     for text in [
         "GPUs under retile",
         "GPUs under static",

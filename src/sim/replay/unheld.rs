@@ -92,9 +92,8 @@ fn demand(fleet: &FleetSpec, instances: &BTreeMap<String, u32>) -> BTreeMap<Prof
 }
 
 fn memory_slice_hours(fleet: &FleetSpec, arrival: &Arrival) -> f64 {
-    let slices = |(&id, &count): (&ProfileId, &u64)| {
-        f64::from(fleet.geometry.profile(id).size.unwrap_or(0)) * count as f64
-    };
+    let slices =
+        |(&id, &count): (&ProfileId, &u64)| f64::from(fleet.geometry.profile(id).size.unwrap_or(0)) * count as f64;
     demand(fleet, &arrival.instances).iter().map(slices).sum::<f64>() * arrival.runs as f64 / HOUR
 }
 
