@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use super::cases::MOST_PER_NODE;
 use crate::cli::args::{AnswerFormat, Disruption};
 use crate::sim::Kind;
 use crate::sim::replay::baselines::{Mechanism, Rule};
@@ -71,7 +72,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "NxMODEL", default_value = "8xA100-80GB")]
     pub gpus: String,
     /// GPUs of one node.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16), default_value = "4")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_PER_NODE)), default_value = "4")]
     pub gpus_per_node: u32,
     /// Who proposes changes; several are compared.
     #[arg(

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::plot::{self, Bar, Line, Part};
-use super::table::{COLUMNS, INSTANT, cost, rows};
+use super::table::{INSTANT, columns, cost, rows};
 use super::{Replayed, Report, board, limits, timeline};
 use crate::cli::show::names::count;
 use crate::cli::show::svg::escape;
@@ -35,7 +35,7 @@ pub(super) fn render(report: &Report) -> String {
     let setup = &report.setup;
     let title = format!("Replay on {} x {}", setup.fleet.gpus, board(report));
     let mut out = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\">\n<head>\n<meta charset=\"utf-8\"/>\n\
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
          <h1>{}</h1>\n",
         escape(&title),
@@ -227,7 +227,7 @@ fn elsewhere(history: &History) -> Vec<(f64, f64)> {
 
 fn legend(out: &mut String, report: &Report) {
     out.push_str("<h2>Words</h2>\n<dl>\n");
-    for column in COLUMNS {
+    for column in columns(report) {
         let _ = writeln!(out, "<dt>{}</dt><dd>{}</dd>", escape(column.name), escape(column.words));
     }
     for rule in &report.setup.rules {

@@ -9,6 +9,7 @@ use super::{Replayed, Report, board};
 use crate::cli::error::CliError;
 use crate::cli::output::json;
 use crate::sim::replay::figures::{Figures, Spread, spreads};
+use crate::sim::replay::unheld::{Request, Unheld};
 
 /// Version of the format; raised only when a reader of the old one would be misled.
 const FORMAT_VERSION: u32 = 1;
@@ -34,11 +35,33 @@ struct Document {
 struct GroupDocument {
     title: String,
     notes: Vec<String>,
+    /// Pods that no node can hold; they were not replayed and are in no figure.
+    unheld: UnheldDocument,
     /// Part of the requested memory-slice-hours that must go elsewhere whatever planner is at work: a proven bound from below.
     least_elsewhere: Spread,
     /// What a pool of the same slices without places, layouts, moves or any delay sends elsewhere, in the best of four orders of service.
     pooled_elsewhere: Spread,
     planners: Vec<PlannerDocument>,
+}
+
+/// What no node can hold.
+#[derive(Debug, Serialize)]
+struct UnheldDocument {
+    pods: u64,
+    memory_slice_hours: f64,
+    /// Part of all memory-slice-hours that are asked for, with these.
+    share: f64,
+    requests: Vec<RequestDocument>,
+}
+
+/// Pods that ask for the same instances.
+#[derive(Debug, Serialize)]
+struct RequestDocument {
+    instances: BTreeMap<String, u32>,
+    pods: u64,
+    memory_slice_hours: f64,
+    /// Fewest GPUs of one node that would hold one of the pods.
+    gpus_of_one_node: u64,
 }
 
 /// One planner: spreads over the seeds, and each seed.
@@ -88,6 +111,21 @@ pub(super) fn render(report: &Report) -> Result<String, CliError> {
     json("result", &document)
 }
 
+fn of_unheld(unheld: &Unheld) -> UnheldDocument {
+    let request = |request: &Request| RequestDocument {
+        instances: request.instances.clone(),
+        pods: request.pods,
+        memory_slice_hours: request.memory_slice_hours,
+        gpus_of_one_node: request.gpus,
+    };
+    UnheldDocument {
+        pods: unheld.pods(),
+        memory_slice_hours: unheld.memory_slice_hours(),
+        share: unheld.share(),
+        requests: unheld.requests.iter().map(request).collect(),
+    }
+}
+
 fn of_group(report: &Report, group: &Replayed) -> GroupDocument {
     let planner = |(position, &rule): (usize, &crate::sim::replay::baselines::Rule)| {
         let runs: Vec<Figures> = group.outcome.of(rule).map(|it| it.figures.clone()).collect();
@@ -113,6 +151,7 @@ fn of_group(report: &Report, group: &Replayed) -> GroupDocument {
     GroupDocument {
         title: group.group.title.clone(),
         notes: group.group.notes.clone(),
+        unheld: of_unheld(&group.group.unheld),
         least_elsewhere: Spread::of(&group.least),
         pooled_elsewhere: Spread::of(&group.pooled.iter().map(|it| it.elsewhere).collect::<Vec<_>>()),
         planners: report.setup.rules.iter().enumerate().map(planner).collect(),

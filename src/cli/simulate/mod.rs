@@ -63,7 +63,7 @@ struct Report {
 /// `simulate`.
 pub(crate) fn simulate(args: &SimulateArgs, streams: &mut Streams<'_>) -> Result<u8, CliError> {
     let fleet = fleet(args)?;
-    let groups = cases::groups(args, &fleet, streams)?;
+    let groups = cases::groups(args, &fleet, &exact_packer(), streams)?;
     let setup = setup(args, fleet, policy(args, streams)?);
     let total: usize = groups.iter().map(|group| group.cases.len() * setup.rules.len()).sum();
     let engine: &Engine<'_> = if args.instant { &instant_engine } else { &whole_engine };

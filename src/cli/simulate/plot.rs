@@ -7,6 +7,9 @@ use crate::cli::show::svg::escape;
 const WIDTH: f64 = 900.0;
 const LEFT: f64 = 190.0;
 const ROW: f64 = 26.0;
+/// Least room behind the longest bar for its text, and the room that a letter takes at most on average.
+const BEHIND: f64 = 150.0;
+const LETTER: f64 = 7.0;
 
 /// One part of a stacked bar.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +39,9 @@ pub(super) struct Bar {
 pub(super) fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
     let total = |bar: &Bar| bar.parts.iter().map(|part| part.value).sum::<f64>();
     let most = bars.iter().map(|bar| total(bar).max(bar.range.map_or(0.0, |(_, most)| most))).fold(0.0, f64::max);
-    let scale = (WIDTH - LEFT - 150.0) / if most > 0.0 { most } else { 1.0 };
+    let letters = bars.iter().map(|bar| bar.text.chars().count()).max().unwrap_or(0);
+    let behind = BEHIND.max(8.0 + LETTER * letters as f64);
+    let scale = (WIDTH - LEFT - behind) / if most > 0.0 { most } else { 1.0 };
     let height = 34.0 + ROW * bars.len() as f64;
     let mut out = open(title, height);
     let _ = writeln!(out, "<text class=\"h\" x=\"0\" y=\"16\">{}</text>", escape(&format!("{title} ({unit})")));
@@ -133,10 +138,7 @@ pub(super) fn hours_below(out: &mut String, hours: f64, y: f64, x: impl Fn(f64) 
 
 /// The beginning of a picture.
 pub(super) fn open(title: &str, height: f64) -> String {
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{}\">\n",
-        escape(title)
-    )
+    format!("<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{}\">\n", escape(title))
 }
 
 /// At most some thousand points: of each stretch the highest, so that no peak is lost, and the last.
@@ -162,6 +164,21 @@ mod tests {
         assert!(picture.contains("Work &lt;elsewhere&gt; (%)") && picture.contains("5.6 %"));
         assert!(picture.contains("width=\"560.0\"") && picture.contains("width=\"0.0\""), "{picture}");
         assert!(!bars("nothing", "%", &[]).contains("NaN"));
+    }
+
+    #[test]
+    fn the_longest_bar_leaves_room_for_its_text() {
+        let text = "63.9 held, 4.7 stranded, 12.3 miscut, 0.5 lost".to_owned();
+        let letters = text.len() as f64;
+        let parts =
+            vec![Part { class: "c", name: "held", value: 63.9 }, Part { class: "b", name: "miscut", value: 12.3 }];
+        let picture = bars("slices", "%", &[Bar { label: "static".into(), parts, range: None, text }]);
+        let (before, _) = picture
+            .split_once("\">63.9 held")
+            .map(|(it, _)| it.rsplit_once("\" y=").expect("a place"))
+            .expect("the text");
+        let x: f64 = before.rsplit_once("x=\"").expect("a place").1.parse().expect("a number");
+        assert!(x + LETTER * letters <= WIDTH, "it begins at {x}:\n{picture}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::cli::show::names::count;
 use crate::sim::replay::figures::{Figures, Slices, Spread};
 
 /// A column: heading, decimals, value.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Column {
     /// Heading.
     pub(super) name: &'static str,
@@ -25,7 +26,7 @@ fn percent(of: Slices, whole: Slices) -> f64 {
 pub(super) const INSTANT: &str = "Changes, starts and ends took no time in these replays: a bound, not a forecast.";
 
 /// The columns that are shown for every planner.
-pub(super) const COLUMNS: [Column; 12] = [
+const COLUMNS: [Column; 12] = [
     Column {
         name: "elsewhere %",
         words: "part of the requested memory-slice-hours that went elsewhere, out of patience",
@@ -80,6 +81,24 @@ pub(super) const COLUMNS: [Column; 12] = [
     },
 ];
 
+/// Shown where some pod of the report still waits at the end, because what waits for ever goes nowhere.
+const WAITING: Column = Column {
+    name: "waiting",
+    words: "pods that still wait at the end: neither served nor elsewhere, because their patience has no end",
+    decimals: 0,
+    value: |it| it.waiting as f64,
+};
+
+/// The columns of a report, in order; the same for all of its groups.
+pub(super) fn columns(report: &Report) -> Vec<Column> {
+    let waits = |group: &Replayed| group.outcome.replays.iter().any(|it| it.figures.waiting > 0);
+    let mut columns = COLUMNS.to_vec();
+    if report.groups.iter().any(waits) {
+        columns.insert(2, WAITING);
+    }
+    columns
+}
+
 impl Column {
     /// The value over some replays: the mean, with the standard deviation where there are several.
     pub(super) fn show(&self, runs: &[&Figures]) -> String {
@@ -96,8 +115,9 @@ impl Column {
 
 /// Headings and rows of a group's table; the last columns only where they were asked for.
 pub(super) fn rows(report: &Report, group: &Replayed) -> (Vec<String>, Vec<Vec<String>>) {
+    let columns = columns(report);
     let mut headings: Vec<String> =
-        ["planner"].into_iter().chain(COLUMNS.iter().map(|it| it.name)).map(str::to_owned).collect();
+        ["planner"].into_iter().chain(columns.iter().map(|it| it.name)).map(str::to_owned).collect();
     if report.price.is_some() {
         headings.push("cost elsewhere".into());
     }
@@ -107,7 +127,7 @@ pub(super) fn rows(report: &Report, group: &Replayed) -> (Vec<String>, Vec<Vec<S
     let row = |(position, &rule): (usize, &crate::sim::replay::baselines::Rule)| {
         let runs: Vec<&Figures> = group.outcome.of(rule).map(|it| &it.figures).collect();
         let mut cells = vec![rule.name().to_owned()];
-        cells.extend(COLUMNS.iter().map(|column| column.show(&runs)));
+        cells.extend(columns.iter().map(|column| column.show(&runs)));
         if let Some(price) = report.price {
             let costs: Vec<f64> = runs.iter().map(|it| cost(it, report, price)).collect();
             cells.push(format!("{:.2}", Spread::of(&costs).mean));
@@ -172,7 +192,7 @@ pub(super) fn render(report: &Report) -> String {
         let _ = writeln!(out, "{INSTANT}");
     }
     let _ = writeln!(out, "Waiting in minutes; percentages of memory-slice-hours.");
-    for column in COLUMNS {
+    for column in columns(report) {
         let _ = writeln!(out, "  {:<12} {}", column.name, column.words);
     }
     if let (Some(first), true) = (report.setup.rules.first(), report.groups.iter().any(|group| group.needed.is_some()))

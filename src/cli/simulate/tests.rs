@@ -189,6 +189,77 @@ fn a_trace_of_our_own_is_read_from_standard_input_and_cut_to_a_part() {
     assert!(error.contains("cannot read no/such/file"), "{error}");
 }
 
+const TRACE: &str = "{\"format\":\"retile-trace\",\"version\":1}\n\
+    {\"at_ms\":0,\"name\":\"small\",\"instances\":{\"1g.10gb\":1},\"runs_ms\":3600000}\n\
+    {\"at_ms\":0,\"name\":\"wide\",\"instances\":{\"7g.80gb\":2},\"runs_ms\":3600000}\n";
+
+#[test]
+fn pods_that_no_node_can_hold_are_told_once_and_are_in_no_figure() {
+    let page = std::env::temp_dir().join(format!("retile-unheld-{}.html", std::process::id()));
+    let page_text = page.to_str().expect("a path in UTF-8");
+    let of = |more: &[&str]| {
+        answer(&[&["--trace", "-", "--gpus", "2xA100-80GB", "--gpus-per-node", "1", "--instant"], more].concat(), TRACE)
+    };
+    let told = "left out: 1 pod that no node can hold: 2 x 7g.80gb (1 pod) needs 2 GPUs of one node, which has 1; their 16.0 \
+                memory-slice-hours, 94.1 % of all that is asked for, are in no figure below; give one node so many with \
+                --gpus-per-node 2";
+    let table = of(&["--report", page_text]);
+    assert_eq!(table.matches(told).count(), 1, "{table}");
+    assert!(table.starts_with("the trace on 2 x A100-80GB: 1 pod\n") && !table.contains("waiting"), "{table}");
+    let report = std::fs::read_to_string(&page).expect("the report was written");
+    std::fs::remove_file(&page).expect("the report is there");
+    assert_eq!(report.matches(told).count(), 1);
+    let document: serde_json::Value = serde_json::from_str(&of(&["-o", "json"])).expect("JSON");
+    let group = &document["groups"][0];
+    let unheld = &group["unheld"];
+    assert_eq!((&unheld["pods"], &unheld["memory_slice_hours"]), (&1.into(), &16.0.into()));
+    let request = &unheld["requests"][0];
+    assert_eq!((&request["instances"]["7g.80gb"], &request["gpus_of_one_node"]), (&2.into(), &2.into()));
+    for planner in group["planners"].as_array().expect("planners") {
+        let mean = |name: &str| planner["figures"][name]["mean"].as_f64().expect("a number");
+        assert_eq!((mean("arrived"), mean("requested_memory_slice_hours")), (1.0, 1.0));
+    }
+    // What the remedy says holds all of it.
+    let held = answer(
+        &["--trace", "-", "--gpus", "2xA100-80GB", "--gpus-per-node", "2", "--instant", "--planner", "retile"],
+        TRACE,
+    );
+    assert!(held.contains(": 2 pods\n") && !held.contains("left out"), "{held}");
+}
+
+#[test]
+fn a_trace_of_which_no_node_holds_a_pod_is_refused_with_the_remedy() {
+    let lines: Vec<&str> = TRACE.lines().collect();
+    let wide = [lines[0], lines[2]].join("\n");
+    let error = refused(&["--trace", "-", "--gpus", "1xA100-80GB"], &wide);
+    assert!(error.contains("2 x 7g.80gb (1 pod) needs 2 GPUs of one node, which has 1"), "{error}");
+    assert!(error.contains("--gpus 2xA100-80GB --gpus-per-node 2"), "{error}");
+    let many = wide.replace("\"7g.80gb\":2", "\"7g.80gb\":17");
+    let error = refused(&["--trace", "-", "--gpus", "32xA100-80GB"], &many);
+    assert!(error.contains("needs 17 GPUs of one node, which has 4") && error.contains("larger model"), "{error}");
+}
+
+#[test]
+fn pods_that_wait_for_ever_have_a_column_of_their_own() {
+    // The fixed layouts have a place for the whole GPU's pod, and so none for the sixty-one small ones.
+    let whole = r#"{"at_ms":0,"name":"whole","instances":{"7g.80gb":1},"runs_ms":1}"#;
+    let header = TRACE.lines().next().expect("a header");
+    let mut trace = format!("{header}\n{whole}\n");
+    for index in 0..61 {
+        trace +=
+            &format!("{{\"at_ms\":0,\"name\":\"s{index}\",\"instances\":{{\"1g.10gb\":1}},\"runs_ms\":3600000}}\n");
+    }
+    let table = answer(&["--trace", "-", "--gpus", "1xA100-80GB", "--instant"], &trace);
+    let first_cells = |of: &str, most: usize| -> Vec<&str> {
+        let row = table.lines().find(|line| line.trim_start().starts_with(of)).expect("a row");
+        row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).take(most).collect()
+    };
+    assert_eq!(first_cells("planner ", 4), ["planner", "elsewhere %", "served", "waiting"], "{table}");
+    assert_eq!(first_cells("static ", 4), ["static", "0.00", "1", "61"], "{table}");
+    assert_eq!(first_cells("retile ", 4), ["retile", "0.00", "62", "0"], "{table}");
+    assert!(table.contains("  waiting      pods that still wait at the end"), "{table}");
+}
+
 #[test]
 fn what_cannot_be_simulated_is_refused_with_a_remedy() {
     let error = refused(&["--trace", "-"], "name,cpu_milli,memory_mib\na,1,2\n");
@@ -244,16 +315,48 @@ fn the_report_is_well_formed_and_needs_nothing_else() {
     std::fs::create_dir_all(&folder).expect("a folder");
     let path = folder.join("report.html");
     let path_text = path.to_str().expect("a path in UTF-8");
-    let arguments =
-        [&small(&["--seeds", "2", "--price", "3.5", "--compare", "--needed"])[..], &["--report", path_text]].concat();
-    answer(&arguments, "");
+    let arguments = [
+        &small(&["--seeds", "2", "--price", "3.5", "--compare", "--needed", "-o", "json"])[..],
+        &["--report", path_text],
+    ]
+    .concat();
+    let document: serde_json::Value = serde_json::from_str(&answer(&arguments, "")).expect("JSON");
     let page = std::fs::read_to_string(&path).expect("the report was written");
     std::fs::remove_dir_all(&folder).expect("the folder is there");
     well_formed(&page);
-    for foreign in ["<script", "href=", "src=", "url(", "@import", "NaN", "inf"] {
+    for foreign in ["<script", "<link", "href=", "src=", "url(", "@import", "://", "NaN", "inf"] {
         assert!(!page.replace("information", "").contains(foreign), "{foreign}");
     }
     assert!(page.contains("prefers-color-scheme:dark"));
+    for planner in document["groups"][0]["planners"].as_array().expect("planners") {
+        let name = planner["name"].as_str().expect("a name");
+        let spread = |of: &serde_json::Value, times: f64, decimals: usize| {
+            let number = |key: &str| of[key].as_f64().expect("a number") * times;
+            format!("{:.decimals$} ± {:.decimals$}", number("mean"), number("deviation"))
+        };
+        let figures = &planner["figures"];
+        let row = page.split("<tr>").find(|row| row.starts_with(&format!("<td>{name}</td>"))).expect("a row");
+        let cells: Vec<&str> = row.split("</td>").filter_map(|cell| cell.strip_prefix("<td>")).collect();
+        assert_eq!(cells[1], spread(&figures["burst_share"], 100.0, 2), "{name}");
+        assert_eq!(cells[2], spread(&figures["served"], 1.0, 0), "{name}");
+        assert_eq!(cells[3], spread(&figures["total_wait_mean_minutes"], 1.0, 1), "{name}");
+        assert_eq!(
+            cells[13],
+            format!("{:.2}", planner["cost_elsewhere"]["mean"].as_f64().expect("a number")),
+            "{name}"
+        );
+        assert_eq!(
+            cells[14],
+            planner["gpus_needed"].as_u64().map_or("too many".into(), |gpus| gpus.to_string()),
+            "{name}"
+        );
+        // The bars say the same.
+        assert!(page.contains(&format!(">{} %</text>", spread(&figures["burst_share"], 100.0, 2))), "{name}");
+        assert!(
+            page.contains(&format!(">{} min</text>", spread(&figures["total_wait_p95_minutes"], 1.0, 2))),
+            "{name}"
+        );
+    }
     for text in [
         "GPUs under retile",
         "GPUs under static",

@@ -18,6 +18,7 @@ pub mod openb;
 pub mod pool;
 mod run;
 pub mod trace;
+pub mod unheld;
 mod whole;
 
 pub use run::{

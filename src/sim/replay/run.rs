@@ -229,6 +229,8 @@ pub struct Target {
     pub wait: f64,
     /// Part of the requested memory-slice-hours that may go elsewhere.
     pub burst_share: f64,
+    /// Pods that may still wait at the end.
+    pub waiting: f64,
     /// Most GPUs to try.
     pub most_gpus: u32,
 }
@@ -243,6 +245,7 @@ impl Target {
         Self {
             wait: mean(|figures| figures.total_wait.mean),
             burst_share: mean(|figures| figures.burst_share),
+            waiting: mean(|figures| figures.waiting as f64),
             most_gpus: gpus.saturating_mul(4).max(1),
         }
     }
@@ -263,7 +266,13 @@ pub fn needed(setup: &Setup, rule: Rule, target: &Target, engine: &Engine<'_>) -
         replays += outcome.replays.len() as u32;
         let now = Target::like(&outcome, rule, gpus);
         let slack = 1e-9;
-        Ok(now.wait > target.wait + slack || now.burst_share > target.burst_share + slack)
+        let more = [
+            (now.wait, target.wait),
+            (now.burst_share, target.burst_share),
+            // What waits for ever has waited for no time yet where a replay ends at once.
+            (now.waiting, target.waiting),
+        ];
+        Ok(more.into_iter().any(|(now, target)| now > target + slack))
     };
     let found = needed_at_equal_wait(1..=u64::from(target.most_gpus), &false, worse)?;
     Ok(Needed { gpus: found.gpus.and_then(|gpus| u32::try_from(gpus).ok()), replays })

@@ -27,11 +27,20 @@ impl Packer {
         Self(Arc::new(pack))
     }
 
-    /// Layouts of `gpus` GPUs that hold a demand.
-    fn within(&self, geometry: &Geometry, demand: &BTreeMap<ProfileId, u64>, gpus: usize) -> Option<Vec<Layout>> {
+    fn packed(&self, geometry: &Geometry, demand: &BTreeMap<ProfileId, u64>) -> Option<(u64, Vec<(u64, Layout)>)> {
         let demand: Vec<(ProfileId, u64)> = demand.iter().map(|(&id, &count)| (id, count)).collect();
         let packed = (self.0)(geometry, &demand)?;
-        let needed = packed.iter().try_fold(0_u64, |sum, (count, _)| sum.checked_add(*count))?;
+        Some((packed.iter().try_fold(0_u64, |sum, (count, _)| sum.checked_add(*count))?, packed))
+    }
+
+    /// How many GPUs hold a demand; `None` where there is no answer.
+    pub fn fewest(&self, geometry: &Geometry, demand: &BTreeMap<ProfileId, u64>) -> Option<u64> {
+        self.packed(geometry, demand).map(|(needed, _)| needed)
+    }
+
+    /// Layouts of `gpus` GPUs that hold a demand.
+    fn within(&self, geometry: &Geometry, demand: &BTreeMap<ProfileId, u64>, gpus: usize) -> Option<Vec<Layout>> {
+        let (needed, packed) = self.packed(geometry, demand)?;
         (needed <= gpus as u64)
             .then(|| packed.into_iter().flat_map(|(count, it)| std::iter::repeat_n(it, count as usize)).collect())
     }

@@ -82,10 +82,10 @@ fn bisection_finds_the_fewest_gpus_that_meet_the_target() {
     let setup = whole_gpus(12);
     // Twelve pods on n GPUs: in rounds. No wait needs 12 GPUs; half an hour on average needs 6 (half of them wait an hour).
     for (wait, gpus) in [(0.0, Some(12)), (30.0, Some(6)), (60.0, Some(4)), (1e9, Some(1))] {
-        let target = Target { wait, burst_share: 0.0, most_gpus: 16 };
+        let target = Target { wait, burst_share: 0.0, waiting: 0.0, most_gpus: 16 };
         assert_eq!(needed(&setup, Rule::Static, &target, &instant).expect("an answer").gpus, gpus, "{wait} minutes");
     }
-    let target = Target { wait: 0.0, burst_share: 0.0, most_gpus: 11 };
+    let target = Target { wait: 0.0, burst_share: 0.0, waiting: 0.0, most_gpus: 11 };
     assert_eq!(needed(&setup, Rule::Static, &target, &instant).expect("an answer").gpus, None);
 }
 
@@ -104,4 +104,14 @@ fn a_rule_needs_as_many_gpus_as_it_has_to_be_as_good_as_itself_and_few_replays_t
     assert_eq!(needed.gpus, Some(2));
     assert!(needed.replays <= 5, "{needed:?}");
     assert_eq!(count.load(Ordering::Relaxed), needed.replays + 1);
+}
+
+#[test]
+fn gpus_on_which_a_pod_waits_for_ever_are_too_few() {
+    // The pod needs both GPUs of a node; with one GPU the replay ends at once, and nobody has waited for any time.
+    let mut setup = whole_gpus(1);
+    setup.cases[0].workload.arrivals[0].instances = [("7g.80gb".to_owned(), 2)].into();
+    let outcome = run(&setup, &instant, &mut || {}).expect("an outcome");
+    let target = Target::like(&outcome, Rule::Static, setup.fleet.gpus);
+    assert_eq!(needed(&setup, Rule::Static, &target, &instant).expect("an answer").gpus, Some(2));
 }
