@@ -281,7 +281,7 @@ impl World {
             owner: Owner::DaemonSet,
             node: Some(node.to_owned()),
             priority: 2_000_001_000,
-            tolerations: vec![everything],
+            tolerations: self.settings.plugin_tolerates.then_some(everything).into_iter().collect(),
             grace_seconds: 30,
             ..Pod::default()
         };

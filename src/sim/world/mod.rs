@@ -214,6 +214,13 @@ impl World {
         &self.api
     }
 
+    /// Has somebody outside the simulation write to the API server at this moment, given in milliseconds: what follows from it follows.
+    pub fn write<T>(&mut self, write: impl FnOnce(&mut ApiServer, u64) -> T) -> T {
+        let written = write(&mut self.api, self.queue.now());
+        self.pass_on();
+        written
+    }
+
     /// All work.
     pub fn works(&self) -> &Works {
         &self.works
