@@ -5,9 +5,10 @@ use retile::exec::{
     GpuReport, GpuTarget, InstanceReport, MigNodeSpec, Operation, PROTOCOL, Phase, ReportedOccupancy, Version,
 };
 use retile::plan::Place;
+use serde_json::json;
 
 use super::control_plane::unique;
-use super::scene::{agent, controller, operation, plane, record, report, status};
+use super::scene::{agent, controller, node, operation, plane, record, report, status};
 
 fn place(start: u8) -> Place {
     Place { start, size: 1, profile: "1g.10gb".to_owned() }
@@ -41,8 +42,11 @@ fn write(node: &str, version: Version, spec: MigNodeSpec) -> ClusterRequest {
 async fn the_table_of_records_shows_what_people_ask_for() {
     let Some(plane) = plane().await else { return };
     let name = unique("record");
+    let made = node(&plane.administrator().await, &name, json!([])).await;
     let (agent, controller) = (agent(&plane, &name).await, controller(&plane, "default").await);
     let mut one = status(1);
+    // A record of a node that is not there is collected.
+    one.node_uid = made.metadata.uid.expect("nodes have one");
     let instances = (0..7)
         .map(|start| InstanceReport {
             place: place(start),
