@@ -155,7 +155,8 @@ impl Cluster for Live<'_> {
     /// Watches last a minute. Whoever goes on after that is told 410, within the stream, if etcd has forgotten since, and lists anew.
     async fn forget_the_past(&mut self) {
         let lists = || {
-            let lists = self.plane.audited().into_iter().filter(|asked| asked.verb == "list" && asked.resource == "pods");
+            let lists =
+                self.plane.audited().into_iter().filter(|asked| asked.verb == "list" && asked.resource == "pods");
             lists.filter(|list| list.user == "administrator" && !list.path.contains("fieldSelector")).count()
         };
         let before = lists();

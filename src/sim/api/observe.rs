@@ -44,7 +44,8 @@ impl Observer {
             .filter(|(node, record)| node.meta.uid == record.status.node_uid)
             .collect();
         // The protocol is shown every record, with its node as far as there is one: whose a record is, is for the loop to find out.
-        let known: Vec<&Node> = objects.records.keys().filter_map(|name| Some(objects.nodes.get(name)?.as_ref())).collect();
+        let known: Vec<&Node> =
+            objects.records.keys().filter_map(|name| Some(objects.nodes.get(name)?.as_ref())).collect();
         let views = |node: &Node| objects.bound_to(&node.meta.name.name).map(|pod| pod_view(pod, objects)).collect();
         Ok(Observation {
             input: Assembly::new(self, objects, now).input(&managed)?,

@@ -267,7 +267,8 @@ impl World {
             let _ = self.api.delete_pod(now, &pod.meta.name, &Deletion::default());
         }
         let Some(found) = self.api.objects().nodes.get(node) else { return };
-        let welcome = self.settings.plugin_tolerates || found.taints.iter().all(|taint| taint.effect == "PreferNoSchedule");
+        let welcome =
+            self.settings.plugin_tolerates || found.taints.iter().all(|taint| taint.effect == "PreferNoSchedule");
         if !pods.iter().any(|pod| !pod.finished()) && welcome {
             self.make_plugin(node);
         }

@@ -49,7 +49,10 @@ pub(crate) async fn a_plugin_comes_back_under_our_taint_if_it_tolerates_it(clust
     .await;
     let views = pods_on(cluster, &node).await;
     let view = views.iter().find(|view| view.pod == second).expect("it runs");
-    assert!(view.tolerates_taint && view.owner.as_ref().is_some_and(|owner| owner.starts_with("DaemonSet/")), "{view:?}");
+    assert!(
+        view.tolerates_taint && view.owner.as_ref().is_some_and(|owner| owner.starts_with("DaemonSet/")),
+        "{view:?}"
+    );
     assert!(!views.iter().any(|view| view.pod == first), "the old one is gone before the new one is made");
 }
 
@@ -58,7 +61,8 @@ pub(crate) async fn a_plugin_that_does_not_tolerate_our_taint_stays_away(cluster
     let first = plugin(cluster, &node).await;
     let tainted = change_node(cluster, &node, |version| taint(&node, version, "op-1")).await;
     let views = pods_on(cluster, &node).await;
-    let running = views.iter().find(|view| view.pod == first).expect("what runs goes on: the taint keeps newcomers off");
+    let running =
+        views.iter().find(|view| view.pod == first).expect("what runs goes on: the taint keeps newcomers off");
     assert!(!running.tolerates_taint && !running.deleting);
     assert_eq!(delete_plugin(cluster, &first).await, Ok(()));
     eventually(cluster, "the plugin is gone", async |cluster| {

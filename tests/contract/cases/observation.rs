@@ -84,9 +84,7 @@ pub(crate) async fn the_cache_sees_a_node_that_is_deleted_and_made_again(cluster
 pub(crate) async fn what_was_just_written_is_seen_freshly(cluster: &mut impl Cluster) {
     let name = cluster.unique("node");
     let made = add_gpu_node(cluster, &name, 2).await;
-    let seen = |observation: &Observation| {
-        observation.records.iter().find(|record| record.name == name).cloned()
-    };
+    let seen = |observation: &Observation| observation.records.iter().find(|record| record.name == name).cloned();
     assert_eq!(seen(&observe(cluster, true).await), Some(made.clone()));
     let mut status = made.status.clone();
     status.heartbeat += 1;

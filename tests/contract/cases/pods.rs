@@ -39,7 +39,8 @@ pub(crate) async fn a_list_has_what_is_bound_to_the_node_and_says_how_it_is(clus
     cluster.add_pod(&Wish { node: None, ..Wish::on(&node, "unbound", State::Pending) }).await;
     let mut views = pods_on(cluster, &node).await;
     views.sort_by(|a, b| a.pod.name.cmp(&b.pod.name));
-    let said = |view: &PodView| (view.pod.name.clone(), view.ready, view.finished, view.tolerates_taint, view.grace_seconds);
+    let said =
+        |view: &PodView| (view.pod.name.clone(), view.ready, view.finished, view.tolerates_taint, view.grace_seconds);
     let expected = [
         ("failed", false, true, false, 30),
         ("hasty", true, false, false, 7),
@@ -49,11 +50,19 @@ pub(crate) async fn a_list_has_what_is_bound_to_the_node_and_says_how_it_is(clus
         ("tolerant", true, false, true, 30),
         ("unready", false, false, false, 30),
     ];
-    let expected = expected.map(|(name, ready, ended, tolerates, grace)| (name.to_owned(), ready, ended, tolerates, grace));
-    assert_eq!(views.iter().map(said).collect::<Vec<_>>(), expected, "{TAINT_KEY} counts as tolerated by who tolerates all");
+    let expected =
+        expected.map(|(name, ready, ended, tolerates, grace)| (name.to_owned(), ready, ended, tolerates, grace));
+    assert_eq!(
+        views.iter().map(said).collect::<Vec<_>>(),
+        expected,
+        "{TAINT_KEY} counts as tolerated by who tolerates all"
+    );
     for view in &views {
         assert_eq!((&view.owner, view.deleting, view.device_plugin), (&None, false, false), "{}", view.pod);
-        assert_eq!(view.requests.iter().map(|(name, &n)| (name.as_str(), n)).collect::<Vec<_>>(), [("nvidia.com/mig-1g.5gb", 1)]);
+        assert_eq!(
+            view.requests.iter().map(|(name, &n)| (name.as_str(), n)).collect::<Vec<_>>(),
+            [("nvidia.com/mig-1g.5gb", 1)]
+        );
         assert!(matches!(view.movability, Movability::Never(..)), "nobody makes it again: {:?}", view.movability);
         assert_eq!(view.budgets, [0_u32; 0]);
     }

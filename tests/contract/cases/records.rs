@@ -54,11 +54,9 @@ fn beat(status: &MigNodeStatus, heartbeat: u64) -> MigNodeStatus {
 pub(crate) async fn both_sides_swap_on_one_version(cluster: &mut impl Cluster) {
     let (name, first) = node(cluster).await;
     let second = beat(&first, 2);
-    for request in [
-        get_record(&name),
-        write_spec(&name, Version(1), &claimed("op", 1)),
-        write_status(&name, Version(1), &first),
-    ] {
+    for request in
+        [get_record(&name), write_spec(&name, Version(1), &claimed("op", 1)), write_status(&name, Version(1), &first)]
+    {
         assert_eq!(refused(cluster.ask(&request).await), ClusterError::NotFound, "{request:?}");
     }
     let made = record_of(cluster.ask(&write_status(&name, Version(0), &first)).await);
@@ -135,7 +133,8 @@ pub(crate) async fn a_status_of_the_largest_node_is_stored_and_one_beyond_is_ref
 
 pub(crate) async fn the_largest_operation_is_stored_and_one_beyond_is_refused(cluster: &mut impl Cluster) {
     let (name, made) = record(cluster).await;
-    let pod = |number: usize| PodRef { namespace: "a".to_owned(), name: format!("b-{number}"), uid: format!("c-{number}") };
+    let pod =
+        |number: usize| PodRef { namespace: "a".to_owned(), name: format!("b-{number}"), uid: format!("c-{number}") };
     let target = |number: usize| GpuTarget {
         uuid: format!("GPU-{number}"),
         index: number as u32,
@@ -152,12 +151,8 @@ pub(crate) async fn the_largest_operation_is_stored_and_one_beyond_is_refused(cl
         spec
     };
     let most = 512;
-    let beyond = [
-        sized(33, [0, 0, 0]),
-        sized(1, [most + 1, 0, 0]),
-        sized(1, [0, most + 1, 0]),
-        sized(1, [0, 0, most + 1]),
-    ];
+    let beyond =
+        [sized(33, [0, 0, 0]), sized(1, [most + 1, 0, 0]), sized(1, [0, most + 1, 0]), sized(1, [0, 0, most + 1])];
     for spec in beyond {
         let refusal = refused(cluster.ask(&write_spec(&name, made.version, &spec)).await);
         assert!(matches!(refusal, ClusterError::Invalid(_)), "{refusal:?}");
