@@ -1,13 +1,14 @@
-//! `MigNode`: compare-and-swap of both sides on one version, and what the schema refuses.
+//! `MigNode` as people see it, and whose an agent may write.
 
 use retile::exec::port::{ClusterError, ClusterRequest};
 use retile::exec::{
     GpuReport, GpuTarget, InstanceReport, MigNodeSpec, Operation, PROTOCOL, Phase, ReportedOccupancy, Version,
 };
 use retile::plan::Place;
+use serde_json::json;
 
 use super::control_plane::unique;
-use super::scene::{agent, controller, operation, plane, record, report, status};
+use super::scene::{agent, controller, node, operation, plane, record, report, status};
 
 fn place(start: u8) -> Place {
     Place { start, size: 1, profile: "1g.10gb".to_owned() }
@@ -38,81 +39,14 @@ fn write(node: &str, version: Version, spec: MigNodeSpec) -> ClusterRequest {
 }
 
 #[tokio::test]
-async fn both_sides_swap_on_one_version() {
-    let Some(plane) = plane().await else { return };
-    let name = unique("record");
-    let (agent, controller) = (agent(&plane, &name).await, controller(&plane, "default").await);
-    let get = ClusterRequest::GetMigNode { node: name.clone() };
-    assert_eq!(agent.answer(&get).await.map(drop), Err(ClusterError::NotFound));
-    let missing = controller.answer(&write(&name, Version(1), claimed("op", 1))).await;
-    assert_eq!(missing.map(drop), Err(ClusterError::NotFound));
-
-    let made = record(report(&agent, &name, Version(0), status(1)).await);
-    assert_eq!((&made.status, &made.spec), (&status(1), &MigNodeSpec::default()));
-    let twice = report(&agent, &name, Version(0), status(1)).await;
-    assert_eq!(twice.map(drop), Err(ClusterError::Conflict), "it is there already");
-
-    let claimed_now = record(controller.answer(&write(&name, made.version, claimed("op", 1))).await);
-    assert_eq!((&claimed_now.spec, &claimed_now.status), (&claimed("op", 1), &status(1)));
-    assert!(claimed_now.version > made.version);
-    let late = report(&agent, &name, made.version, status(2)).await;
-    assert_eq!(late.map(drop), Err(ClusterError::Conflict), "the agent has not seen the claim");
-    let reported = record(report(&agent, &name, claimed_now.version, status(2)).await);
-    assert_eq!((&reported.spec, &reported.status), (&claimed("op", 1), &status(2)), "each writes its own part only");
-    let late = controller.answer(&write(&name, claimed_now.version, MigNodeSpec::default())).await;
-    assert_eq!(late.map(drop), Err(ClusterError::Conflict), "the controller has not seen the report");
-    let closed = record(controller.answer(&write(&name, reported.version, MigNodeSpec::default())).await);
-    assert_eq!(closed.spec, MigNodeSpec::default(), "what is gone from the spec is gone");
-    assert_eq!(record(agent.answer(&get).await), closed);
-}
-
-#[tokio::test]
-async fn what_an_operation_changes_is_fixed_and_its_epoch_never_goes_back() {
-    let Some(plane) = plane().await else { return };
-    let name = unique("record");
-    let (agent, controller) = (agent(&plane, &name).await, controller(&plane, "default").await);
-    let made = record(report(&agent, &name, Version(0), status(1)).await);
-    let first = record(controller.answer(&write(&name, made.version, claimed("op", 5))).await);
-    let mut other = claimed("op", 5);
-    other.operation.as_mut().expect("there is one").gpus[0].target = vec![place(2)];
-    for refused in [other, claimed("op", 4)] {
-        let answer = controller.answer(&write(&name, first.version, refused)).await.map(drop);
-        assert!(matches!(answer, Err(ClusterError::Invalid(_))), "{answer:?}");
-    }
-    let adopted = record(controller.answer(&write(&name, first.version, claimed("op", 6))).await);
-    record(controller.answer(&write(&name, adopted.version, claimed("another", 1))).await);
-}
-
-#[tokio::test]
-async fn a_status_of_the_largest_node_is_stored_and_one_beyond_is_refused() {
-    let Some(plane) = plane().await else { return };
-    let name = unique("record");
-    let agent = agent(&plane, &name).await;
-    let gpu = |index: u32| {
-        let instance = |start| InstanceReport {
-            place: place(start),
-            uuid: Some(format!("MIG-{index}-{start}")),
-            occupancy: ReportedOccupancy::Free,
-            pods: Vec::new(),
-        };
-        let instances = (0..7).map(instance).collect();
-        GpuReport { index, uuid: format!("GPU-{index:02}"), model: "NVIDIA A100-SXM4-80GB".to_owned(), instances }
-    };
-    let mut large = status(1);
-    large.gpus = (0..32).map(gpu).collect();
-    let made = record(report(&agent, &name, Version(0), large.clone()).await);
-    assert_eq!(made.status, large);
-    large.gpus.push(gpu(32));
-    let answer = report(&agent, &name, made.version, large).await.map(drop);
-    assert!(matches!(answer, Err(ClusterError::Invalid(_))), "{answer:?}");
-}
-
-#[tokio::test]
 async fn the_table_of_records_shows_what_people_ask_for() {
     let Some(plane) = plane().await else { return };
     let name = unique("record");
+    let made = node(&plane.administrator().await, &name, json!([])).await;
     let (agent, controller) = (agent(&plane, &name).await, controller(&plane, "default").await);
     let mut one = status(1);
+    // A record of a node that is not there is collected.
+    one.node_uid = made.metadata.uid.expect("nodes have one");
     let instances = (0..7)
         .map(|start| InstanceReport {
             place: place(start),

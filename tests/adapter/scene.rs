@@ -88,18 +88,6 @@ pub(crate) fn pod_ref(pod: &Pod) -> PodRef {
     }
 }
 
-/// Marks a pod as running and ready, as its kubelet would.
-pub(crate) async fn run(client: &Client, pod: &Pod) {
-    let status = json!({"status": {
-        "phase": "Running",
-        "conditions": [{"type": "Ready", "status": "True"}, {"type": "ContainersReady", "status": "True"}],
-    }});
-    let pods: Api<Pod> = Api::namespaced(client.clone(), pod.metadata.namespace.as_deref().expect("pods have one"));
-    let name = pod.metadata.name.as_deref().expect("pods have one");
-    let patch = kube::api::Patch::Merge(&status);
-    pods.patch_status(name, &kube::api::PatchParams::default(), &patch).await.expect("a status");
-}
-
 pub(crate) async fn delete_node(client: &Client, name: &str) {
     let nodes: Api<Node> = Api::all(client.clone());
     nodes.delete(name, &DeleteParams::default()).await.expect("deleted");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::ApiServer;
-use super::objects::{Amount, Budget, BudgetRule, BudgetStatus, Name, Pod};
+use super::objects::{Amount, Budget, BudgetRule, BudgetStatus, Name, Owner, Pod};
 use super::store::Objects;
 
 /// How long a granted eviction that no deletion follows holds the budget, in milliseconds.
@@ -28,6 +28,11 @@ impl Budget {
         self.always_allow_unhealthy || (self.status.healthy >= self.status.desired && self.status.desired > 0)
     }
 
+    /// Evictions that it allows now; none where its status is older than what it demands.
+    pub(super) fn allows(&self) -> u32 {
+        if self.status.observed < self.meta.generation { 0 } else { u32::try_from(self.status.allowed).unwrap_or(0) }
+    }
+
     /// The status that the controller writes for the pods as it sees them.
     pub fn judge(&self, objects: &Objects, now: u64) -> BudgetStatus {
         let pods: Vec<&Pod> =
@@ -47,8 +52,9 @@ impl Budget {
 
     /// How many pods there should be, and how many of them healthy.
     fn expectation(&self, pods: &[&Pod]) -> (u32, u32) {
-        // The scale of the owners: each piece of work is one replica of an owner of its own.
-        let scale = || pods.iter().map(|pod| pod.work().unwrap_or(&pod.meta.name.name)).collect::<BTreeSet<_>>().len();
+        // The scale of the owners: each piece of work is one replica of an owner of its own. A pod that nobody makes again belongs to none.
+        let owned = || pods.iter().filter(|pod| pod.owner != Owner::None);
+        let scale = || owned().map(|pod| pod.work().unwrap_or(&pod.meta.name.name)).collect::<BTreeSet<_>>().len();
         match self.rule {
             BudgetRule::MinAvailable(Amount::Count(least)) => (pods.len() as u32, least),
             BudgetRule::MinAvailable(share @ Amount::Percent(_)) => (scale() as u32, share.of(scale() as u32)),

@@ -13,6 +13,7 @@ mod informer;
 mod objects;
 mod observe;
 mod requests;
+mod rules;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -298,6 +298,8 @@ impl Budget {
 pub struct Record {
     /// What all objects have.
     pub meta: Meta,
+    /// UID of the node that it belongs to, as the first report named it.
+    pub owner: String,
     /// What the controller wants.
     pub spec: MigNodeSpec,
     /// What the agent reports.

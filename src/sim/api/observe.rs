@@ -43,12 +43,15 @@ impl Observer {
             .filter_map(|(name, record)| Some((objects.nodes.get(name)?.as_ref(), record.as_ref())))
             .filter(|(node, record)| node.meta.uid == record.status.node_uid)
             .collect();
+        // The protocol is shown every record, with its node as far as there is one: whose a record is, is for the loop to find out.
+        let known: Vec<&Node> =
+            objects.records.keys().filter_map(|name| Some(objects.nodes.get(name)?.as_ref())).collect();
         let views = |node: &Node| objects.bound_to(&node.meta.name.name).map(|pod| pod_view(pod, objects)).collect();
         Ok(Observation {
             input: Assembly::new(self, objects, now).input(&managed)?,
-            nodes: managed.iter().map(|(node, _)| node_view(node)).collect(),
-            records: managed.iter().map(|(_, record)| record_view(record)).collect(),
-            pods: managed.iter().map(|(node, _)| (node.meta.name.name.clone(), views(node))).collect(),
+            nodes: known.iter().map(|node| node_view(node)).collect(),
+            records: objects.records.values().map(|record| record_view(record)).collect(),
+            pods: known.iter().map(|node| (node.meta.name.name.clone(), views(node))).collect(),
         })
     }
 
@@ -112,8 +115,7 @@ impl<'a> Assembly<'a> {
             builder.policy(policy.clone());
         }
         let budgets = objects.budgets.iter().map(|(name, budget)| {
-            let allowed = u32::try_from(budget.status.allowed).unwrap_or(0);
-            let allowed = if budget.status.observed < budget.meta.generation { 0 } else { allowed };
+            let allowed = budget.allows();
             let shown = format!("{}/{}", name.namespace, name.name);
             (name.clone(), builder.budget(EvictionBudget { name: shown, allowed }))
         });

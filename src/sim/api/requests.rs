@@ -6,6 +6,7 @@ use super::ApiServer;
 use super::deletion::{DeleteError, Deletion};
 use super::objects::{LeaseObject, Meta, Name, Node, Record};
 use super::observe::Observer;
+use super::rules::{check_spec, check_status, cut_spec, cut_status};
 use super::store::{Object, Objects};
 use super::views::{node_view, pod_view, record_view};
 use crate::exec::mutant::{self, Mutant};
@@ -71,7 +72,9 @@ impl ApiServer {
     fn write_spec(&mut self, now: u64, node: &str, version: Version, spec: &MigNodeSpec) -> ClusterReply {
         let record = self.objects().records.get(node).cloned().ok_or(ClusterError::NotFound)?;
         check(record.meta.version, version)?;
-        self.replace_record(now, &record, |record| record.spec.clone_from(spec))
+        let spec = cut_spec(spec);
+        check_spec(&record.spec, &spec)?;
+        self.replace_record(now, &record, |record| record.spec = spec)
     }
 
     /// Writes a status; at version 0 it makes the record of a node that has none.
@@ -80,12 +83,18 @@ impl ApiServer {
             if version != Version::default() {
                 return Err(ClusterError::NotFound);
             }
+            let status = cut_status(status);
+            check_status(&status)?;
             let meta = Meta { name: Name::cluster(node), ..Meta::default() };
-            let record = self.create_record(now, Record { meta, status: status.clone(), ..Record::default() });
+            let owner = status.node_uid.clone();
+            let record = Record { meta, owner, status, ..Record::default() };
+            let record = self.create_record(now, record);
             return Ok(ClusterAnswer::MigNode(Box::new(record_view(&record))));
         };
         check(record.meta.version, version)?;
-        self.replace_record(now, &record, |record| record.status.clone_from(status))
+        let status = cut_status(status);
+        check_status(&status)?;
+        self.replace_record(now, &record, |record| record.status = status)
     }
 
     fn replace_record(&mut self, now: u64, record: &Record, change: impl FnOnce(&mut Record)) -> ClusterReply {

@@ -27,7 +27,7 @@ pub(in crate::sim) fn node_view(node: &Node) -> NodeView {
 }
 
 pub(in crate::sim) fn pod_view(pod: &Pod, objects: &Objects) -> PodView {
-    let budgets = objects.budgets_of(pod).map(|budget| u32::try_from(budget.status.allowed).unwrap_or(0)).collect();
+    let budgets = objects.budgets_of(pod).map(|budget| budget.allows()).collect();
     PodView {
         pod: pod.pod_ref(),
         owner: owner(pod),

@@ -58,6 +58,10 @@ pub(super) enum Happening {
     Budgets,
     /// The plugin's DaemonSet looks at a node.
     DaemonSet(String),
+    /// The garbage collector looks at the record of a node.
+    CollectRecord(String),
+    /// The collector of pods looks at a node that was gone.
+    CollectPods(String),
     /// A kubelet looks at its pods.
     Kubelet { node: String, boot: u64 },
     /// A kubelet writes the status of its node.

@@ -256,7 +256,7 @@ impl World {
         }
     }
 
-    /// The DaemonSet's controller makes a node's plugin pod, when there is none.
+    /// The DaemonSet's controller makes a node's plugin pod, when there is none and it may run there.
     pub(super) fn control_plugin(&mut self, node: &str) {
         self.due.daemon_sets.remove(node);
         let now = self.queue.now();
@@ -266,7 +266,10 @@ impl World {
             // Gone already is as good.
             let _ = self.api.delete_pod(now, &pod.meta.name, &Deletion::default());
         }
-        if !pods.iter().any(|pod| !pod.finished()) && self.api.objects().nodes.contains_key(node) {
+        let Some(found) = self.api.objects().nodes.get(node) else { return };
+        let welcome =
+            self.settings.plugin_tolerates || found.taints.iter().all(|taint| taint.effect == "PreferNoSchedule");
+        if !pods.iter().any(|pod| !pod.finished()) && welcome {
             self.make_plugin(node);
         }
     }
@@ -281,7 +284,7 @@ impl World {
             owner: Owner::DaemonSet,
             node: Some(node.to_owned()),
             priority: 2_000_001_000,
-            tolerations: vec![everything],
+            tolerations: self.settings.plugin_tolerates.then_some(everything).into_iter().collect(),
             grace_seconds: 30,
             ..Pod::default()
         };

@@ -4,6 +4,7 @@
 //! any moment. Invariants: the same inputs give the same history; everything that happens comes from the queue; processes see the cluster
 //! only through their requests.
 
+mod collectors;
 mod fleet;
 mod hands;
 mod happening;
@@ -214,6 +215,13 @@ impl World {
         &self.api
     }
 
+    /// Has somebody outside the simulation write to the API server at this moment, given in milliseconds: what follows from it follows.
+    pub fn write<T>(&mut self, write: impl FnOnce(&mut ApiServer, u64) -> T) -> T {
+        let written = write(&mut self.api, self.queue.now());
+        self.pass_on();
+        written
+    }
+
     /// All work.
     pub fn works(&self) -> &Works {
         &self.works
@@ -265,6 +273,8 @@ impl World {
                     self.queue.at(again, Happening::Budgets);
                 }
             }
+            Happening::CollectRecord(node) => self.collect_record(&node),
+            Happening::CollectPods(node) => self.collect_pods(&node),
             Happening::DaemonSet(node) => self.control_plugin(&node),
             Happening::Kubelet { node, boot } => self.sync_pods(&node, boot),
             Happening::Heartbeat { node, boot } => self.heartbeat(&node, boot),

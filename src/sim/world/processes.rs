@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::exec::Moment;
-use crate::exec::port::{ClusterError, NodeError};
+use crate::exec::port::{ClusterError, ClusterReply, ClusterRequest, NodeError};
 use crate::sim::api::View;
 use crate::sim::engine::{Call, Deeds, Refusal, RequestKind, Verdict};
 use crate::sim::history::Record;
@@ -244,19 +244,30 @@ impl World {
         self.queue.after(back.saturating_add(delay), Happening::Deliver(from, Box::new(reply)));
     }
 
+    /// The API server's answer to a request at this moment, whoever asks: none of the processes needs to run, and nobody is judged by it.
+    ///
+    /// # Errors
+    /// As the API server would.
+    pub fn ask(&mut self, request: &ClusterRequest) -> ClusterReply {
+        let now = self.queue.now();
+        self.cache.follow(&self.api, now);
+        let view = View { observer: &self.observer, cache: &self.cache.objects };
+        self.api.answer(now, request, &view)
+    }
+
     fn answer(&mut self, from: &Address, request: &Request, stale: u64) -> Option<(Reply, u64)> {
         let now = self.queue.now();
         let process = &from.process;
         match request {
             Request::Cluster(request) => {
                 let before = self.watch_before(request);
-                self.cache.follow(&self.api, now);
-                let view = View { observer: &self.observer, cache: &self.cache.objects };
                 let kind = RequestKind::of(&Request::Cluster(request.clone()));
                 let reply = if stale > 0 && !kind.writes() && kind != RequestKind::DryRun {
+                    self.cache.follow(&self.api, now);
+                    let view = View { observer: &self.observer, cache: &self.cache.objects };
                     self.api.answer_stale(now, request, self.api.version().saturating_sub(stale), &view)
                 } else {
-                    self.api.answer(now, request, &view)
+                    self.ask(request)
                 };
                 self.watch_after(process, request, before, &reply);
                 Some((Reply::Cluster(reply), self.draw(self.settings.api)))

@@ -55,6 +55,8 @@ pub struct Settings {
     pub container_stop: Span,
     /// From the admission of a plugin's pod until it looks at the boards.
     pub plugin_start: Span,
+    /// Whether pods of the device plugin tolerate every taint, or none.
+    pub plugin_tolerates: bool,
     /// How often kubelets write the status of their nodes; what they advertise changes only then.
     pub heartbeat: u64,
     /// How long a node is silent before it counts as not ready.
@@ -86,6 +88,7 @@ impl Default for Settings {
             container_start: Span::between(800, 2500),
             container_stop: Span::between(200, 2000),
             plugin_start: Span::between(1000, 2500),
+            plugin_tolerates: true,
             heartbeat: 10_000,
             node_grace: 40_000,
             restart: Span::between(1000, 4000),

@@ -38,7 +38,10 @@ impl World {
                 };
                 self.node_changed(before, after);
             }
-            (Some(Object::Node(node)), None) => self.wake_operation(&node.meta.name.name),
+            (Some(Object::Node(node)), None) => {
+                self.wake_operation(&node.meta.name.name);
+                self.collect_from(&node.meta.name.name);
+            }
             (before, Some(Object::Record(after))) => {
                 let before = match before {
                     Some(Object::Record(before)) => Some(before.as_ref()),
@@ -107,11 +110,16 @@ impl World {
         if before.is_none() {
             self.daemon_set_soon(name);
             self.kubelet_soon(name);
+        } else if !self.settings.plugin_tolerates && before.map(|node| &node.taints) != Some(&after.taints) {
+            self.daemon_set_soon(name);
         }
     }
 
     fn record_changed(&mut self, before: Option<&MigRecord>, after: &MigRecord) {
         let node = after.meta.name.name.clone();
+        if before.is_none() {
+            self.record_made(&node);
+        }
         let was = before.and_then(|record| record.spec.operation.as_ref());
         let is = after.spec.operation.as_ref();
         if before.is_none_or(|before| before.spec != after.spec) {
