@@ -59,6 +59,24 @@ impl Room {
         Policy { budgets, ..input.policy().clone() }
     }
 
+    /// What is left once these operations have begun.
+    pub(super) fn after(mut self, operations: &BTreeMap<String, Operation>) -> Self {
+        for operation in operations.values() {
+            // Only what fits is ever admitted.
+            let _ = self.take(1, operation.gpus.len() as u64, operation.victims.len() as u64);
+        }
+        self
+    }
+
+    /// Why a change of one node does not fit, in words.
+    pub(super) fn lacks(mut self, gpus: usize, evictions: usize) -> Option<String> {
+        let none = self.take(1, gpus as u64, evictions as u64).is_none();
+        let left = |room: Option<u64>, what: &str| room.map(|room| format!("{room} {what}"));
+        let parts = [left(Some(self.nodes), "nodes"), left(self.gpus, "GPUs"), left(self.evictions, "evictions")];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        none.then(|| format!("the budgets leave room for {} now", parts.join(", ")))
+    }
+
     /// Sorts operations into those that may start and those that would exceed the room. What hangs together stays together.
     pub(super) fn admit(
         mut self,

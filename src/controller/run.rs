@@ -9,6 +9,7 @@
 
 mod books;
 mod clerk;
+mod course;
 mod desk;
 mod driver;
 mod exit;
@@ -18,6 +19,7 @@ mod notes;
 mod people;
 mod policy;
 mod port;
+mod refusals;
 mod reports;
 #[cfg(test)]
 mod tests;
@@ -41,6 +43,7 @@ use self::driver::{Clock, Driver, Ended, Happening};
 use self::exit::Exit;
 use self::keeper::Keeper;
 use self::notes::Notes;
+use self::refusals::Refusals;
 use super::{Controller, Proposer, Retile, Settings};
 use crate::model::Mode;
 use crate::plan::Plan;
@@ -163,6 +166,7 @@ fn start_with<C: ClusterPort>(
             inbox,
             outbox: sender,
             notes: Notes::new(metrics, Books::default()),
+            refusals: Refusals::default(),
             health,
             base,
             settings,

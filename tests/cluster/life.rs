@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use super::control_plane::{Pace, eventually};
@@ -44,6 +45,21 @@ async fn free_instances_are_reshaped_for_a_pod_that_waits() {
     let layout = cluster.nodes[0].layout(0);
     assert!(layout.iter().any(|place| place.starts_with("1g.5gb@")), "{layout:?}");
     assert!(layout.iter().any(|place| place.starts_with("3g.20gb@")), "one half is enough: {layout:?}");
+    eventually("the record says that nothing goes on any more", async || {
+        let record = cluster.record(NODE).await?;
+        let status = &record["status"];
+        (status["phase"] == "Idle" && status["waitingOn"] == "").then_some(())
+    })
+    .await;
+    let (plan, operations) = eventually("the plan that was carried out is finished", async || {
+        let plans = cluster.custom("MigPlan").list(&ListParams::default()).await.ok()?.items;
+        let status = plans.into_iter().find(|plan| plan.data["status"]["phase"] == "Finished")?.data["status"].clone();
+        Some((status["detail"].clone(), status["operations"].clone()))
+    })
+    .await;
+    assert_eq!(plan, "all its operations are over: 1 done");
+    let record = cluster.record(NODE).await.expect("the agent reports");
+    assert_eq!(operations, json!([record["spec"]["history"][0]["id"]]));
 }
 
 #[tokio::test]

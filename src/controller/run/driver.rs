@@ -17,6 +17,7 @@ use super::keeper::LetGo;
 use super::notes::Notes;
 use super::policy::Wishes;
 use super::port::{self, ClusterPort, Known};
+use super::refusals::{Refusal, Refusals};
 use super::reports::{self, Cycle};
 use crate::controller::{Leadership, Settings, Ticket};
 use crate::exec::Moment;
@@ -95,6 +96,7 @@ pub(super) struct Driver<C> {
     pub(super) inbox: Receiver<Happening>,
     pub(super) outbox: Sender<Happening>,
     pub(super) notes: Notes,
+    pub(super) refusals: Refusals,
     pub(super) health: Health,
     /// Settings with which the program was started.
     pub(super) base: Settings,
@@ -211,6 +213,10 @@ impl<C: ClusterPort> Driver<C> {
         self.notes.answer(request, reply, seconds);
         if let ClusterRequest::Evict { dry_run: false, .. } = request {
             self.notes.eviction(reply);
+        }
+        if let Some(refusal) = self.refusals.note(request, reply) {
+            let Refusal { request, object, why, remedy } = &refusal;
+            tracing::warn!(request, object, why, remedy, "forbidden; it is tried again, and told again once it has been allowed");
         }
         match reply {
             Ok(_) => self.health.ready(super::API),

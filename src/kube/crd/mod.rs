@@ -22,6 +22,7 @@ mod status;
 
 pub use condition::{Condition, ConditionStatus};
 pub use limits::count;
+pub(crate) use limits::{DETAIL, cut};
 pub use mig_node::{MigNode, record};
 pub(crate) use mig_plan::DOCUMENT as PLAN_DOCUMENT;
 pub use mig_plan::{Approval, MigPlan, MigPlanSpec, MigPlanStatus, PlanPhase};

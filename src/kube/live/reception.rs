@@ -28,7 +28,35 @@ pub struct Doing {
     pub last_plan: Option<LastPlan>,
 }
 
+/// A policy that cannot be used as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedPolicy {
+    /// Its name.
+    pub name: String,
+    /// Its UID, where that can be read.
+    pub uid: String,
+    /// Why, and what is in force instead.
+    pub why: String,
+}
+
 impl ControllerCluster {
+    /// Policies that are refused, in whole or in part.
+    pub fn refused_policies(&self, doing: &Doing) -> Vec<RefusedPolicy> {
+        let in_force = self.policy();
+        let index = self.index();
+        let readable = index.policies.readable().filter_map(|policy| {
+            let Received::Refused(why) = received(policy, &in_force, doing) else { return None };
+            Some(RefusedPolicy { name: policy.meta().name.clone(), uid: policy.meta().uid.clone(), why })
+        });
+        // One that cannot be read at all has no status to say it.
+        let unreadable = index.policies.bad().map(|bad| RefusedPolicy {
+            name: bad.name.clone(),
+            uid: String::new(),
+            why: bad.message.clone(),
+        });
+        readable.chain(unreadable).collect()
+    }
+
     /// Writes how the policies are received, where that has changed. With `figures` the last plan is written as well where only that differs.
     ///
     /// # Errors
@@ -71,17 +99,25 @@ fn status(
     doing: &Doing,
     moment: &str,
 ) -> MigPolicyStatus {
-    let own = in_force.name.as_deref() == Some(policy.meta().name.as_str());
-    let received = match (&in_force.fault, &doing.refused, &in_force.name) {
+    let received = received(policy, in_force, doing);
+    // One that is refused can still be the name under which an older version of it is in force.
+    let doing = is_in_force(policy, in_force).then_some((doing.mode, doing.last_plan.as_ref()));
+    MigPolicyStatus::of(&received, doing, policy.meta().generation, moment, before)
+}
+
+fn is_in_force(policy: &PolicyText, in_force: &PolicyInForce) -> bool {
+    in_force.name.as_deref() == Some(policy.meta().name.as_str())
+}
+
+fn received(policy: &PolicyText, in_force: &PolicyInForce, doing: &Doing) -> Received {
+    let own = is_in_force(policy, in_force);
+    match (&in_force.fault, &doing.refused, &in_force.name) {
         (Some(fault), _, Some(_)) => Received::Refused(format!("{fault}; the last good policy stays in force")),
         (Some(fault), _, None) => Received::Refused(format!("{fault}; until it is mended retile only observes")),
         (None, Some(refused), _) if own => Received::Refused(refused.clone()),
         (None, _, Some(name)) if !own => Received::AnotherCounts(name.clone()),
         (None, _, _) => Received::InForce,
-    };
-    // One that is refused can still be the name under which an older version of it is in force.
-    let doing = own.then_some((doing.mode, doing.last_plan.as_ref()));
-    MigPolicyStatus::of(&received, doing, policy.meta().generation, moment, before)
+    }
 }
 
 fn needs_writing(before: Option<&MigPolicyStatus>, status: &MigPolicyStatus, figures: bool) -> bool {
