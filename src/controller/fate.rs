@@ -61,7 +61,8 @@ impl Fates<'_> {
         let id = self.input.node_named(&node.name)?;
         let gpus = &self.input.gpus()[self.input.nodes()[id.index()].gpus.clone()];
         let changes = |index: u32| node.gpus.iter().any(|change| change.index == index);
-        let frozen = gpus.iter().filter(|gpu| changes(gpu.index)).find_map(|gpu| Some((gpu.index, gpu.frozen.as_ref()?)));
+        let frozen =
+            gpus.iter().filter(|gpu| changes(gpu.index)).find_map(|gpu| Some((gpu.index, gpu.frozen.as_ref()?)));
         let (index, (reason, why)) = frozen?;
         Some((*reason, format!("GPU {index}: {why}")))
     }

@@ -98,7 +98,10 @@ mod tests {
         assert!(!mended(&kept(Reason::WaitingForExecution), &input(), &none), "an operation has ended");
         assert!(!mended(&none, &input(), &kept(Reason::PolicyForbids)), "it has become worse");
         assert!(!mended(&kept(Reason::PolicyForbids), &input(), &kept(Reason::WaitingForExecution)), "not yet");
-        let policy = Policy { budgets: Budgets { nodes: Some(Limit::Count(2)), ..Budgets::default() }, ..input().policy().clone() };
+        let policy = Policy {
+            budgets: Budgets { nodes: Some(Limit::Count(2)), ..Budgets::default() },
+            ..input().policy().clone()
+        };
         assert!(mended(&none, &input().with_policy(policy.clone()), &none), "another budget");
         let nobody = Cluster::new().node("a", &[&[]]).node("b", &[&[]]).observe().input.with_policy(policy);
         assert!(!mended(&none, &nobody, &none), "nobody waits");

@@ -75,8 +75,8 @@ impl NodeWatch {
         let watch = self.watches.get(&seen.node.name);
         let silent = watch.map_or(Duration::ZERO, |watch| now.since(watch.beat));
         let loud = || {
-            let other = mutant::on(Mutant(9))
-                && self.watches.values().any(|watch| now.since(watch.beat) > settings.silence);
+            let other =
+                mutant::on(Mutant(9)) && self.watches.values().any(|watch| now.since(watch.beat) > settings.silence);
             other.then(|| (Reason::WaitingForCapacity, "the agent of another node has been silent".to_owned()))
         };
         standing(seen, busy, silent, settings.silence).or_else(loud)

@@ -15,6 +15,7 @@ mod driver;
 mod exit;
 mod figures;
 mod keeper;
+mod kept;
 mod notes;
 mod people;
 mod policy;
@@ -26,6 +27,7 @@ mod tests;
 
 pub use clerk::Clerk;
 pub use driver::End;
+pub use kept::Counted;
 pub use policy::Wishes;
 pub use port::{ClusterPort, DryRun, Known, requests};
 pub use reports::Cycle;
@@ -167,6 +169,7 @@ fn start_with<C: ClusterPort>(
             outbox: sender,
             notes: Notes::new(metrics, Books::default()),
             refusals: Refusals::default(),
+            resumed: false,
             health,
             base,
             settings,

@@ -202,7 +202,9 @@ fn mended(keep_out: impl FnOnce(&mut Cluster), mend: impl FnOnce(&mut Cluster)) 
 fn what_people_mend_does_not_wait_for_the_period() {
     let plugin = |tolerates: bool| move |cluster: &mut Cluster| _ = cluster.plugins.insert("a".to_owned(), tolerates);
     assert!(mended(plugin(false), plugin(true)) < 10);
-    let owner = |cluster: &mut Cluster| _ = cluster.nodes.get_mut("a").expect("there").labels.insert("nvidia.com/mig.config".into(), "all".into());
+    let owner = |cluster: &mut Cluster| {
+        _ = cluster.nodes.get_mut("a").expect("there").labels.insert("nvidia.com/mig.config".into(), "all".into())
+    };
     let left = |cluster: &mut Cluster| cluster.nodes.get_mut("a").expect("there").labels.clear();
     assert!(mended(owner, left) < 10);
     let budget = |nodes: u32| move |cluster: &mut Cluster| cluster.policy.budgets.nodes = Some(Limit::Count(nodes));
@@ -217,7 +219,7 @@ fn mending_again_and_again_makes_no_more_plans_than_new_demand_may() {
     let mut stage = Stage::new(cluster, quiet);
     let mut plans = 0;
     for second in 0..120 {
-        stage.cluster.plugins.insert("a".to_owned(), second % 2 == 0);
+        stage.cluster.policy.budgets.nodes = Some(Limit::Count(second + 1));
         stage.wake(&Ticket::Loop);
         stage.pass(SECOND);
         stage.cluster.report();
@@ -427,7 +429,10 @@ fn what_waits_for_an_operation_that_fails_is_dropped() {
     let reports = reports(&mut stage);
     assert!(reports.last().is_some_and(|report| report.waiting.is_empty()));
     let dropped = reports.iter().flat_map(|report| &report.ended).find(|(node, ..)| node == "a").expect("it is told");
-    assert_eq!((dropped.2, dropped.3.as_str()), (Some(Outcome::Aborted), "it needs a change of node b, which has failed"));
+    assert_eq!(
+        (dropped.2, dropped.3.as_str()),
+        (Some(Outcome::Aborted), "it needs a change of node b, which has failed")
+    );
 }
 
 #[test]

@@ -219,7 +219,9 @@ fn verdict(scope: &Scope<'_>, used_up: &UsedUp, eligible: NodeSetId, demand: &De
             return (
                 reason,
                 format!("all {} GPUs that could offer {name} must be left as they are: {why}", survey.offering),
-                format!("mend what keeps them; `retile explain gpu {gpu}` tells it for that one, with --live or the export"),
+                format!(
+                    "mend what keeps them; `retile explain gpu {gpu}` tells it for that one, with --live or the export"
+                ),
             );
         }
         if let Some(pin) = survey.pinned_by.filter(|_| survey.pinned + survey.frozen_count == survey.offering) {

@@ -24,9 +24,7 @@ fn retile(cluster: &Installation, arguments: &[&str]) -> (bool, String) {
 
 async fn plans(cluster: &Installation) -> Vec<Value> {
     let listed = cluster.custom("MigPlan").list(&ListParams::default()).await.map(|list| list.items);
-    let whole = |plan: kube::api::DynamicObject| {
-        json!({"name": plan.metadata.name, "spec": plan.data["spec"], "status": plan.data["status"]})
-    };
+    let whole = |plan: kube::api::DynamicObject| json!({"name": plan.metadata.name, "spec": plan.data["spec"], "status": plan.data["status"]});
     listed.unwrap_or_default().into_iter().map(whole).collect()
 }
 

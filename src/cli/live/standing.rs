@@ -51,7 +51,8 @@ impl LeftAlone {
             ));
         }
         if let Some(more) = alone.len().checked_sub(MOST).filter(|more| *more > 0) {
-            streams.note(&format!("note: and {more} more such nodes; `retile explain gpu NODE/INDEX --live` tells why\n"));
+            streams
+                .note(&format!("note: and {more} more such nodes; `retile explain gpu NODE/INDEX --live` tells why\n"));
         }
     }
 }

@@ -18,9 +18,7 @@ use super::policy::Wishes;
 use super::reports::{Cycle, summary};
 use crate::exec::port::ClusterError;
 use crate::kube::crd::{self, LastPlan, PlanPhase};
-use crate::kube::live::{
-    ControllerCluster, Doing, Events, Notice, Published, Told, moment, plans, publish, set_phase,
-};
+use crate::kube::live::{ControllerCluster, Doing, Events, Notice, Published, Told, moment, plans, publish, set_phase};
 use crate::model::Mode;
 use crate::plan::{NodePlan, Plan};
 use crate::telemetry::ControllerMetrics;
@@ -51,6 +49,8 @@ pub struct Clerk<A> {
     resumed: bool,
     /// What the loop does, for the policies; nothing before the first cycle, and so before this process leads.
     doing: Option<Doing>,
+    /// When this process began to count savings.
+    since: Option<String>,
     /// When the figures of a plan were last written into a policy.
     figures: Option<Instant>,
 }
@@ -71,6 +71,7 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
             words: VecDeque::new(),
             resumed: false,
             doing: None,
+            since: None,
             figures: None,
         }
     }
@@ -138,7 +139,8 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
             evicted: count(planned.evictions),
         });
         let refused = Wishes::of(&self.cluster.policy()).refused;
-        self.doing = Some(Doing { mode: cycle.mode, refused, last_plan: last_plan.or(known) });
+        let savings = Some(cycle.savings.status(self.since.get_or_insert_with(moment)));
+        self.doing = Some(Doing { mode: cycle.mode, refused, last_plan: last_plan.or(known), savings });
     }
 
     /// Writes how the policies are received.
@@ -167,7 +169,8 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
         for old in plans(self.cluster.server()).await? {
             let proposed = matches!(old.phase, None | Some(PlanPhase::Proposed));
             if old.name != name && proposed && !old.approved {
-                set_phase(self.cluster.server(), &old.name, PlanPhase::Superseded, "a newer plan was made", None).await?;
+                set_phase(self.cluster.server(), &old.name, PlanPhase::Superseded, "a newer plan was made", None)
+                    .await?;
             }
         }
         Ok(())

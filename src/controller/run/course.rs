@@ -153,7 +153,8 @@ fn ending(outcome: Option<Outcome>) -> &'static str {
 /// Why nothing of a plan is carried out.
 fn put_aside(left_out: &BTreeMap<String, LeftOut>) -> String {
     let moved = left_out.values().all(|why| matches!(why, LeftOut::Moved(_)));
-    let why = if moved { "the world has moved, and nothing of it was carried out" } else { "nothing of it was carried out" };
+    let why =
+        if moved { "the world has moved, and nothing of it was carried out" } else { "nothing of it was carried out" };
     let told = told(left_out).map_or_else(String::new, |told| format!(": {told}"));
     format!("{why}{told}")
 }
@@ -209,9 +210,14 @@ mod tests {
         let word = Courses::default().approved(&approval(&[], false, &[("a", moved.clone())])).expect("it is told");
         assert!(word.detail.starts_with("the world has moved"), "{}", word.detail);
         let nodes = ["a", "b", "c", "d", "e", "f"];
-        let many: Vec<(&str, LeftOut)> = nodes.map(|node| (node, moved.clone())).into_iter().chain([("z", alone())]).collect();
+        let many: Vec<(&str, LeftOut)> =
+            nodes.map(|node| (node, moved.clone())).into_iter().chain([("z", alone())]).collect();
         let word = Courses::default().approved(&approval(&[], false, &many)).expect("it is told");
-        assert!(word.detail.contains("carried out: node z: left alone") && word.detail.ends_with("and 3 more nodes"), "{}", word.detail);
+        assert!(
+            word.detail.contains("carried out: node z: left alone") && word.detail.ends_with("and 3 more nodes"),
+            "{}",
+            word.detail
+        );
     }
 
     #[test]
@@ -233,7 +239,10 @@ mod tests {
         let room = LeftOut::NoRoom("the budgets leave room for 0 nodes now".to_owned());
         let mut courses = Courses::default();
         let word = courses.approved(&approval(&["op-1"], true, &[("b", room)])).expect("it is told");
-        assert!(word.detail.ends_with("node b: waits: BudgetExhausted: the budgets leave room for 0 nodes now"), "{word:?}");
+        assert!(
+            word.detail.ends_with("node b: waits: BudgetExhausted: the budgets leave room for 0 nodes now"),
+            "{word:?}"
+        );
         assert_eq!(courses.heard(&ended("op-1", Outcome::Done), true), []);
         let word = courses.approved(&approval(&["op-2"], false, &[])).expect("the rest has room now");
         assert_eq!((word.phase, word.operations), (PlanPhase::Executing, vec!["op-1".to_owned(), "op-2".to_owned()]));

@@ -133,6 +133,7 @@ fn ending(outcome: Option<Outcome>) -> Option<(Happened, &'static str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::run::Counted;
     use crate::controller::{CycleReport, Planned, Started};
     use crate::exec::OperationId;
     use crate::plan::UnservedPod;
@@ -152,7 +153,13 @@ mod tests {
             include_str!("../../../testdata/plans/valid/nothing-changes.json"),
             "nothing-changes.json",
         );
-        Cycle { report: Box::new(report), plan: plan.ok().map(Into::into), mode: Mode::Act, waiting }
+        Cycle {
+            report: Box::new(report),
+            plan: plan.ok().map(Into::into),
+            mode: Mode::Act,
+            waiting,
+            savings: Counted::default(),
+        }
     }
 
     #[test]

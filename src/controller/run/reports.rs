@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::kept::Counted;
 use crate::controller::{Cause, CycleReport};
 use crate::model::{Finding, Mode, PodRef, count};
 use crate::plan::Plan;
@@ -17,6 +18,8 @@ pub struct Cycle {
     pub plan: Option<Arc<Plan>>,
     /// Mode in force.
     pub mode: Mode,
+    /// The savings so far.
+    pub savings: Counted,
     /// The pods that the report says are not served, by name.
     pub waiting: BTreeMap<String, PodRef>,
 }
@@ -84,7 +87,11 @@ pub(super) fn log(report: &CycleReport, took: Duration) {
             tracing::warn!(plan = approval.name, node, %why, "a node of the approved plan is not carried out");
         }
         if approval.operations.is_empty() {
-            tracing::warn!(plan = approval.name, goes_on = approval.goes_on, "nothing of the approved plan is carried out now");
+            tracing::warn!(
+                plan = approval.name,
+                goes_on = approval.goes_on,
+                "nothing of the approved plan is carried out now"
+            );
         } else {
             tracing::info!(
                 plan = approval.name,

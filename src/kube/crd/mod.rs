@@ -16,6 +16,7 @@ mod mig_node;
 mod mig_plan;
 mod mig_policy;
 mod report;
+mod savings;
 mod schema;
 mod spec;
 mod status;
@@ -31,6 +32,7 @@ pub use mig_policy::{
     PricesSpec, Received, SelectorSpec, StabilitySpec, WindowSpec,
 };
 pub use report::Circumstances;
+pub use savings::{DeferredTime, ModelSavings, SavingsStatus};
 pub use schema::{Definition, definitions};
 pub use spec::{
     Ended, GpuTarget, MigNodeSpec, Operation, Outcome, Phase, Place, Pod, Step, StepAction, Victim, WireError,

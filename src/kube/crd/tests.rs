@@ -130,7 +130,8 @@ fn a_record_survives_the_way_through_its_object() {
 fn a_report_of_an_operation_that_was_released_is_kept_and_nothing_goes_on_any_more() {
     let mut report = full().status;
     let shown = |report: &exec::MigNodeStatus, carried| {
-        let status = MigNodeStatus::of(report, &Circumstances { carried, ..circumstances(None, "2026-11-28T12:00:00Z") });
+        let status =
+            MigNodeStatus::of(report, &Circumstances { carried, ..circumstances(None, "2026-11-28T12:00:00Z") });
         let progressing = status.conditions.iter().find(|condition| condition.kind == "Progressing").cloned();
         let kept = status.operation.map(|operation| (operation.id, operation.phase));
         (status.phase, status.waiting_on, progressing.map(|condition| condition.reason), kept)

@@ -47,7 +47,9 @@ impl Sights {
                 self.dra.extend(slice.as_ref().and_then(ResourceSlice::served_node).map(str::to_owned));
             }
             "MigNode" => {
-                let Some(record) = read::<crd::MigNode>(object).and_then(|record| crd::record(record).ok()) else { return };
+                let Some(record) = read::<crd::MigNode>(object).and_then(|record| crd::record(record).ok()) else {
+                    return;
+                };
                 if let Some(written) = status_written(object) {
                     let silent = u64::try_from(self.now - written).unwrap_or(0);
                     self.silent.insert(record.name.clone(), Duration::from_secs(silent));
@@ -101,13 +103,19 @@ mod tests {
     fn a_listing_tells_what_the_controller_judges_nodes_by() {
         let mut sights = Sights::at(100);
         assert!(!sights.anybody());
-        sights.take("Node", &json!({"metadata": {"name": "a", "uid": "1", "resourceVersion": "5"}, "status": {
-            "conditions": [{"type": "Ready", "status": "True"}]}}));
-        sights.take("MigNode", &json!({
-            "metadata": {"name": "a", "uid": "2", "resourceVersion": "6", "managedFields": [
-                {"manager": "agent", "time": "1970-01-01T00:00:40Z", "subresource": "status"}]},
-            "spec": {}, "status": {"nodeUid": "1", "protocol": 1, "heartbeat": 7},
-        }));
+        sights.take(
+            "Node",
+            &json!({"metadata": {"name": "a", "uid": "1", "resourceVersion": "5"}, "status": {
+            "conditions": [{"type": "Ready", "status": "True"}]}}),
+        );
+        sights.take(
+            "MigNode",
+            &json!({
+                "metadata": {"name": "a", "uid": "2", "resourceVersion": "6", "managedFields": [
+                    {"manager": "agent", "time": "1970-01-01T00:00:40Z", "subresource": "status"}]},
+                "spec": {}, "status": {"nodeUid": "1", "protocol": 1, "heartbeat": 7},
+            }),
+        );
         let pod = |name: &str, labels: Value| {
             json!({"metadata": {"namespace": "gpu", "name": name, "uid": name, "labels": labels, "ownerReferences": [
                 {"kind": "DaemonSet", "name": "plugin", "controller": true}]},
@@ -115,14 +123,18 @@ mod tests {
         };
         sights.take("Pod", &pod("plugin", json!({"app": "nvidia-device-plugin-daemonset"})));
         sights.take("Pod", &pod("other", json!({"app": "web"})));
-        sights.take("ResourceSlice", &json!({"metadata": {"name": "s"}, "spec": {"driver": "gpu.nvidia.com", "nodeName": "a"}}));
+        sights.take(
+            "ResourceSlice",
+            &json!({"metadata": {"name": "s"}, "spec": {"driver": "gpu.nvidia.com", "nodeName": "a"}}),
+        );
         assert!(sights.anybody());
         assert_eq!(sights.silent()["a"], Duration::from_secs(60));
         let input = crate::model::PlanningInputBuilder::new(0).build().expect("an empty one");
         let seen = sights.observation(input);
         assert!(seen.nodes[0].ready && seen.nodes[0].served_by_dra, "{:?}", seen.nodes);
         assert_eq!(seen.records[0].status.node_uid, "1");
-        let plugins: Vec<_> = seen.pods["a"].iter().map(|pod| (pod.pod.name.as_str(), pod.device_plugin, pod.tolerates_taint)).collect();
+        let plugins: Vec<_> =
+            seen.pods["a"].iter().map(|pod| (pod.pod.name.as_str(), pod.device_plugin, pod.tolerates_taint)).collect();
         assert_eq!(plugins, [("plugin", true, false)]);
     }
 }
