@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::exec::Operation;
-use crate::model::{Budgets, Limit, PlanningInput, Policy};
+use crate::model::{Budgets, Limit, PlanningInput, Policy, count};
 
 use super::sequence;
 
@@ -71,10 +71,9 @@ impl Room {
     /// Why a change of one node does not fit, in words.
     pub(super) fn lacks(mut self, gpus: usize, evictions: usize) -> Option<String> {
         let none = self.take(1, gpus as u64, evictions as u64).is_none();
-        let left = |room: Option<u64>, what: &str| room.map(|room| format!("{room} {what}"));
-        let parts = [left(Some(self.nodes), "nodes"), left(self.gpus, "GPUs"), left(self.evictions, "evictions")];
-        let parts: Vec<String> = parts.into_iter().flatten().collect();
-        none.then(|| format!("the budgets leave room for {} now", parts.join(", ")))
+        let parts = [(Some(self.nodes), "node"), (self.gpus, "GPU"), (self.evictions, "eviction")];
+        let parts = parts.into_iter().filter_map(|(room, what)| Some(count(room?, what)));
+        none.then(|| format!("the budgets leave room for {} now", parts.collect::<Vec<_>>().join(", ")))
     }
 
     /// Sorts operations into those that may start and those that would exceed the room. What hangs together stays together.
