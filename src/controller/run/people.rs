@@ -217,4 +217,27 @@ mod tests {
         ];
         assert_eq!(happened, expected);
     }
+
+    #[test]
+    fn every_reason_that_events_have_is_sent() {
+        let mut people = People::default();
+        let mut cycle = cycle(vec![unserved("a", Reason::BlockedByPod)]);
+        let moves = crate::plan::from_json(include_str!("../../../testdata/plans/valid/moves.json"), "moves.json");
+        cycle.plan = moves.ok().map(Into::into);
+        cycle.report.started.push(Started {
+            node: "n".into(),
+            operation: OperationId("op-1".into()),
+            cause: Cause::Planned,
+            gpus: Vec::new(),
+            victims: vec![pod("v")],
+            beneficiaries: Vec::new(),
+        });
+        let outcomes = [Outcome::Done, Outcome::RolledBack, Outcome::Degraded];
+        let ended = outcomes.map(|outcome| ("n".into(), OperationId("op-1".into()), Some(outcome), String::new()));
+        cycle.report.ended.extend(ended);
+        let refused = RefusedPolicy { name: "default".into(), uid: String::new(), why: "no such zone".into() };
+        let told = people.notices(&cycle).into_iter().chain(people.policies(vec![refused]));
+        let sent: std::collections::BTreeSet<Happened> = told.map(|notice| notice.happened).collect();
+        assert_eq!(sent, Happened::ALL.map(|(happened, _)| happened).into());
+    }
 }
