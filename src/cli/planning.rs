@@ -8,22 +8,23 @@ use super::explain::{gpu, pod};
 use super::output::Streams;
 use super::show::names::{count, thousands};
 use super::show::{Axes, View, svg, text};
-use super::source;
+use super::source::{self, Cluster};
 use super::{CHANGES, SUCCESS};
 use crate::model::{DisruptionLevel, PlanningInput};
-use crate::plan::{self, FORMAT_VERSION, Plan, StorageError, Violation};
+use crate::plan::{self, FORMAT_VERSION, Plan, ServedBy, StorageError, Violation};
 use crate::planner::{self, PlanError, WorkLimit};
 
 /// `plan`.
 pub(crate) fn plan(args: &PlanArgs, streams: &mut Streams<'_>) -> Result<u8, CliError> {
     let PlanArgs { source, search, output, save, exit_code } = args;
-    let input = source::read(source, None, streams)?;
+    let Cluster { input, left_alone } = source::read(source, None, streams)?;
     let plan = make(&input, *search)?;
     let shown = render(&input, &plan, *output)?;
     if let Some(path) = save {
         plan::save(&plan, path).map_err(|error| unusable_plan(path, error))?;
     }
     streams.data(&shown).map_err(CliError::Stdout)?;
+    left_alone.tell(plan.nodes.iter().map(|node| node.name.as_str()), streams);
     Ok(if *exit_code && plan.summary.gpus_changed > 0 { CHANGES } else { SUCCESS })
 }
 
@@ -44,7 +45,7 @@ fn explain_pod(
     streams: &mut Streams<'_>,
 ) -> Result<String, CliError> {
     let name = if name.contains('/') { name.to_owned() } else { format!("default/{name}") };
-    let input = source::read(source, None, streams)?;
+    let Cluster { input, left_alone } = source::read(source, None, streams)?;
     let Some(subject) = pod::Subject::find(&input, &name) else {
         let pending = input.pending().iter().map(|pod| pod.pod.to_string());
         let known: Vec<String> = pending
@@ -60,6 +61,8 @@ fn explain_pod(
         });
     };
     let plan = make(&input, search)?;
+    let given = plan.served.iter().filter(|served| served.pod == name && served.by == ServedBy::Change);
+    left_alone.tell(given.map(|served| served.node.as_str()), streams);
     let mut planner = |changed: &PlanningInput| make(changed, search);
     pod::explain(&input, &plan, &axes(&input), subject, &mut planner)
 }
@@ -78,12 +81,12 @@ fn explain_gpu(
             help: "write NODE/INDEX, such as gpu-a-03/2".into(),
         });
     };
-    let input = source::read(source, None, streams)?;
+    let Cluster { input, left_alone } = source::read(source, None, streams)?;
     let Some(id) = gpu::find(&input, node, index) else {
         return Err(no_such_gpu(&input, source, node, index));
     };
     let plan = make(&input, search)?;
-    Ok(gpu::explain(&input, &plan, &axes(&input), id))
+    Ok(gpu::explain(&input, &plan, &axes(&input), id, left_alone.why(node).as_deref()))
 }
 
 fn no_such_gpu(input: &PlanningInput, source: &SourceArgs, node: &str, index: u32) -> CliError {
@@ -120,7 +123,7 @@ pub(crate) fn verify(args: &VerifyArgs, streams: &mut Streams<'_>) -> Result<u8,
     let level = [DisruptionLevel::IdleOnly, DisruptionLevel::Balanced, DisruptionLevel::Aggressive]
         .into_iter()
         .find(|level| level.as_flag() == plan.disruption);
-    let input = source::read(source, level, streams)?;
+    let Cluster { input, left_alone } = source::read(source, level, streams)?;
     let verified = plan::verify(plan, &input).map_err(|rejection| CliError::Rejected {
         path: path.clone(),
         other_world: rejection.violations.iter().any(|violation| matches!(violation, Violation::Fingerprint { .. })),
@@ -136,6 +139,7 @@ pub(crate) fn verify(args: &VerifyArgs, streams: &mut Streams<'_>) -> Result<u8,
         count(summary.pending_pods, "waiting pod"),
     );
     streams.data(&text).map_err(CliError::Stdout)?;
+    left_alone.tell(verified.nodes.iter().map(|node| node.name.as_str()), streams);
     Ok(SUCCESS)
 }
 

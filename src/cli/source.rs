@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::args::SourceArgs;
 use super::error::{CliError, source_name};
-use super::live::{NAME, Reach};
+use super::live::{LeftAlone, NAME, Reach};
 use super::output::Streams;
 use crate::kube::export::{self, PolicyFile, ReadError, ReadOptions, Source};
-use crate::kube::live::listing::listing;
+use crate::kube::live::listing::listing_with_sights;
 use crate::kube::policy::parse_policy;
 use crate::model::{DisruptionLevel, PlanningInput, Policy};
 
@@ -17,12 +17,20 @@ use crate::model::{DisruptionLevel, PlanningInput, Policy};
 const MAKE_AN_EXPORT: &str =
     "make an export with `kubectl get nodes,pods,pdb,priorityclasses -A -o json > export.json`";
 
+/// A cluster that was read.
+pub(crate) struct Cluster {
+    /// What planning reads.
+    pub(crate) input: PlanningInput,
+    /// Nodes that a controller there leaves alone whatever is planned; none of an export.
+    pub(crate) left_alone: LeftAlone,
+}
+
 /// Reads a cluster; `level` is the disruption level where the arguments give none.
 pub(crate) fn read(
     args: &SourceArgs,
     level: Option<DisruptionLevel>,
     streams: &mut Streams<'_>,
-) -> Result<PlanningInput, CliError> {
+) -> Result<Cluster, CliError> {
     let SourceArgs { file, live, disruption, policy, now } = args;
     let policy_file = match policy {
         Some(path) if path.as_os_str() == "-" && file.as_os_str() == "-" && !live.live => {
@@ -41,8 +49,9 @@ pub(crate) fn read(
         disruption: disruption.map(DisruptionLevel::from).or(level),
     };
     if let Some(cluster) = live.cluster() {
-        let listed = Reach::reading(&cluster)?.ask(async |server| listing(server).await)?.list();
-        let read = export::read(Source::Reader(NAME, &mut listed.as_bytes()), &options);
+        let (listed, sights) = Reach::reading(&cluster)?.ask(async |server| listing_with_sights(server).await)?;
+        let read = export::read(Source::Reader(NAME, &mut listed.list().as_bytes()), &options);
+        let read = read.map(|input| Cluster { left_alone: LeftAlone::of(&sights, &input), input });
         return read.map_err(|error| {
             if matches!(error, ReadError::NoNodes { .. }) {
                 return CliError::Cluster {
@@ -56,7 +65,8 @@ pub(crate) fn read(
     let name = source_name(file);
     let read = with_reader(file, streams, |reader| export::read(Source::Reader(&name, reader), &options))
         .map_err(CliError::of_an_export)?;
-    read.map_err(|error| refused(file, policy.as_deref(), error))
+    let input = read.map_err(|error| refused(file, policy.as_deref(), error))?;
+    Ok(Cluster { input, left_alone: LeftAlone::default() })
 }
 
 /// Where the arguments say that the cluster comes from, for messages.

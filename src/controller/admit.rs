@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::exec::Operation;
-use crate::model::{Budgets, Limit, PlanningInput, Policy};
+use crate::model::{Budgets, Limit, PlanningInput, Policy, count};
 
 use super::sequence;
 
@@ -57,6 +57,23 @@ impl Room {
         let gpus = self.gpus.map(|left| Limit::Count(count(left)));
         let budgets = Budgets { nodes, gpus, evictions: self.evictions.map(count) };
         Policy { budgets, ..input.policy().clone() }
+    }
+
+    /// What is left once these operations have begun.
+    pub(super) fn after(mut self, operations: &BTreeMap<String, Operation>) -> Self {
+        for operation in operations.values() {
+            // Only what fits is ever admitted.
+            let _ = self.take(1, operation.gpus.len() as u64, operation.victims.len() as u64);
+        }
+        self
+    }
+
+    /// Why a change of one node does not fit, in words.
+    pub(super) fn lacks(mut self, gpus: usize, evictions: usize) -> Option<String> {
+        let none = self.take(1, gpus as u64, evictions as u64).is_none();
+        let parts = [(Some(self.nodes), "node"), (self.gpus, "GPU"), (self.evictions, "eviction")];
+        let parts = parts.into_iter().filter_map(|(room, what)| Some(count(room?, what)));
+        none.then(|| format!("the budgets leave room for {} now", parts.collect::<Vec<_>>().join(", ")))
     }
 
     /// Sorts operations into those that may start and those that would exceed the room. What hangs together stays together.

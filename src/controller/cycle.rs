@@ -14,13 +14,16 @@ use crate::plan::{NodePlan, Plan, ServedBy, UnservedPod};
 
 use super::admit::Room;
 use super::demand::DemandBook;
+use super::fate::Fates;
 use super::flight::{Flight, beneficiaries};
 use super::forecast::Forecast;
-use super::nodes::{NodeWatch, Withdrawal};
+use super::hindrance::Hindrances;
+use super::nodes::NodeWatch;
 use super::propose::{Proposal, ProposeError, Proposer};
-use super::report::{LISTED, Planned};
+use super::report::{LISTED, LeftOut, Planned};
 use super::settings::Settings;
 use super::stability::Stability;
+use super::standing::Withdrawal;
 
 /// Proposals that are tried until no owner's pods are moved more often than it tolerates.
 const ROUNDS: usize = 6;
@@ -31,6 +34,7 @@ pub(super) struct Memory {
     pub(super) demand: DemandBook,
     pub(super) stability: Stability,
     pub(super) nodes: NodeWatch,
+    pub(super) hindrances: Hindrances,
     pub(super) forecast: Option<Forecast>,
 }
 
@@ -43,6 +47,8 @@ pub(super) struct Outline {
     pub(super) cooling: usize,
     /// The whole plan, where there is one.
     pub(super) plan: Option<Plan>,
+    /// Nodes of an approved plan that have no operation, and why.
+    pub(super) left_out: BTreeMap<String, LeftOut>,
 }
 
 impl Memory {
@@ -51,6 +57,7 @@ impl Memory {
             demand: DemandBook::default(),
             stability: Stability::default(),
             nodes: NodeWatch::default(),
+            hindrances: Hindrances::default(),
             forecast: settings.forecast.map(Forecast::new),
         }
     }
@@ -103,9 +110,11 @@ impl Cycle<'_> {
         };
         let (input, proposal) = self.propose(input, proposer)?;
         let (operations, mut put_off) = room.admit(self.drafts(&proposal, ids));
+        let fates = Fates { withdrawn: &withdrawn, input: &input, proposal: &proposal, room: room.after(&operations) };
+        let left_out = self.approved.map(|plan| fates.left_out(plan, &operations, &put_off)).unwrap_or_default();
         put_off.truncate(LISTED);
         let planned = Planned { put_off, ..figures(&proposal, &input) };
-        Ok(Outline { operations, planned, withdrawn, cooling, plan: proposal.plan })
+        Ok(Outline { operations, planned, withdrawn, cooling, plan: proposal.plan, left_out })
     }
 
     /// Takes out of the input what must be left alone; returns how many GPUs rest.

@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::exec::port::Observation;
-use crate::exec::{MigNode, Operation, OperationMachine, Outcome, Phase};
+use crate::exec::{MigNode, Operation, OperationId, OperationMachine, Outcome, Phase};
 use crate::model::PodRef;
 
 use super::admit::Taken;
-use super::nodes;
+use super::report::Cause;
 use super::sequence;
+use super::standing;
 
 /// An operation with its machine.
 #[derive(Debug)]
@@ -19,6 +20,11 @@ pub(super) struct Running {
     pub(super) machine: OperationMachine,
     /// As it was drafted, or found.
     pub(super) operation: Operation,
+    pub(super) cause: Cause,
+    /// Whether it was told that it has begun.
+    pub(super) begun: bool,
+    /// Whether it was told that it may not begin.
+    pub(super) forbidden: bool,
     /// Whether an observation was asked for to judge it.
     pub(super) judging: bool,
     /// UID of the pod whose eviction was asked for.
@@ -37,6 +43,7 @@ struct Waiting {
 pub(super) struct Flight {
     pub(super) running: BTreeMap<String, Running>,
     waiting: BTreeMap<String, Waiting>,
+    dropped: Vec<(String, OperationId)>,
 }
 
 impl Flight {
@@ -54,7 +61,8 @@ impl Flight {
         operations
     }
 
-    /// Notes the end of the operation of a node; returns those that can start now.
+    /// Notes the end of the operation of a node; returns those that can start now. Those that needed it and are dropped with it are kept until
+    /// [`take_dropped`](Self::take_dropped).
     pub(super) fn ended(&mut self, node: &str, done: bool) -> BTreeMap<String, Operation> {
         if done {
             let mut ready = BTreeMap::new();
@@ -78,8 +86,14 @@ impl Flight {
                 break;
             }
         }
-        self.waiting.retain(|name, _| !failed.contains(name));
+        let dropped = self.waiting.extract_if(.., |name, _| failed.contains(name));
+        self.dropped.extend(dropped.map(|(name, waiting)| (name, waiting.operation.id)));
         BTreeMap::new()
+    }
+
+    /// Operations that were dropped before they had begun, with their nodes, since the last call.
+    pub(super) fn take_dropped(&mut self) -> Vec<(String, OperationId)> {
+        std::mem::take(&mut self.dropped)
     }
 
     /// Nodes of operations that wait for others.
@@ -134,7 +148,7 @@ impl Flight {
         Taken {
             gpus: all.values().map(|operation| operation.gpus.len()).sum(),
             operations: all.into_keys().collect(),
-            out_of_service: nodes::consumed(observation).map(str::to_owned).collect(),
+            out_of_service: standing::consumed(observation).map(str::to_owned).collect(),
             evictions,
         }
     }

@@ -17,12 +17,12 @@ use crate::exec::{
 use crate::model::{Mode, Reason};
 use crate::plan::Plan;
 
-use super::cycle::{Cycle, Memory, least_age, residents};
+use super::cycle::{Cycle, Memory, Outline, least_age, residents};
 use super::flight::{Flight, Running, beneficiaries};
 use super::judge::judge;
 use super::leadership::Leadership;
 use super::propose::Proposer;
-use super::report::{Approval, Cause, CycleReport, LISTED, Observed, Started};
+use super::report::{Approval, Cause, CycleReport, LISTED, LeftOut, Observed, Started};
 use super::sequence;
 use super::settings::Settings;
 
@@ -266,6 +266,7 @@ impl Controller {
         self.looked = Some(now);
         self.memory.note(observation, &self.settings, now);
         let mut asked = self.adopt(observation, epoch, now);
+        self.note_hindrances(observation, now);
         if self.settings.mode == Mode::Act {
             asked.extend(self.cure(observation, epoch, now));
         }
@@ -284,10 +285,18 @@ impl Controller {
         let last = self.last_plan?;
         let periodic = last + self.settings.period;
         let early = self.settings.soonest.and_then(|soonest| {
-            let settles = self.memory.demand.next(least_age(&observation.input))?;
-            Some(settles.max(last + soonest))
+            let mended = self.memory.hindrances.mended().then_some(last);
+            let news = mended.or_else(|| self.memory.demand.next(least_age(&observation.input)))?;
+            Some(news.max(last + soonest))
         });
         Some(early.map_or(periodic, |early| early.min(periodic)))
+    }
+
+    /// Notes whether what kept the last plan from more is mended.
+    fn note_hindrances(&mut self, observation: &Observation, now: Moment) {
+        let busy = self.flight.busy(observation);
+        let withdrawn = self.memory.nodes.withdrawals(observation, &busy, &self.settings, now);
+        self.memory.hindrances.note(&observation.input, &withdrawn);
     }
 
     fn rest(&self, observation: &Observation, now: Moment) -> Duration {
@@ -350,32 +359,44 @@ impl Controller {
             }
         };
         self.memory.demand.planned(least_age(&observation.input), now);
-        self.plan = outline.plan;
+        self.memory.hindrances.planned(&observation.input, &outline.withdrawn);
+        let Outline { operations, mut planned, withdrawn, cooling, plan, left_out } = outline;
+        self.plan = plan;
+        let put_off = !planned.put_off.is_empty();
+        let starts = self.may_start(&operations, put_off, left_out);
+        if starts {
+            planned.operations = operations.values().map(|operation| operation.id.clone()).collect();
+        }
         let report = &mut self.pending_report;
-        let put_off = !outline.planned.put_off.is_empty();
-        report.planned = Some(outline.planned);
-        report.withdrawn_count = outline.withdrawn.len();
-        report.withdrawn = outline.withdrawn.into_iter().take(LISTED).collect();
-        report.cooling = outline.cooling;
-        if !self.may_start(&outline.operations, put_off) {
+        report.planned = Some(planned);
+        report.withdrawn_count = withdrawn.len();
+        report.withdrawn = withdrawn.into_iter().take(LISTED).collect();
+        report.cooling = cooling;
+        if !starts {
             return Vec::new();
         }
-        let evictions: usize = outline.operations.values().map(|operation| operation.victims.len()).sum();
+        let evictions: usize = operations.values().map(|operation| operation.victims.len()).sum();
         self.memory.stability.plan_evictions(evictions as u32, now);
-        let ready = self.flight.enqueue(outline.operations);
+        let ready = self.flight.enqueue(operations);
         self.claim_all(ready, now)
     }
 
     /// Whether the operations of a plan may be carried out: all in `Act`, those that a person approved in `Recommend`, and none in `Observe`,
     /// where an approval is forgotten, so that it never takes effect at another time.
-    fn may_start(&mut self, operations: &BTreeMap<String, Operation>, goes_on: bool) -> bool {
+    fn may_start(
+        &mut self,
+        operations: &BTreeMap<String, Operation>,
+        put_off: bool,
+        left_out: BTreeMap<String, LeftOut>,
+    ) -> bool {
         let approved = self.approved.take();
         match (self.settings.mode, approved) {
             (Mode::Act, _) => true,
             (Mode::Observe, _) | (Mode::Recommend, None) => false,
             (Mode::Recommend, Some((name, plan))) => {
                 let operations = operations.values().map(|operation| operation.id.clone()).collect();
-                self.pending_report.approval = Some(Approval { name: name.clone(), operations, goes_on });
+                let goes_on = put_off || left_out.values().any(|why| matches!(why, LeftOut::NoRoom(_)));
+                self.pending_report.approval = Some(Approval { name: name.clone(), operations, goes_on, left_out });
                 self.approved = goes_on.then_some((name, plan));
                 true
             }
@@ -400,19 +421,42 @@ impl Controller {
         cause: Cause,
         now: Moment,
     ) -> Vec<Asked> {
-        if self.pending_report.started.len() < LISTED {
-            self.pending_report.started.push(Started {
+        let running =
+            Running { machine, operation, cause, begun: false, forbidden: false, judging: false, evicting: None };
+        self.flight.running.insert(node.to_owned(), running);
+        self.advance(node, Event::Wake, now)
+    }
+
+    /// Tells once that an operation has begun: from the moment at which the record of the node was seen to carry it.
+    fn tell_begun(&mut self, node: &str) {
+        let Some(running) = self.flight.running.get_mut(node) else { return };
+        if running.begun || running.machine.phase().is_none() {
+            return;
+        }
+        running.begun = true;
+        let (Running { operation, cause, .. }, started) = (running, &mut self.pending_report.started);
+        if started.len() < LISTED {
+            started.push(Started {
                 node: node.to_owned(),
                 operation: operation.id.clone(),
-                cause,
+                cause: *cause,
                 gpus: operation.gpus.iter().map(|gpu| gpu.uuid.clone()).collect(),
                 victims: operation.victims.iter().map(|victim| victim.pod.clone()).collect(),
                 beneficiaries: operation.beneficiaries.clone(),
             });
         }
-        let running = Running { machine, operation, judging: false, evicting: None };
-        self.flight.running.insert(node.to_owned(), running);
-        self.advance(node, Event::Wake, now)
+    }
+
+    /// Tells once that an operation may not begin.
+    fn tell_forbidden(&mut self, node: &str, why: &str) {
+        let Some(running) = self.flight.running.get_mut(node) else { return };
+        if running.begun || running.forbidden {
+            return;
+        }
+        running.forbidden = true;
+        if self.pending_report.forbidden.len() < LISTED {
+            self.pending_report.forbidden.push((node.to_owned(), running.operation.id.clone(), why.to_owned()));
+        }
     }
 
     fn on_operation(&mut self, node: &str, event: Event<ClusterReply>, now: Moment) -> Vec<Asked> {
@@ -434,12 +478,18 @@ impl Controller {
             }
             reply => OperationReply::Cluster(reply),
         };
+        if let OperationReply::Cluster(Err(ClusterError::Forbidden(why))) = &reply {
+            self.tell_forbidden(node, why);
+        }
         self.advance(node, Event::Reply(reply), now)
     }
 
     fn advance(&mut self, node: &str, event: Event<OperationReply>, now: Moment) -> Vec<Asked> {
         let Some(running) = self.flight.running.get_mut(node) else { return Vec::new() };
-        let next = match running.machine.step(event, now) {
+        let next = running.machine.step(event, now);
+        self.tell_begun(node);
+        let Some(running) = self.flight.running.get_mut(node) else { return Vec::new() };
+        let next = match next {
             Next::Ask(OperationRequest::Cluster(request)) => {
                 if let ClusterRequest::Evict { pod, dry_run: false, .. } = &request {
                     running.evicting = Some(pod.uid.clone());
@@ -504,14 +554,21 @@ impl Controller {
             self.pending_report.ended.push((node.to_owned(), running.operation.id, outcome, detail));
         }
         let ready = self.flight.ended(node, done);
+        for (dropped, operation) in self.flight.take_dropped() {
+            let detail = format!("it needs a change of node {node}, which has failed");
+            if self.pending_report.ended.len() < LISTED {
+                self.pending_report.ended.push((dropped, operation, Some(Outcome::Aborted), detail));
+            }
+        }
         asked.extend(self.claim_all(ready, now));
         asked
     }
 
     /// Closes the report, if there is anything to say.
     fn report(&mut self, observation: &Observation, now: Moment) {
-        let CycleReport { planned, error, started, ended, .. } = &self.pending_report;
-        if planned.is_none() && error.is_none() && started.is_empty() && ended.is_empty() {
+        let CycleReport { planned, error, started, forbidden, ended, .. } = &self.pending_report;
+        let operations = !(started.is_empty() && forbidden.is_empty() && ended.is_empty());
+        if planned.is_none() && error.is_none() && !operations {
             return;
         }
         let input = &observation.input;

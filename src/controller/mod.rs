@@ -12,8 +12,10 @@
 mod admit;
 mod cycle;
 mod demand;
+mod fate;
 mod flight;
 mod forecast;
+mod hindrance;
 mod hypothesis;
 mod judge;
 mod leadership;
@@ -27,6 +29,7 @@ pub mod run;
 mod sequence;
 mod settings;
 mod stability;
+mod standing;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -35,5 +38,6 @@ mod tests;
 pub use leadership::Leadership;
 pub use machine::{Asked, Controller, Farewell, Ticket};
 pub use propose::{Proposal, ProposeError, Proposer, Retile};
-pub use report::{Approval, Cause, CycleReport, LISTED, Observed, Planned, Started};
+pub use report::{Approval, Cause, CycleReport, LISTED, LeftOut, Observed, Planned, Started};
 pub use settings::{LeaseTimes, Settings};
+pub use standing::left_alone;

@@ -1,6 +1,7 @@
 //! What one cycle of the loop saw, planned and started: the source of metrics, events and the demo. Bounded, whatever the cluster.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::exec::{Moment, OperationId, Outcome};
 use crate::model::{PodRef, Reason};
@@ -20,8 +21,10 @@ pub struct CycleReport {
     pub planned: Option<Planned>,
     /// Why no plan was made although one was due.
     pub error: Option<String>,
-    /// Operations that were started since the last report, adopted ones and repairs included.
+    /// Operations that have begun since the last report, adopted ones and repairs included: the record of the node says so. At most [`LISTED`].
     pub started: Vec<Started>,
+    /// Operations that may not begin, with the API server's words, each told once, at most [`LISTED`]. They are tried again.
+    pub forbidden: Vec<(String, OperationId, String)>,
     /// Nodes of operations that wait for others to be done, at most [`LISTED`].
     pub waiting: Vec<String>,
     /// Operations that ended since the last report, at most [`LISTED`].
@@ -43,10 +46,33 @@ pub struct CycleReport {
 pub struct Approval {
     /// Name under which it was approved.
     pub name: String,
-    /// Operations that carry it out, started in this cycle.
+    /// Operations that carry it out, drafted in this cycle.
     pub operations: Vec<OperationId>,
     /// Whether some of it waits for budgets or for other operations and is looked at again.
     pub goes_on: bool,
+    /// Nodes of it that are not carried out in this cycle, by name, and why.
+    pub left_out: BTreeMap<String, LeftOut>,
+}
+
+/// Why a node of an approved plan is not carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeftOut {
+    /// The node, or a GPU of it that is to change, is left alone, whatever would be planned.
+    Alone(Reason, String),
+    /// The budgets have no room for it now.
+    NoRoom(String),
+    /// It would not be proposed any more.
+    Moved(&'static str),
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Alone(reason, why) => write!(f, "left alone: {reason}: {why}"),
+            Self::NoRoom(why) => write!(f, "waits: {}: {why}", Reason::BudgetExhausted),
+            Self::Moved(why) => f.write_str(why),
+        }
+    }
 }
 
 /// What was there.
@@ -83,6 +109,8 @@ pub struct Planned {
     pub evictions: usize,
     /// Nodes whose changes the budgets did not let start, at most [`LISTED`].
     pub put_off: Vec<String>,
+    /// Operations that carry the plan out, those that wait for others included.
+    pub operations: Vec<OperationId>,
 }
 
 /// An operation that was started.

@@ -9,21 +9,25 @@
 
 mod books;
 mod clerk;
+mod course;
 mod desk;
 mod driver;
 mod exit;
 mod figures;
 mod keeper;
+mod kept;
 mod notes;
 mod people;
 mod policy;
 mod port;
+mod refusals;
 mod reports;
 #[cfg(test)]
 mod tests;
 
 pub use clerk::Clerk;
 pub use driver::End;
+pub use kept::Counted;
 pub use policy::Wishes;
 pub use port::{ClusterPort, DryRun, Known, requests};
 pub use reports::Cycle;
@@ -41,6 +45,7 @@ use self::driver::{Clock, Driver, Ended, Happening};
 use self::exit::Exit;
 use self::keeper::Keeper;
 use self::notes::Notes;
+use self::refusals::Refusals;
 use super::{Controller, Proposer, Retile, Settings};
 use crate::model::Mode;
 use crate::plan::Plan;
@@ -163,6 +168,8 @@ fn start_with<C: ClusterPort>(
             inbox,
             outbox: sender,
             notes: Notes::new(metrics, Books::default()),
+            refusals: Refusals::default(),
+            resumed: false,
             health,
             base,
             settings,

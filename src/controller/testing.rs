@@ -36,6 +36,10 @@ pub(super) struct Cluster {
     pub(super) priorities: BTreeMap<&'static str, i32>,
     pub(super) owners: BTreeMap<&'static str, &'static str>,
     pub(super) lease: Option<(Version, Lease)>,
+    /// Nodes with a pod of the device plugin, and whether it tolerates our taint.
+    pub(super) plugins: BTreeMap<String, bool>,
+    /// Kinds of requests that the controller has no right to.
+    pub(super) forbidden: BTreeSet<&'static str>,
 }
 
 fn geometry() -> Arc<Geometry> {
@@ -67,6 +71,8 @@ impl Cluster {
             priorities: BTreeMap::new(),
             owners: BTreeMap::new(),
             lease: None,
+            plugins: BTreeMap::new(),
+            forbidden: BTreeSet::new(),
         }
     }
 
@@ -125,7 +131,14 @@ impl Cluster {
 
     fn pods(&self, node: &str) -> Vec<PodView> {
         let cuts = self.cuts.get(node).into_iter().flatten().flatten();
-        cuts.filter_map(|&(profile, _, holder)| Some(self.view(holder?, profile))).collect()
+        let holders = cuts.filter_map(|&(profile, _, holder)| Some(self.view(holder?, profile)));
+        let plugin = self.plugins.get(node).map(|&tolerates_taint| PodView {
+            device_plugin: true,
+            tolerates_taint,
+            requests: BTreeMap::new(),
+            ..self.view("plugin", "1g.5gb")
+        });
+        holders.chain(plugin).collect()
     }
 
     pub(super) fn observe(&self) -> Observation {
@@ -201,6 +214,9 @@ impl Cluster {
 
     /// Answers a request, and does what it asks.
     pub(super) fn answer(&mut self, request: &ClusterRequest) -> ClusterReply {
+        if self.forbidden.contains(request.kind()) {
+            return Err(ClusterError::Forbidden(format!("{} is not allowed", request.kind())));
+        }
         let record = |cluster: &Self, node: &str| cluster.records.get(node).cloned().ok_or(ClusterError::NotFound);
         match request {
             ClusterRequest::Observe { .. } => Ok(ClusterAnswer::Observed(Box::new(self.observe()))),

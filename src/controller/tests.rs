@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::testing::{Cluster, Stage, pod, settings};
-use super::{Cause, CycleReport, Farewell, Settings, Ticket};
+use super::{Approval, Cause, CycleReport, Farewell, LeftOut, Settings, Ticket};
 use crate::exec::port::{ClusterRequest, Lease};
 use crate::exec::{Ended, OperationId, Origin, Outcome, PROTECTION, Phase, Version, repair};
 use crate::model::{Limit, Mode, Reason};
@@ -45,7 +45,12 @@ fn a_plan_becomes_an_operation_under_the_leaders_epoch() {
     assert_eq!((report.observed.nodes, report.observed.pending), (1, 1));
     let planned = report.planned.expect("a plan");
     assert_eq!((planned.served, planned.nodes, planned.evictions), (1, 1, 0));
-    assert_eq!(report.started[0].cause, Cause::Planned);
+    assert_eq!(planned.operations, [OperationId("me-1".into())]);
+    assert!(report.started.is_empty(), "its claim was not yet written when the report was made");
+    stage.wake(&Ticket::Loop);
+    stage.pass(SECOND * 5);
+    let started: Vec<_> = reports(&mut stage).into_iter().flat_map(|report| report.started).collect();
+    assert_eq!((started.len(), started[0].cause, started[0].operation.0.as_str()), (1, Cause::Planned, "me-1"));
     stage.live(SECOND * 400);
     assert_eq!(
         stage.cluster.records["a"].spec.operation.as_ref().map(|operation| operation.id.clone()),
@@ -87,6 +92,7 @@ fn what_a_person_approved_is_carried_out_and_nothing_else() {
     assert_eq!(stage.claimed(), ["a"]);
     let approval = reports(&mut stage).into_iter().find_map(|report| report.approval).expect("it is told");
     assert_eq!((approval.name.as_str(), approval.operations.len(), approval.goes_on), ("first", 1, false));
+    assert_eq!(approval.left_out, [].into());
     stage.live(SECOND * 400);
     assert_eq!(stage.claimed(), ["a"], "an approval counts once");
 }
@@ -102,6 +108,124 @@ fn an_approved_plan_that_would_not_be_proposed_any_more_is_not_carried_out() {
     assert_eq!(stage.writes(), 0);
     let approval = reports(&mut stage).into_iter().find_map(|report| report.approval).expect("it is told");
     assert!(approval.operations.is_empty() && !approval.goes_on, "{approval:?}");
+    let moved = LeftOut::Moved("another change of it would be proposed now");
+    assert_eq!(approval.left_out, [("a".to_owned(), moved.clone()), ("b".to_owned(), moved)].into());
+}
+
+/// Approves a plan of two nodes after something has happened to the cluster; what became of it.
+fn approved_after(change: impl FnOnce(&mut Cluster)) -> Approval {
+    let (mut stage, plan) = recommended();
+    change(&mut stage.cluster);
+    stage.wake(&Ticket::Loop);
+    stage.pass(SECOND * 5);
+    reports(&mut stage);
+    stage.controller.approve("first".to_owned(), plan);
+    stage.wake(&Ticket::Loop);
+    stage.pass(SECOND * 5);
+    reports(&mut stage).into_iter().find_map(|report| report.approval).expect("it is told")
+}
+
+#[test]
+fn a_node_of_an_approved_plan_that_is_left_alone_is_told_with_its_own_reason() {
+    let alone = |approval: &Approval, node: &str| match approval.left_out.get(node) {
+        Some(LeftOut::Alone(reason, why)) => (*reason, why.clone()),
+        other => panic!("{other:?} of {approval:?}"),
+    };
+    let plugin = approved_after(|cluster| cluster.plugins.extend([("a".to_owned(), false), ("b".to_owned(), true)]));
+    let (reason, why) = alone(&plugin, "a");
+    assert!(reason == Reason::PolicyForbids && why.contains("add a toleration"), "{why}");
+    assert_eq!((plugin.operations.len(), plugin.left_out.len(), plugin.goes_on), (1, 1, false), "{plugin:?}");
+
+    let resting = approved_after(|cluster| {
+        cluster.policy.stability.gpu_cool_down_seconds = 600;
+        let gpus = vec!["GPU-a-0".to_owned()];
+        let (id, detail) = (OperationId("old".into()), String::new());
+        let ended = Ended { id, epoch: 1, gpus, outcome: Outcome::Done, detail };
+        cluster.records.get_mut("a").expect("there").spec.history = vec![ended];
+    });
+    let (reason, why) = alone(&resting, "a");
+    assert!(reason == Reason::CoolingDown && why.starts_with("GPU 0: it was changed a moment ago"), "{why}");
+
+    let owned = approved_after(|cluster| {
+        let node = cluster.nodes.get_mut("b").expect("there");
+        node.labels.insert("nvidia.com/mig.config".into(), "all".into());
+    });
+    assert_eq!(alone(&owned, "b").0, Reason::PolicyForbids);
+}
+
+#[test]
+fn a_node_of_an_approved_plan_for_which_the_budgets_have_no_room_waits_for_it() {
+    let narrow = |cluster: &mut Cluster| cluster.policy.budgets.nodes = Some(Limit::Count(1));
+    let approval = approved_after(narrow);
+    assert_eq!((approval.operations.len(), approval.goes_on), (1, true), "{approval:?}");
+    let why: Vec<String> = approval.left_out.values().map(ToString::to_string).collect();
+    assert_eq!(why, ["waits: BudgetExhausted: the budgets leave room for 0 nodes now"]);
+}
+
+#[test]
+fn an_operation_whose_claim_is_forbidden_has_not_begun() {
+    let mut cluster = empty(&["a"]).waiting("p", "3g.20gb");
+    cluster.forbidden.insert("write_spec");
+    let mut stage = Stage::new(cluster, settings("me"));
+    stage.live(SECOND * 700);
+    let told = reports(&mut stage);
+    assert!(told.iter().all(|report| report.started.is_empty()), "{told:?}");
+    let forbidden: Vec<_> = told.into_iter().flat_map(|report| report.forbidden).collect();
+    let expected = ("a".to_owned(), OperationId("me-1".into()), "write_spec is not allowed".to_owned());
+    assert_eq!(forbidden, [expected], "once, however often it is tried");
+    stage.cluster.forbidden.clear();
+    stage.live(SECOND * 400);
+    let mut started = reports(&mut stage).into_iter().flat_map(|report| report.started);
+    assert!(started.any(|started| started.operation.0 == "me-1"), "it begins once that is allowed");
+}
+
+/// A node that is kept out, for which a pod waits; how long the loop takes to plan for it once that is mended.
+fn mended(keep_out: impl FnOnce(&mut Cluster), mend: impl FnOnce(&mut Cluster)) -> u64 {
+    let mut cluster = empty(&["a"]).waiting("p", "3g.20gb");
+    keep_out(&mut cluster);
+    let mut stage = Stage::new(cluster, settings("me"));
+    stage.live(SECOND * 40);
+    assert!(stage.claimed().is_empty(), "it is kept out");
+    mend(&mut stage.cluster);
+    let mut waited = 0;
+    while stage.claimed().is_empty() {
+        assert!(waited < 400, "the period is over");
+        stage.wake(&Ticket::Loop);
+        stage.pass(SECOND);
+        stage.cluster.report();
+        waited += 1;
+    }
+    waited
+}
+
+#[test]
+fn what_people_mend_does_not_wait_for_the_period() {
+    let plugin = |tolerates: bool| move |cluster: &mut Cluster| _ = cluster.plugins.insert("a".to_owned(), tolerates);
+    assert!(mended(plugin(false), plugin(true)) < 10);
+    let owner = |cluster: &mut Cluster| {
+        _ = cluster.nodes.get_mut("a").expect("there").labels.insert("nvidia.com/mig.config".into(), "all".into())
+    };
+    let left = |cluster: &mut Cluster| cluster.nodes.get_mut("a").expect("there").labels.clear();
+    assert!(mended(owner, left) < 10);
+    let budget = |nodes: u32| move |cluster: &mut Cluster| cluster.policy.budgets.nodes = Some(Limit::Count(nodes));
+    assert!(mended(budget(0), budget(1)) < 10);
+}
+
+#[test]
+fn mending_again_and_again_makes_no_more_plans_than_new_demand_may() {
+    let mut cluster = empty(&["a"]).waiting("p", "7g.40gb").waiting("q", "7g.40gb");
+    cluster.policy.mode = Mode::Observe;
+    let quiet = Settings { mode: Mode::Observe, ..settings("me") };
+    let mut stage = Stage::new(cluster, quiet);
+    let mut plans = 0;
+    for second in 0..120 {
+        stage.cluster.policy.budgets.nodes = Some(Limit::Count(second + 1));
+        stage.wake(&Ticket::Loop);
+        stage.pass(SECOND);
+        stage.cluster.report();
+        plans += reports(&mut stage).iter().filter(|report| report.planned.is_some()).count();
+    }
+    assert!((2..=5).contains(&plans), "{plans} plans in two minutes; one in 30 s is allowed");
 }
 
 #[test]
@@ -151,9 +275,10 @@ fn an_operation_that_is_found_is_adopted_under_a_higher_epoch() {
     let adopted = stage.cluster.records["a"].spec.operation.clone().expect("still there");
     assert_eq!((adopted.id.0.as_str(), adopted.epoch, adopted.phase), ("old-1", 4, Phase::Drained));
     assert_eq!(stage.cluster.records["b"].spec.operation.as_ref().map(|operation| operation.epoch), Some(4));
-    let started = reports(&mut stage).remove(0).started;
-    assert_eq!(started[0].cause, Cause::Adopted);
+    stage.wake(&Ticket::Loop);
     stage.pass(SECOND * 5);
+    let mut started = reports(&mut stage).into_iter().flat_map(|report| report.started);
+    assert!(started.any(|started| started.cause == Cause::Adopted && started.operation.0 == "old-1"));
     assert_eq!(stage.cluster.lease.as_ref().map(|(_, lease)| lease.transitions), Some(4), "the lease catches up");
 }
 
@@ -300,7 +425,14 @@ fn what_waits_for_an_operation_that_fails_is_dropped() {
     assert!(stage.claimed().is_empty());
     assert!(evictions(&stage).is_empty());
     stage.wake(&Ticket::Loop);
-    assert!(reports(&mut stage).last().is_some_and(|report| report.waiting.is_empty()));
+    stage.pass(SECOND * 5);
+    let reports = reports(&mut stage);
+    assert!(reports.last().is_some_and(|report| report.waiting.is_empty()));
+    let dropped = reports.iter().flat_map(|report| &report.ended).find(|(node, ..)| node == "a").expect("it is told");
+    assert_eq!(
+        (dropped.2, dropped.3.as_str()),
+        (Some(Outcome::Aborted), "it needs a change of node b, which has failed")
+    );
 }
 
 #[test]

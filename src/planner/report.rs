@@ -90,7 +90,8 @@ enum Pin {
 struct Survey {
     /// GPUs on eligible nodes that offer the resource.
     offering: usize,
-    frozen: Option<(Reason, String)>,
+    /// One that is frozen: `node/index`, and why.
+    frozen: Option<(String, Reason, String)>,
     frozen_count: usize,
     /// GPUs on which no legal place is left by what may not go, and what that is on one of them.
     pinned: usize,
@@ -114,9 +115,10 @@ fn survey(scope: &Scope<'_>, used_up: &UsedUp, eligible: NodeSetId, resource: Re
             }
             on_node += most;
             survey.offering += 1;
-            if let Some(frozen) = &gpu.frozen {
+            if let Some((reason, why)) = &gpu.frozen {
                 survey.frozen_count += 1;
-                survey.frozen.get_or_insert_with(|| frozen.clone());
+                let of = || (format!("{}/{}", node.name, gpu.index), *reason, why.clone());
+                survey.frozen.get_or_insert_with(of);
             } else if let Some(pin) = pinned(scope, used_up, gpu, resource) {
                 survey.pinned += 1;
                 // What is nearest to being lifted is the one to name.
@@ -213,11 +215,13 @@ fn verdict(scope: &Scope<'_>, used_up: &UsedUp, eligible: NodeSetId, demand: &De
                 "split the pod, or ask for fewer instances".to_owned(),
             );
         }
-        if let Some((reason, why)) = survey.frozen.filter(|_| survey.frozen_count == survey.offering) {
+        if let Some((gpu, reason, why)) = survey.frozen.filter(|_| survey.frozen_count == survey.offering) {
             return (
                 reason,
                 format!("all {} GPUs that could offer {name} must be left as they are: {why}", survey.offering),
-                "see the reason given for the GPUs with `retile explain gpu NODE/INDEX`".to_owned(),
+                format!(
+                    "mend what keeps them; `retile explain gpu {gpu}` tells it for that one, with --live or the export"
+                ),
             );
         }
         if let Some(pin) = survey.pinned_by.filter(|_| survey.pinned + survey.frozen_count == survey.offering) {

@@ -64,16 +64,16 @@ impl Histogram {
 
 /// The GPUs that are there, with the layout that each had in the first state with it that lasted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Base {
-    layouts: BTreeMap<String, Instances>,
+pub(super) struct Base {
+    pub(super) layouts: BTreeMap<String, Instances>,
     /// Their instances together.
-    offered: Demand,
+    pub(super) offered: Demand,
 }
 
 /// The state that lasts now.
 #[derive(Debug, Clone)]
 pub(super) struct Now {
-    base: Arc<Base>,
+    pub(super) base: Arc<Base>,
     demand: Demand,
     dynamic: u64,
     whole: u64,
@@ -83,19 +83,19 @@ pub(super) struct Now {
 /// The books.
 #[derive(Debug, Clone)]
 pub(super) struct Account {
-    need: Need,
-    now: Now,
+    pub(super) need: Need,
+    pub(super) now: Now,
     /// The GPUs of the last state that lasted.
     seen: Arc<Base>,
     /// Most instances asked for at once, by profile.
-    peaks: Demand,
-    most_dynamic: u64,
-    most_whole: u64,
+    pub(super) peaks: Demand,
+    pub(super) most_dynamic: u64,
+    pub(super) most_whole: u64,
     /// Largest fleet seen.
-    owned: u64,
+    pub(super) owned: u64,
     /// Total time, in milliseconds.
-    elapsed: u128,
-    deferred_ms: [u128; COUNTERFACTUALS],
+    pub(super) elapsed: u128,
+    pub(super) deferred_ms: [u128; COUNTERFACTUALS],
     dynamic_times: Histogram,
     whole_times: Histogram,
     profile_times: Vec<Histogram>,
@@ -103,7 +103,11 @@ pub(super) struct Account {
     /// Time that pods have waited, in milliseconds.
     waited: u128,
     /// The needs of the peaks on the layouts that were there first; `None` when one of them has changed.
-    known: Option<Needs>,
+    pub(super) known: Option<Needs>,
+    /// GPUs and the instances of their first layouts as another process kept them, until a state is seen.
+    pub(super) first: Option<(u64, Demand)>,
+    /// What first layouts have, beyond those that are known by GPU; empty where that is nothing.
+    beyond: Vec<i64>,
 }
 
 impl Account {
@@ -127,6 +131,8 @@ impl Account {
             burst: BurstTime::default(),
             waited: 0,
             known: Some(Needs::default()),
+            first: None,
+            beyond: Vec::new(),
             need,
         }
     }
@@ -150,6 +156,7 @@ impl Account {
             whole = gpus.ok_or_else(|| self.need.too_many())?;
         }
         let base = self.base(&state.gpus, later)?;
+        let base = self.resumed(base);
         let dynamic = self.need.gpus(&demand)?;
         let waiting = state.pending.values().fold(0, |sum: u64, &pods| sum.saturating_add(pods));
         Ok(Now { base, demand, dynamic, whole, waiting })
@@ -167,7 +174,21 @@ impl Account {
         for instances in layouts.values() {
             self.need.add(&mut offered, instances, 1)?;
         }
-        Ok(Arc::new(Base { layouts, offered }))
+        Ok(Arc::new(Base { layouts, offered: with(offered, &self.beyond) }))
+    }
+
+    /// The first state that is seen after the books were taken over: its GPUs have the first layouts that were kept.
+    fn resumed(&mut self, base: Arc<Base>) -> Arc<Base> {
+        let beyond = self.beyond(base.layouts.len() as u64, &base.offered);
+        self.first = None;
+        match beyond {
+            Some(beyond) => {
+                let offered = with(base.offered.clone(), &beyond);
+                self.beyond = beyond;
+                Arc::new(Base { layouts: base.layouts.clone(), offered })
+            }
+            None => base,
+        }
     }
 
     /// The state that lasts now has lasted so much longer.
@@ -279,4 +300,12 @@ impl Account {
     pub(super) fn burst_time(&self) -> BurstTime {
         self.burst
     }
+}
+
+/// A demand and so much more, or less, of each profile.
+fn with(mut demand: Demand, beyond: &[i64]) -> Demand {
+    for (count, &more) in demand.iter_mut().zip(beyond) {
+        *count = count.saturating_add_signed(more);
+    }
+    demand
 }

@@ -13,6 +13,7 @@ mod account;
 mod amount;
 mod equal_wait;
 mod history;
+mod kept;
 mod need;
 mod prices;
 mod report;
@@ -33,6 +34,7 @@ pub use self::equal_wait::{Needed, needed_at_equal_wait};
 pub use self::history::{
     FORMAT, FORMAT_VERSION, Happening, History, HistoryError, HistoryProblem, Pods, Point, read_history, write_history,
 };
+pub use self::kept::Kept;
 pub use self::prices::{Currency, HOUR_MS, MONTH_MS, Price, PriceError, Prices, YEAR_MS};
 pub use self::report::{
     BurstReport, CounterfactualReport, ModelReport, REPORT_VERSION, Report, Sensitivity, Split, Total, Worth,

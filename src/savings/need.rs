@@ -2,6 +2,7 @@
 //!
 //! Invariants: a demand counts the profiles in the order of the board's table; the answer is the exact minimum of [`crate::planner::fit`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Instances, SavingsError};
@@ -39,6 +40,22 @@ impl Need {
             demand[id.index()] = sum.filter(|&sum| sum <= MOST).ok_or_else(|| self.too_many())?;
         }
         Ok(())
+    }
+
+    /// A demand by the names of profiles, those without any left out.
+    pub(super) fn named(&self, demand: &Demand) -> BTreeMap<String, u64> {
+        let profiles = self.geometry.profiles().iter().zip(demand).filter(|&(_, &count)| count > 0);
+        profiles.map(|(profile, &count)| (profile.name.clone(), count)).collect()
+    }
+
+    /// The demand of these names.
+    pub(super) fn demand(&self, named: &BTreeMap<String, u64>) -> Result<Demand, SavingsError> {
+        let mut demand = self.nothing();
+        for (name, &count) in named {
+            let id = self.geometry.find(name).ok_or_else(|| self.unknown(name))?;
+            demand[id.index()] = Some(count).filter(|&count| count <= MOST).ok_or_else(|| self.too_many())?;
+        }
+        Ok(demand)
     }
 
     pub(super) fn too_many(&self) -> SavingsError {

@@ -200,6 +200,30 @@ fn histories_that_make_no_sense_are_refused_with_their_line() {
     }
 }
 
+#[test]
+fn what_was_kept_is_of_the_same_gpus_or_else_the_layouts_count_that_are_seen() {
+    let mut first = Savings::new();
+    first.observe(0, &state(gpus(2, &[("7g.80gb", 1)]), &[("7g.80gb", 2)], &[])).expect("a state");
+    first.observe(HOUR, &state(gpus(2, &[("1g.10gb", 7)]), &[("1g.10gb", 14)], &[])).expect("a state");
+    first.advance(2 * HOUR).expect("time passes");
+    let kept = first.kept().remove(0);
+    assert_eq!((kept.gpus, kept.first_layouts.clone()), (2, [("7g.80gb".to_owned(), 2)].into()));
+    let current = |gpus_now: usize| {
+        let mut next = Savings::new();
+        next.resume(&kept).expect("a model of the catalogue");
+        next.observe(0, &state(gpus(gpus_now, &[("1g.10gb", 7)]), &[], &[])).expect("a state");
+        next.advance(HOUR).expect("time passes");
+        next.report(None).expect("a report").models[0].counterfactuals[0].needed
+    };
+    // Fourteen small instances beside two whole boards, on layouts that were two whole boards, or twenty-one small instances.
+    assert_eq!((current(2), current(3)), (4, 5));
+    let unknown = Kept { model: "another".to_owned(), ..kept.clone() };
+    assert!(Savings::new().resume(&unknown).is_err());
+    let profile = Kept { peaks: [("9g".to_owned(), 1)].into(), ..kept };
+    let mut next = Savings::new();
+    assert!(next.resume(&profile).is_err() && next.kept().is_empty(), "nothing is half taken over");
+}
+
 /// A GPU model whose demand is a few numbers.
 fn demand() -> impl Strategy<Value = Vec<(&'static str, u64)>> {
     let profile = prop::sample::select(vec!["1g.10gb", "1g.20gb", "2g.20gb", "3g.40gb", "4g.40gb", "7g.80gb"]);
@@ -257,6 +281,37 @@ proptest! {
         prop_assert_eq!(&read, &history);
         let whole = read.savings().expect("savings").report(Some(&prices())).expect("a report");
         prop_assert_eq!(live.report(Some(&prices())).expect("a report"), whole);
+    }
+
+    #[test]
+    fn who_takes_the_books_over_goes_on_as_if_nobody_had_stopped(
+        stretches in prop::collection::vec(stretch(), 2..12), at in any::<prop::sample::Index>(),
+    ) {
+        // While nobody counts no GPU comes or goes.
+        let fleet = |state: &State, first: &State| state.values().zip(first.values()).all(|(a, b)| a.gpus.len() == b.gpus.len());
+        let stretches: Vec<_> = stretches.iter().filter(|(state, ms)| *ms > 0 && fleet(state, &stretches[0].0)).collect();
+        let split = at.index(stretches.len() + 1);
+        let (mut whole, mut part, mut at) = (Savings::new(), Savings::new(), 0);
+        for (index, (state, ms)) in stretches.into_iter().enumerate() {
+            if index == split {
+                let mut next = Savings::new();
+                for kept in part.kept() {
+                    next.resume(&kept).expect("what was kept can be taken over");
+                }
+                part = next;
+            }
+            whole.observe(at, state).expect("a state");
+            part.observe(at, state).expect("a state");
+            at += ms;
+            whole.advance(at).expect("time passes");
+            part.advance(at).expect("time passes");
+        }
+        prop_assert_eq!(part.kept(), whole.kept());
+        let rows = |savings: &Savings| {
+            let report = savings.report(Some(&prices())).expect("a report");
+            (report.models.into_iter().map(|model| (model.needed, model.owned, model.counterfactuals)).collect::<Vec<_>>(), report.totals)
+        };
+        prop_assert_eq!(rows(&part), rows(&whole));
     }
 
     #[test]

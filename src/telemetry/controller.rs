@@ -234,7 +234,7 @@ impl ControllerMetrics {
             stolen: book.counter("stolen", "Pods that found no place although the operation for them was done: somebody else took it"),
             rejected: book.count("rejected", "Pods that a plan did not serve, counted at each plan, by reason", Reason::ALL.map(|reason| ByReason { reason })),
             approvals: book.count("approvals", "Plans that a person approved, by what became of them", results(&APPROVALS)),
-            events: book.count("events", "Events for pods, nodes and MigNodes, by what became of them", results(&EVENTS)),
+            events: book.count("events", "Events for pods, nodes, MigNodes and MigPolicies, by what became of them", results(&EVENTS)),
             api_request_seconds,
             api_requests,
             cache_age_seconds: book.gauge("cache_age_seconds", "For how long the watch that is worst off has been broken: how far what is known may lag behind"),

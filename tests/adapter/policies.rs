@@ -89,7 +89,8 @@ async fn plans_are_published_once_kept_in_number_and_never_changed() {
     };
     patch(json!({"spec": {"document": "another"}})).await.expect_err("a plan never changes");
     patch(json!({"spec": {"approval": {"approved": true, "by": "me"}}})).await.expect("people approve");
-    set_phase(&server, &first.name, PlanPhase::Executing, "").await.expect("written");
+    let operations = ["op-1".to_owned()];
+    set_phase(&server, &first.name, PlanPhase::Executing, "", Some(&operations)).await.expect("written");
 
     for number in 1..=KEPT as u64 + 3 {
         publish(&server, &plan(number), "").await.expect("published");
@@ -99,4 +100,13 @@ async fn plans_are_published_once_kept_in_number_and_never_changed() {
     let executing = kept.iter().find(|plan| plan.name == first.name).expect("what is under way stays");
     assert!(executing.approved && executing.phase == Some(PlanPhase::Executing));
     assert_eq!(api.list(&ListParams::default()).await.expect("listed").items.len(), KEPT);
+
+    // Once it is over, the word that a person gave to it counts for no other, though that says the same.
+    set_phase(&server, &first.name, PlanPhase::Finished, "over", None).await.expect("written");
+    let next = publish(&server, &plan(0), "serves one pod").await.expect("published");
+    assert!(next.name != first.name && !next.approved, "{next:?}");
+    assert_eq!(publish(&server, &plan(0), "serves one pod").await.expect("published before").name, next.name);
+    let over = plans(&server).await.expect("listed").into_iter().find(|plan| plan.name == first.name);
+    assert!(over.is_none_or(|over| over.operations == operations), "they stay in its status");
+    set_phase(&server, "nobody's", PlanPhase::Finished, "", None).await.expect("a plan that is gone needs no word");
 }

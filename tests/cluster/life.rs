@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use super::control_plane::{Pace, eventually};
@@ -44,6 +45,21 @@ async fn free_instances_are_reshaped_for_a_pod_that_waits() {
     let layout = cluster.nodes[0].layout(0);
     assert!(layout.iter().any(|place| place.starts_with("1g.5gb@")), "{layout:?}");
     assert!(layout.iter().any(|place| place.starts_with("3g.20gb@")), "one half is enough: {layout:?}");
+    eventually("the record says that nothing goes on any more", async || {
+        let record = cluster.record(NODE).await?;
+        let status = &record["status"];
+        (status["phase"] == "Idle" && status["waitingOn"] == "").then_some(())
+    })
+    .await;
+    let (plan, operations) = eventually("the plan that was carried out is finished", async || {
+        let plans = cluster.custom("MigPlan").list(&ListParams::default()).await.ok()?.items;
+        let status = plans.into_iter().find(|plan| plan.data["status"]["phase"] == "Finished")?.data["status"].clone();
+        Some((status["detail"].clone(), status["operations"].clone()))
+    })
+    .await;
+    assert_eq!(plan, "all its operations are over: 1 done");
+    let record = cluster.record(NODE).await.expect("the agent reports");
+    assert_eq!(operations, json!([record["spec"]["history"][0]["id"]]));
 }
 
 #[tokio::test]
@@ -94,6 +110,13 @@ async fn an_api_server_that_goes_away_in_the_middle_is_waited_for() {
     cluster.agents[0].must_run();
 }
 
+/// Since when savings are counted, and for how many milliseconds, as the policy keeps them.
+async fn savings(cluster: &Installation) -> Option<(String, u64)> {
+    let policy = cluster.custom("MigPolicy").get("default").await.ok()?;
+    let savings = &policy.data["status"]["savings"];
+    Some((savings["since"].as_str()?.to_owned(), savings["models"][0]["elapsedMs"].as_u64()?))
+}
+
 /// Two that want to lead: one does, and the other takes over when that one is killed.
 #[tokio::test]
 async fn of_two_controllers_one_leads_and_the_other_takes_over() {
@@ -104,13 +127,20 @@ async fn of_two_controllers_one_leads_and_the_other_takes_over() {
     ready(&cluster.pods(), "small", 1).await;
     cluster.released(NODE).await;
     assert_eq!(cluster.outcomes(NODE).await, ["Done"], "two leaders would have operated twice");
+    let (since, _) = eventually("the leader keeps what it has counted", async || savings(&cluster).await).await;
     let holder = cluster.leader().await.expect("somebody leads");
     let leader = usize::from(holder.starts_with("controller-2"));
     cluster.controllers[leader].kill();
+    let (_, before) = savings(&cluster).await.expect("what was kept stays");
     small(&cluster, 6);
     ready(&cluster.pods(), "small", 6).await;
     cluster.released(NODE).await;
     assert!(cluster.outcomes(NODE).await.iter().all(|outcome| outcome == "Done"));
+    let (still_since, after) = eventually("the next leader goes on with it", async || {
+        savings(&cluster).await.filter(|(_, elapsed)| *elapsed > before)
+    })
+    .await;
+    assert_eq!(still_since, since, "{before} ms, then {after} ms");
 }
 
 /// The API server's own account of what the two programs asked for.

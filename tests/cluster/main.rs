@@ -19,4 +19,5 @@ mod nodes;
 mod owners;
 mod pages;
 mod scale;
+mod truth;
 mod work;

@@ -18,8 +18,8 @@ pub(crate) fn find(input: &PlanningInput, node: &str, index: u32) -> Option<GpuI
     node.gpus.clone().find(|&position| input.gpus()[position].index == index).map(GpuId::new)
 }
 
-/// Explains one GPU.
-pub(crate) fn explain(input: &PlanningInput, plan: &Plan, axes: &Axes, id: GpuId) -> String {
+/// Explains one GPU; `alone` is why a controller leaves its node alone, where it does.
+pub(crate) fn explain(input: &PlanningInput, plan: &Plan, axes: &Axes, id: GpuId, alone: Option<&str>) -> String {
     let gpu = &input.gpus()[id.index()];
     let node = &input.nodes()[gpu.node.index()];
     let changes = plan.nodes.iter().find(|changes| changes.name == node.name);
@@ -50,7 +50,7 @@ pub(crate) fn explain(input: &PlanningInput, plan: &Plan, axes: &Axes, id: GpuId
         }
     }
     let _ = writeln!(out, "\nWhat keeps it from more");
-    for line in obstacles(input, gpu, change.is_some()) {
+    for line in obstacles(input, gpu, change.is_some(), alone) {
         let _ = writeln!(out, "  {line}");
     }
     let _ = writeln!(out, "\nLargest profile that can be placed");
@@ -145,10 +145,13 @@ fn beneficiaries<'p>(
     ]
 }
 
-fn obstacles(input: &PlanningInput, gpu: &Gpu, changed: bool) -> Vec<String> {
+fn obstacles(input: &PlanningInput, gpu: &Gpu, changed: bool, alone: Option<&str>) -> Vec<String> {
     let node = &input.nodes()[gpu.node.index()];
     let level = input.policy().disruption;
     let mut lines = Vec::new();
+    if let Some(why) = alone {
+        lines.push(format!("the controller leaves its node alone and carries out nothing there: {why}"));
+    }
     if let Some((reason, why)) = &gpu.frozen {
         lines.push(format!("it may not be changed: {reason}: {}", clean(why)));
     }

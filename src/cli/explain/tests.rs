@@ -131,7 +131,7 @@ fn explained_pod(input: &PlanningInput, name: &str) -> String {
 fn explained_gpu(input: &PlanningInput, node: &str) -> String {
     let plan = planned(input).expect("a plan");
     let id = gpu::find(input, node, 0).expect("the GPU is there");
-    anstream::adapter::strip_str(&gpu::explain(input, &plan, &Axes::new(), id)).to_string()
+    anstream::adapter::strip_str(&gpu::explain(input, &plan, &Axes::new(), id, None)).to_string()
 }
 
 fn movable() -> Movability {

@@ -9,6 +9,7 @@ pub(crate) mod args;
 mod doctor;
 mod reach;
 mod snapshot;
+mod standing;
 mod status;
 mod top;
 
@@ -16,5 +17,6 @@ pub(crate) use apply::apply;
 pub(crate) use doctor::doctor;
 pub(crate) use reach::{NAME, Reach};
 pub(crate) use snapshot::snapshot;
+pub(crate) use standing::LeftAlone;
 pub(crate) use status::status;
 pub(crate) use top::top;

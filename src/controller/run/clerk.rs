@@ -5,21 +5,20 @@
 //! what cannot be told is logged and counted. Invariants: a plan is published when its changes differ from those published last; a plan is
 //! passed on as approved once, and only while it is proposed and the mode is `Recommend`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::course::{Courses, Word};
 use super::people::People;
 use super::policy::Wishes;
 use super::reports::{Cycle, summary};
-use crate::controller::Approval;
-use crate::exec::OperationId;
 use crate::exec::port::ClusterError;
 use crate::kube::crd::{self, LastPlan, PlanPhase};
-use crate::kube::live::{ControllerCluster, Doing, Events, Published, Told, moment, plans, publish, set_phase};
+use crate::kube::live::{ControllerCluster, Doing, Events, Notice, Published, Told, moment, plans, publish, set_phase};
 use crate::model::Mode;
 use crate::plan::{NodePlan, Plan};
 use crate::telemetry::ControllerMetrics;
@@ -38,14 +37,20 @@ pub struct Clerk<A> {
     approve: A,
     people: People,
     mode: Mode,
-    /// Changes that were published last.
-    published: Vec<NodePlan>,
+    /// The plan that was published last: its name, and its changes.
+    published: Option<(String, Vec<NodePlan>)>,
     /// Approved plans that were passed on.
     passed: BTreeSet<String>,
-    /// Operations under way, by the plan that they carry out.
-    executing: BTreeMap<String, BTreeSet<OperationId>>,
+    /// Plans that are being carried out.
+    courses: Courses,
+    /// What is still to be written into their statuses.
+    words: VecDeque<Word>,
+    /// Whether plans of an earlier leader were taken up.
+    resumed: bool,
     /// What the loop does, for the policies; nothing before the first cycle, and so before this process leads.
     doing: Option<Doing>,
+    /// When this process began to count savings.
+    since: Option<String>,
     /// When the figures of a plan were last written into a policy.
     figures: Option<Instant>,
 }
@@ -60,10 +65,13 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
             approve,
             people: People::default(),
             mode: Mode::Observe,
-            published: Vec::new(),
+            published: None,
             passed: BTreeSet::new(),
-            executing: BTreeMap::new(),
+            courses: Courses::default(),
+            words: VecDeque::new(),
+            resumed: false,
             doing: None,
+            since: None,
             figures: None,
         }
     }
@@ -79,6 +87,9 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
                     None => return,
                 },
                 _ = looks.tick() => {
+                    if let Err(error) = self.write_words().await {
+                        tracing::warn!(%error, "what became of a plan cannot be written");
+                    }
                     if let Err(error) = self.receive().await {
                         tracing::warn!(%error, "how the MigPolicy is received cannot be written");
                     }
@@ -94,27 +105,26 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
         self.mode = cycle.mode;
         self.note(cycle);
         for notice in self.people.notices(cycle) {
-            let result = match self.events.tell(&self.cluster, &notice).await {
-                Ok(Told::New | Told::Repeated) => "sent",
-                Ok(Told::KeptBack) => "dropped",
-                Err(error) => {
-                    tracing::debug!(%error, "an event cannot be written");
-                    "failed"
-                }
-            };
-            self.metrics.events.add(ByResult { result }, 1);
+            self.tell(&notice).await;
         }
         if let Err(error) = self.publish(cycle).await {
             tracing::warn!(%error, "the plan cannot be published");
         }
-        if let Some(approval) = &cycle.report.approval
-            && let Err(error) = self.carried_out(approval).await
-        {
-            tracing::warn!(plan = approval.name, %error, "what became of the plan cannot be written");
+        if let Err(error) = self.carried_out(cycle).await {
+            tracing::warn!(%error, "what became of a plan cannot be written");
         }
-        if let Err(error) = self.ended(cycle).await {
-            tracing::warn!(%error, "the end of a plan cannot be written");
-        }
+    }
+
+    async fn tell(&self, notice: &Notice) {
+        let result = match self.events.tell(&self.cluster, notice).await {
+            Ok(Told::New | Told::Repeated) => "sent",
+            Ok(Told::KeptBack) => "dropped",
+            Err(error) => {
+                tracing::debug!(%error, "an event cannot be written");
+                "failed"
+            }
+        };
+        self.metrics.events.add(ByResult { result }, 1);
     }
 
     /// Notes what the policies are told of a cycle.
@@ -129,12 +139,16 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
             evicted: count(planned.evictions),
         });
         let refused = Wishes::of(&self.cluster.policy()).refused;
-        self.doing = Some(Doing { mode: cycle.mode, refused, last_plan: last_plan.or(known) });
+        let savings = Some(cycle.savings.status(self.since.get_or_insert_with(moment)));
+        self.doing = Some(Doing { mode: cycle.mode, refused, last_plan: last_plan.or(known), savings });
     }
 
     /// Writes how the policies are received.
     async fn receive(&mut self) -> Result<(), ClusterError> {
         let Some(doing) = &self.doing else { return Ok(()) };
+        for notice in self.people.policies(self.cluster.refused_policies(doing)) {
+            self.tell(&notice).await;
+        }
         let due = self.figures.is_none_or(|since| since.elapsed() >= FIGURES);
         self.cluster.receive_policies(doing, due).await?;
         if due {
@@ -145,17 +159,18 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
 
     /// Publishes a plan with changes, and puts those aside that it takes the place of.
     async fn publish(&mut self, cycle: &Cycle) -> Result<(), ClusterError> {
-        let Some(plan) = cycle.plan.as_ref().filter(|plan| !plan.nodes.is_empty() && plan.nodes != self.published)
-        else {
+        let published = |plan: &Plan| self.published.as_ref().is_some_and(|(_, nodes)| *nodes == plan.nodes);
+        let Some(plan) = cycle.plan.as_ref().filter(|plan| !plan.nodes.is_empty() && !published(plan)) else {
             return Ok(());
         };
         let Published { name, .. } = publish(self.cluster.server(), plan, &summary(plan)).await?;
         tracing::info!(plan = name, "published");
-        self.published.clone_from(&plan.nodes);
+        self.published = Some((name.clone(), plan.nodes.clone()));
         for old in plans(self.cluster.server()).await? {
             let proposed = matches!(old.phase, None | Some(PlanPhase::Proposed));
             if old.name != name && proposed && !old.approved {
-                set_phase(self.cluster.server(), &old.name, PlanPhase::Superseded, "a newer plan was made").await?;
+                set_phase(self.cluster.server(), &old.name, PlanPhase::Superseded, "a newer plan was made", None)
+                    .await?;
             }
         }
         Ok(())
@@ -172,37 +187,52 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
                 Ok(document) => (self.approve)(plan.name, document),
                 Err(error) => {
                     let why = format!("its document cannot be read: {error}");
-                    set_phase(self.cluster.server(), &plan.name, PlanPhase::Superseded, &why).await?;
+                    set_phase(self.cluster.server(), &plan.name, PlanPhase::Superseded, &why, None).await?;
                 }
             }
         }
         Ok(())
     }
 
-    async fn carried_out(&mut self, approval: &Approval) -> Result<(), ClusterError> {
-        let Approval { name, operations, goes_on } = approval;
-        if operations.is_empty() && !goes_on {
-            let why = "the world has moved: it would not be proposed any more, so nothing of it was carried out";
-            return set_phase(self.cluster.server(), name, PlanPhase::Superseded, why).await;
+    /// Takes up the plans that an earlier leader was carrying out.
+    async fn resume(&mut self) -> Result<(), ClusterError> {
+        if self.resumed {
+            return Ok(());
         }
-        self.executing.entry(name.clone()).or_default().extend(operations.iter().cloned());
-        let rest = if *goes_on { "; the rest waits for budgets" } else { "" };
-        let listed: Vec<String> = operations.iter().map(ToString::to_string).collect();
-        let detail = format!("operations: {}{rest}", listed.join(", "));
-        set_phase(self.cluster.server(), name, PlanPhase::Executing, &detail).await
+        let under_way = self.cluster.operations();
+        for plan in plans(self.cluster.server()).await? {
+            if plan.phase == Some(PlanPhase::Executing) {
+                self.courses.found(&plan.name, &plan.operations, &under_way);
+            }
+        }
+        self.resumed = true;
+        Ok(())
     }
 
-    async fn ended(&mut self, cycle: &Cycle) -> Result<(), ClusterError> {
-        for (_, operation, ..) in &cycle.report.ended {
-            self.executing.values_mut().for_each(|operations| {
-                operations.remove(operation);
-            });
+    /// Writes what has become of plans.
+    async fn carried_out(&mut self, cycle: &Cycle) -> Result<(), ClusterError> {
+        self.resume().await?;
+        self.words.extend(cycle.report.approval.as_ref().and_then(|approval| self.courses.approved(approval)));
+        let begun = cycle.report.planned.as_ref().map(|planned| planned.operations.as_slice()).unwrap_or_default();
+        if cycle.mode == Mode::Act
+            && !begun.is_empty()
+            && let Some((plan, _)) = &self.published
+        {
+            self.words.extend(self.courses.begun(plan, begun));
         }
-        let over: Vec<String> =
-            self.executing.iter().filter(|(_, left)| left.is_empty()).map(|(name, _)| name.clone()).collect();
-        for name in over {
-            self.executing.remove(&name);
-            set_phase(self.cluster.server(), &name, PlanPhase::Finished, "all its operations are over").await?;
+        self.words.extend(self.courses.heard(&cycle.report, cycle.mode == Mode::Recommend));
+        self.write_words().await
+    }
+
+    /// Writes what is still to be said of plans, in its order.
+    async fn write_words(&mut self) -> Result<(), ClusterError> {
+        while let Some(Word { plan, phase, detail, operations }) = self.words.front() {
+            if *phase != PlanPhase::Executing && self.published.as_ref().is_some_and(|(name, _)| name == plan) {
+                // Should the same be planned again, it is another plan for people.
+                self.published = None;
+            }
+            set_phase(self.cluster.server(), plan, *phase, detail, Some(operations)).await?;
+            self.words.pop_front();
         }
         Ok(())
     }

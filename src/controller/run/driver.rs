@@ -17,6 +17,7 @@ use super::keeper::LetGo;
 use super::notes::Notes;
 use super::policy::Wishes;
 use super::port::{self, ClusterPort, Known};
+use super::refusals::{Refusal, Refusals};
 use super::reports::{self, Cycle};
 use crate::controller::{Leadership, Settings, Ticket};
 use crate::exec::Moment;
@@ -95,6 +96,9 @@ pub(super) struct Driver<C> {
     pub(super) inbox: Receiver<Happening>,
     pub(super) outbox: Sender<Happening>,
     pub(super) notes: Notes,
+    /// Whether what earlier leaders have kept was read.
+    pub(super) resumed: bool,
+    pub(super) refusals: Refusals,
     pub(super) health: Health,
     /// Settings with which the program was started.
     pub(super) base: Settings,
@@ -212,6 +216,16 @@ impl<C: ClusterPort> Driver<C> {
         if let ClusterRequest::Evict { dry_run: false, .. } = request {
             self.notes.eviction(reply);
         }
+        if let Some(refusal) = self.refusals.note(request, reply) {
+            let Refusal { request, object, why, remedy } = &refusal;
+            tracing::warn!(
+                request,
+                object,
+                why,
+                remedy,
+                "forbidden; it is tried again, and told again once it has been allowed"
+            );
+        }
         match reply {
             Ok(_) => self.health.ready(super::API),
             Err(error) => {
@@ -249,6 +263,11 @@ impl<C: ClusterPort> Driver<C> {
     /// What an observation says beside what the controller does with it.
     fn observe(&mut self, observation: &Observation) {
         let now = self.clock.now();
+        if !std::mem::replace(&mut self.resumed, true)
+            && let Some(kept) = self.cluster.kept()
+        {
+            self.notes.resume(kept);
+        }
         let wishes = self.cluster.wishes();
         if wishes != self.wishes {
             if let Some(why) = wishes.refused.as_ref().filter(|_| wishes.refused != self.wishes.refused) {
@@ -287,7 +306,8 @@ impl<C: ClusterPort> Driver<C> {
             let why = report.planned.iter().flat_map(|planned| &planned.why);
             let waiting = why.filter_map(|pod| self.waiting.get_key_value(&pod.pod));
             let waiting = waiting.map(|(name, pod)| (name.clone(), pod.clone())).collect();
-            let cycle = Cycle { report: Box::new(report), plan, mode: self.settings.mode, waiting };
+            let (mode, savings) = (self.settings.mode, self.notes.savings());
+            let cycle = Cycle { report: Box::new(report), plan, mode, waiting, savings };
             // Where nobody listens nobody misses it.
             if let Err(TrySendError::Full(_)) = self.cycles.try_send(cycle) {
                 self.notes.dropped();

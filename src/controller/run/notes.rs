@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::books::Books;
 use super::figures::{Figures, Model, OTHER};
+use super::kept::Counted;
 use super::policy::Wishes;
 use crate::controller::{Cause, Controller, CycleReport};
 use crate::exec::port::{ClusterError, ClusterReply, ClusterRequest, Observation};
@@ -49,6 +50,16 @@ impl Notes {
     pub(super) fn wishes(&mut self, wishes: &Wishes) {
         self.books.prices(wishes);
         self.metrics.policy_stale.set(if wishes.refused.is_some() { 1.0 } else { 0.0 });
+    }
+
+    /// Goes on with the savings that an earlier leader has kept.
+    pub(super) fn resume(&mut self, kept: Counted) {
+        self.books.resume(kept);
+    }
+
+    /// The savings, for the next leader.
+    pub(super) fn savings(&self) -> Counted {
+        self.books.keep()
     }
 
     /// Nobody could be told of a cycle.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::reports::Cycle;
 use crate::controller::Cause;
 use crate::exec::Outcome;
-use crate::kube::live::{Happened, Notice, Regarding};
+use crate::kube::live::{Happened, Notice, RefusedPolicy, Regarding};
 use crate::model::{Mode, PodRef, Reason, count};
 use crate::plan::ServedBy;
 
@@ -19,6 +19,8 @@ const MOST: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct People {
     told: BTreeMap<PodRef, String>,
+    /// Why policies are refused, as it was told.
+    refused: BTreeMap<String, String>,
 }
 
 impl People {
@@ -51,6 +53,20 @@ impl People {
             let Some((happened, what)) = ending(*outcome) else { continue };
             let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
             notices.extend(of_node(node, happened, &format!("operation {operation} {what}{detail}")));
+        }
+        notices
+    }
+
+    /// What is to be told of policies that are refused now: once per change.
+    pub(super) fn policies(&mut self, refused: Vec<RefusedPolicy>) -> Vec<Notice> {
+        let before = std::mem::take(&mut self.refused);
+        let mut notices = Vec::new();
+        for RefusedPolicy { name, uid, why } in refused {
+            if before.get(&name) != Some(&why) {
+                let regarding = Regarding::MigPolicy(name.clone(), uid);
+                notices.push(Notice { regarding, happened: Happened::PolicyInvalid, note: why.clone() });
+            }
+            self.refused.insert(name, why);
         }
         notices
     }
@@ -117,6 +133,7 @@ fn ending(outcome: Option<Outcome>) -> Option<(Happened, &'static str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::run::Counted;
     use crate::controller::{CycleReport, Planned, Started};
     use crate::exec::OperationId;
     use crate::plan::UnservedPod;
@@ -136,7 +153,13 @@ mod tests {
             include_str!("../../../testdata/plans/valid/nothing-changes.json"),
             "nothing-changes.json",
         );
-        Cycle { report: Box::new(report), plan: plan.ok().map(Into::into), mode: Mode::Act, waiting }
+        Cycle {
+            report: Box::new(report),
+            plan: plan.ok().map(Into::into),
+            mode: Mode::Act,
+            waiting,
+            savings: Counted::default(),
+        }
     }
 
     #[test]
@@ -151,6 +174,20 @@ mod tests {
         assert_eq!(people.notices(&cycle(vec![unserved("a", Reason::BudgetExhausted)])).len(), 1);
         assert!(people.notices(&cycle(Vec::new())).is_empty());
         assert_eq!(people.notices(&blocked).len(), 1, "it had gone, and is back");
+    }
+
+    #[test]
+    fn a_policy_that_is_refused_is_told_once_per_change() {
+        let mut people = People::default();
+        let refused = |why: &str| vec![RefusedPolicy { name: "default".into(), uid: "1".into(), why: why.into() }];
+        let told = people.policies(refused("no such zone"));
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].regarding, Regarding::MigPolicy("default".into(), "1".into()));
+        assert_eq!((told[0].happened, told[0].note.as_str()), (Happened::PolicyInvalid, "no such zone"));
+        assert!(people.policies(refused("no such zone")).is_empty());
+        assert_eq!(people.policies(refused("no such price")).len(), 1);
+        assert!(people.policies(Vec::new()).is_empty());
+        assert_eq!(people.policies(refused("no such price")).len(), 1, "it was mended, and is broken again");
     }
 
     #[test]
@@ -179,5 +216,28 @@ mod tests {
             Happened::Degraded,
         ];
         assert_eq!(happened, expected);
+    }
+
+    #[test]
+    fn every_reason_that_events_have_is_sent() {
+        let mut people = People::default();
+        let mut cycle = cycle(vec![unserved("a", Reason::BlockedByPod)]);
+        let moves = crate::plan::from_json(include_str!("../../../testdata/plans/valid/moves.json"), "moves.json");
+        cycle.plan = moves.ok().map(Into::into);
+        cycle.report.started.push(Started {
+            node: "n".into(),
+            operation: OperationId("op-1".into()),
+            cause: Cause::Planned,
+            gpus: Vec::new(),
+            victims: vec![pod("v")],
+            beneficiaries: Vec::new(),
+        });
+        let outcomes = [Outcome::Done, Outcome::RolledBack, Outcome::Degraded];
+        let ended = outcomes.map(|outcome| ("n".into(), OperationId("op-1".into()), Some(outcome), String::new()));
+        cycle.report.ended.extend(ended);
+        let refused = RefusedPolicy { name: "default".into(), uid: String::new(), why: "no such zone".into() };
+        let told = people.notices(&cycle).into_iter().chain(people.policies(vec![refused]));
+        let sent: std::collections::BTreeSet<Happened> = told.map(|notice| notice.happened).collect();
+        assert_eq!(sent, Happened::ALL.map(|(happened, _)| happened).into());
     }
 }

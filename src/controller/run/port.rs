@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::kept::Counted;
 use super::policy::Wishes;
 use crate::exec::Version;
 use crate::exec::port::{ClusterAnswer, ClusterError, ClusterReply, ClusterRequest, Lease};
@@ -19,6 +20,9 @@ pub trait ClusterPort: Send + Sync + 'static {
 
     /// What the policy in force wants of the loop.
     fn wishes(&self) -> Wishes;
+
+    /// Savings that earlier leaders have kept.
+    fn kept(&self) -> Option<Counted>;
 
     /// Whether what is known of the cluster can be relied upon.
     fn known(&self) -> Known;
@@ -46,6 +50,10 @@ impl ClusterPort for ControllerCluster {
         Wishes::of(&self.policy())
     }
 
+    fn kept(&self) -> Option<Counted> {
+        self.kept_savings().map(Counted::of)
+    }
+
     fn known(&self) -> Known {
         let Health { doubt, age } = self.health();
         Known { doubt, age }
@@ -63,6 +71,10 @@ impl<C: ClusterPort> ClusterPort for Arc<C> {
 
     fn wishes(&self) -> Wishes {
         C::wishes(self)
+    }
+
+    fn kept(&self) -> Option<Counted> {
+        C::kept(self)
     }
 
     fn known(&self) -> Known {
@@ -109,6 +121,10 @@ impl<C: ClusterPort> ClusterPort for DryRun<C> {
 
     fn wishes(&self) -> Wishes {
         self.cluster.wishes()
+    }
+
+    fn kept(&self) -> Option<Counted> {
+        self.cluster.kept()
     }
 
     fn known(&self) -> Known {

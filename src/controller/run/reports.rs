@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::kept::Counted;
 use crate::controller::{Cause, CycleReport};
 use crate::model::{Finding, Mode, PodRef, count};
 use crate::plan::Plan;
@@ -17,6 +18,8 @@ pub struct Cycle {
     pub plan: Option<Arc<Plan>>,
     /// Mode in force.
     pub mode: Mode,
+    /// The savings so far.
+    pub savings: Counted,
     /// The pods that the report says are not served, by name.
     pub waiting: BTreeMap<String, PodRef>,
 }
@@ -69,6 +72,9 @@ pub(super) fn log(report: &CycleReport, took: Duration) {
         let victims = started.victims.len();
         tracing::info!(node = started.node, operation = %started.operation, cause, victims, "operation starts");
     }
+    for (node, operation, why) in &report.forbidden {
+        tracing::warn!(node, %operation, why, "operation cannot begin: its claim is forbidden; it is tried again");
+    }
     for (node, operation, outcome, detail) in &report.ended {
         if let Some(outcome) = outcome {
             tracing::info!(node, %operation, ?outcome, detail, "operation ends");
@@ -77,10 +83,14 @@ pub(super) fn log(report: &CycleReport, took: Duration) {
         }
     }
     if let Some(approval) = &report.approval {
+        for (node, why) in &approval.left_out {
+            tracing::warn!(plan = approval.name, node, %why, "a node of the approved plan is not carried out");
+        }
         if approval.operations.is_empty() {
             tracing::warn!(
                 plan = approval.name,
-                "the approved plan would not be proposed any more, so nothing of it is carried out"
+                goes_on = approval.goes_on,
+                "nothing of the approved plan is carried out now"
             );
         } else {
             tracing::info!(

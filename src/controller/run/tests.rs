@@ -22,6 +22,7 @@ struct Fake {
     /// Kinds of requests that are never answered.
     hangs: Mutex<Vec<&'static str>>,
     wishes: Mutex<Wishes>,
+    kept: Mutex<Option<Counted>>,
     changed: Notify,
 }
 
@@ -32,6 +33,7 @@ impl Fake {
             log: Mutex::default(),
             hangs: Mutex::default(),
             wishes: Mutex::default(),
+            kept: Mutex::default(),
             changed: Notify::new(),
         })
     }
@@ -77,6 +79,10 @@ impl ClusterPort for Fake {
 
     fn wishes(&self) -> Wishes {
         self.wishes.lock().expect("no test panics with it").clone()
+    }
+
+    fn kept(&self) -> Option<Counted> {
+        self.kept.lock().expect("no test panics with it").clone()
     }
 
     fn known(&self) -> Known {
@@ -265,6 +271,43 @@ async fn a_leader_that_cannot_renew_vanishes_when_its_time_is_over() {
     fake.hangs.lock().expect("no test panics with it").extend(["write_lease", "get_lease", "observe"]);
     assert_eq!(running.ended().await, End::LostLeadership, "nothing else happens that could wake it");
     vanished.try_recv().expect("it vanished first");
+}
+
+/// The most GPUs that were needed at once are not needed any more when the second process comes to lead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn savings_go_on_with_the_next_leader_and_are_counted_once() {
+    let model = "NVIDIA A100-SXM4-40GB".to_owned();
+    let peaks = [("7g.40gb".to_owned(), 3)].into();
+    let kept = crate::savings::Kept {
+        model: model.clone(),
+        elapsed_ms: 3_600_000,
+        gpus: 1,
+        peaks,
+        most_needed: 3,
+        most_whole: 9,
+        most_owned: 1,
+        deferred_ms: [0, 0, 7_200_000],
+        ..crate::savings::Kept::default()
+    };
+    let before = Counted { since: Some("2026-11-28T12:00:00Z".to_owned()), models: vec![kept] };
+    let fake = Fake::new(waiting(Mode::Observe));
+    *fake.kept.lock().expect("no test panics with it") = Some(before);
+    let Started { mut running, book, .. } = begin(Arc::clone(&fake), options());
+    let mut cycles = running.cycles().expect("the first to ask");
+    let gauge = |counterfactual: &str, count: &str| {
+        format!("retile_deferred_gpus{{counterfactual=\"{counterfactual}\",model=\"{model}\"}} {count}")
+    };
+    fake.until(|_| shows(&book, &format!("retile_gpus_needed{{model=\"{model}\"}} 3.0"))).await;
+    let text = book.encode().expect("it can be written");
+    assert!(shows(&book, &gauge("whole_gpu", "6.0")), "{text}");
+    let counter = format!("retile_deferred_gpu_seconds_total{{counterfactual=\"whole_gpu\",model=\"{model}\"}} ");
+    let counted = text.lines().find_map(|line| line.strip_prefix(&counter)).expect("it is counted");
+    assert!(counted.parse::<f64>().expect("a number") < 7200.0, "what others have counted is theirs: {counted}");
+    let savings = cycles.recv().await.expect("it runs").savings;
+    assert_eq!(savings.since.as_deref(), Some("2026-11-28T12:00:00Z"));
+    assert!(savings.models[0].deferred_ms[2] >= 7_200_000 && savings.models[0].elapsed_ms >= 3_600_000, "{savings:?}");
+    (running.stopper())();
+    assert_eq!(running.ended().await, End::Stopped);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

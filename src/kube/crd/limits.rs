@@ -19,7 +19,7 @@ pub(super) const ID: usize = 128;
 /// Names of profiles and products.
 pub(super) const PRODUCT: usize = 128;
 /// Texts for people.
-pub(super) const DETAIL: usize = 1024;
+pub(crate) const DETAIL: usize = 1024;
 /// Numbers that only grow. The API server keeps bounds as floating-point numbers, and refuses one that it cannot keep exactly.
 pub(super) const COUNTER: u64 = (1 << 53) - 1;
 
@@ -29,7 +29,7 @@ pub fn count(count: u64) -> u32 {
 }
 
 /// A text cut to a number of characters, with a sign that it was.
-pub(super) fn cut(text: &str, most: usize) -> String {
+pub(crate) fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }

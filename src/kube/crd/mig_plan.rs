@@ -99,12 +99,12 @@ pub struct MigPlanStatus {
 /// How far a plan is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum PlanPhase {
-    /// Published, not approved.
+    /// Published; nothing of it has begun.
     Proposed,
-    /// Operations carry it out.
+    /// Operations carry it out, or wait for budgets.
     Executing,
     /// All its operations are over.
     Finished,
-    /// The state that it was made for is no more.
+    /// A newer plan was made, or nothing of it was carried out.
     Superseded,
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
 use super::limits;
+use super::savings::SavingsStatus;
 use crate::model::Mode;
 
 /// What retile may do, how much of it at a time, and when.
@@ -237,6 +238,9 @@ pub struct MigPolicyStatus {
     /// What the last plan came to; at most once a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_plan: Option<LastPlan>,
+    /// Savings so far, from which the next leader goes on; at most once a minute. Remove it to count anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub savings: Option<SavingsStatus>,
     /// `Accepted`.
     #[serde(default)]
     #[schemars(length(max = 8))]
@@ -284,7 +288,7 @@ impl MigPolicyStatus {
     /// The status of a policy of this generation, at a moment as RFC 3339; `doing` is what the loop does under it, where it is the one that counts.
     pub fn of(
         received: &Received,
-        doing: Option<(Mode, Option<&LastPlan>)>,
+        doing: Option<(Mode, Option<&LastPlan>, Option<&SavingsStatus>)>,
         generation: i64,
         moment: &str,
         before: Option<&Self>,
@@ -299,8 +303,9 @@ impl MigPolicyStatus {
         let known = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
         Self {
             observed_generation: generation,
-            mode: doing.map(|(mode, _)| mode.into()),
-            last_plan: doing.and_then(|(_, plan)| plan.cloned()),
+            mode: doing.map(|(mode, ..)| mode.into()),
+            last_plan: doing.and_then(|(_, plan, _)| plan.cloned()),
+            savings: doing.and_then(|(_, _, savings)| savings.cloned()),
             conditions: vec![Condition::new("Accepted", accepted.into(), reason, &message, generation, moment, known)],
         }
     }

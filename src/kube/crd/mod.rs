@@ -16,12 +16,14 @@ mod mig_node;
 mod mig_plan;
 mod mig_policy;
 mod report;
+mod savings;
 mod schema;
 mod spec;
 mod status;
 
 pub use condition::{Condition, ConditionStatus};
 pub use limits::count;
+pub(crate) use limits::{DETAIL, cut};
 pub use mig_node::{MigNode, record};
 pub(crate) use mig_plan::DOCUMENT as PLAN_DOCUMENT;
 pub use mig_plan::{Approval, MigPlan, MigPlanSpec, MigPlanStatus, PlanPhase};
@@ -30,6 +32,7 @@ pub use mig_policy::{
     PricesSpec, Received, SelectorSpec, StabilitySpec, WindowSpec,
 };
 pub use report::Circumstances;
+pub use savings::{DeferredTime, ModelSavings, SavingsStatus};
 pub use schema::{Definition, definitions};
 pub use spec::{
     Ended, GpuTarget, MigNodeSpec, Operation, Outcome, Phase, Place, Pod, Step, StepAction, Victim, WireError,

@@ -16,6 +16,8 @@ pub struct Circumstances<'a> {
     pub before: Option<&'a MigNodeStatus>,
     /// Generation of the object.
     pub generation: i64,
+    /// The operation that the record carried when it was last read. The report of another one is only kept for whoever has not read it yet.
+    pub carried: Option<&'a str>,
     /// Whether the node is paused, where that is known.
     pub paused: Option<bool>,
     /// The moment, as RFC 3339; written down for people and for the cool-down, never compared with a moment of another machine.
@@ -28,6 +30,7 @@ impl MigNodeStatus {
         let exec::MigNodeStatus { node_uid, boot_id, protocol, heartbeat, gpus, operation } = report;
         let gpus: Vec<Gpu> = gpus.iter().map(|gpu| reported(gpu, circumstances)).collect();
         let operation = operation.as_ref().map(OperationReport::from);
+        let current = operation.as_ref().filter(|report| goes_on(report, circumstances.carried));
         Self {
             node_name: circumstances.node.to_owned(),
             node_uid: node_uid.clone(),
@@ -37,12 +40,25 @@ impl MigNodeStatus {
             observed_generation: circumstances.generation,
             gpu_count: u32::try_from(gpus.len()).unwrap_or(u32::MAX),
             layout: layouts(&gpus),
-            phase: Some(operation.as_ref().map_or(AgentPhase::Idle, |operation| operation.phase)),
-            waiting_on: operation.as_ref().map(waiting_on).unwrap_or_default(),
-            conditions: conditions(operation.as_ref(), circumstances),
+            phase: Some(current.map_or(AgentPhase::Idle, |operation| operation.phase)),
+            waiting_on: current.map(waiting_on).unwrap_or_default(),
+            conditions: conditions(current, circumstances),
             gpus,
             operation,
         }
+    }
+}
+
+/// Whether a report is about something that is still going on for people: not once the record has been released from its operation.
+fn goes_on(report: &OperationReport, carried: Option<&str>) -> bool {
+    match report.phase {
+        AgentPhase::Applied | AgentPhase::RolledBack | AgentPhase::Refused => carried == Some(report.id.as_str()),
+        AgentPhase::Idle
+        | AgentPhase::Accepted
+        | AgentPhase::Executing
+        | AgentPhase::Repartitioned
+        | AgentPhase::RollingBack
+        | AgentPhase::Degraded => true,
     }
 }
 

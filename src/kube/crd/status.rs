@@ -46,7 +46,7 @@ pub struct MigNodeStatus {
     #[serde(default)]
     #[schemars(length(max = limits::NAME))]
     pub layout: String,
-    /// How far the agent is.
+    /// How far the agent is with the operation that the node is claimed for; `Idle` once it is released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<AgentPhase>,
     /// What the agent waits for, in words; empty when for nothing.

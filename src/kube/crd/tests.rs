@@ -100,7 +100,7 @@ fn full() -> exec::MigNode {
 }
 
 fn circumstances<'a>(before: Option<&'a MigNodeStatus>, moment: &'a str) -> Circumstances<'a> {
-    Circumstances { node: "n1", before, generation: 2, paused: Some(false), moment }
+    Circumstances { node: "n1", before, generation: 2, carried: Some("op-1"), paused: Some(false), moment }
 }
 
 /// The object of a record, as the API server would store it.
@@ -124,6 +124,36 @@ fn a_record_survives_the_way_through_its_object() {
     let bare = serde_json::json!({"apiVersion": "retile.dev/v1alpha1", "kind": "MigNode",
         "metadata": {"name": "n2", "resourceVersion": "1"}, "spec": {}});
     assert_eq!(record(serde_json::from_value(bare).expect("an object")), Ok(empty));
+}
+
+#[test]
+fn a_report_of_an_operation_that_was_released_is_kept_and_nothing_goes_on_any_more() {
+    let mut report = full().status;
+    let shown = |report: &exec::MigNodeStatus, carried| {
+        let status =
+            MigNodeStatus::of(report, &Circumstances { carried, ..circumstances(None, "2026-11-28T12:00:00Z") });
+        let progressing = status.conditions.iter().find(|condition| condition.kind == "Progressing").cloned();
+        let kept = status.operation.map(|operation| (operation.id, operation.phase));
+        (status.phase, status.waiting_on, progressing.map(|condition| condition.reason), kept)
+    };
+    let phases = [
+        (exec::AgentPhase::Applied, AgentPhase::Applied),
+        (exec::AgentPhase::RolledBack, AgentPhase::RolledBack),
+        (exec::AgentPhase::Refused, AgentPhase::Refused),
+    ];
+    for (phase, written) in phases {
+        report.operation.as_mut().expect("there is one").phase = phase;
+        let (during, waits, ..) = shown(&report, Some("op-1"));
+        assert_eq!((during, waits.as_str()), (Some(written), "the controller: release (done)"));
+        let kept = Some(("op-1".to_owned(), written));
+        for carried in [None, Some("op-2")] {
+            let after = shown(&report, carried);
+            let idle = Some("Idle".to_owned());
+            assert_eq!(after, (Some(AgentPhase::Idle), String::new(), idle, kept.clone()), "whoever was away reads it");
+        }
+    }
+    report.operation.as_mut().expect("there is one").phase = exec::AgentPhase::Degraded;
+    assert_eq!(shown(&report, None).0, Some(AgentPhase::Degraded), "that is no end");
 }
 
 #[test]

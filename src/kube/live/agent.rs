@@ -36,6 +36,7 @@ pub struct AgentCluster {
 struct Known {
     status: Option<crd::MigNodeStatus>,
     generation: i64,
+    operation: Option<String>,
     paused: Option<bool>,
 }
 
@@ -128,6 +129,7 @@ impl AgentCluster {
                 node,
                 before: known.status.as_ref(),
                 generation: known.generation,
+                carried: known.operation.as_deref(),
                 paused: known.paused,
                 moment: &moment,
             };
@@ -142,6 +144,7 @@ impl AgentCluster {
             let mut known = self.known();
             known.status.clone_from(&object.status);
             known.generation = object.metadata.generation.unwrap_or(0);
+            known.operation = object.spec.operation.as_ref().map(|operation| operation.id.clone());
         }
         let record = crd::record(object).map_err(|error| ClusterError::Invalid(error.to_string()))?;
         Ok(ClusterAnswer::MigNode(Box::new(record)))

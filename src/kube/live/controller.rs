@@ -17,8 +17,8 @@ use super::snapshot::{Snapshot, matters, relevant};
 use super::views::{node_view, pod_view};
 use super::wake::Wake;
 use super::{clock, refused_for};
-use crate::exec::NodeView;
 use crate::exec::port::{ClusterAnswer, ClusterError, ClusterReply, ClusterRequest, Observation};
+use crate::exec::{NodeView, OperationId, Phase};
 use crate::kube::budgets::Budgets;
 use crate::kube::crd;
 use crate::kube::objects::{DeviceClass, DisruptionBudget, Node, Pod, PriorityClass, ResourceSlice};
@@ -87,6 +87,13 @@ impl ControllerCluster {
     /// The index as it is now.
     pub(super) fn index(&self) -> std::sync::MutexGuard<'_, super::index::Index> {
         self.shared.index()
+    }
+
+    /// Operations that records of nodes carry, but for those that wait for people.
+    pub fn operations(&self) -> BTreeSet<OperationId> {
+        let index = self.shared.index();
+        let carried = index.records.readable().filter_map(|record| record.record.spec.operation.as_ref());
+        carried.filter(|operation| operation.phase != Phase::Degraded).map(|operation| operation.id.clone()).collect()
     }
 
     /// UID of a node's record and of the node, as far as the index knows them.

@@ -1,4 +1,4 @@
-//! Events for people: on the pod that waits or must move, on the node, on its record.
+//! Events for people: on the pod that waits or must move, on the node, on its record, on a policy that cannot be used.
 //!
 //! Inputs: notices. Outputs: events of `events.k8s.io/v1`, created once; a notice that is repeated raises the count of its series instead, at most
 //! once in a while. Invariants: what one object is told is bounded, and so is what all are told in a minute; an event that is lost is not
@@ -41,6 +41,8 @@ pub enum Regarding {
     Node(String),
     /// The record of a node, by name.
     MigNode(String),
+    /// A policy, by name and, where it is known, UID.
+    MigPolicy(String, String),
 }
 
 /// What has happened to it.
@@ -272,6 +274,10 @@ fn reference(cluster: &ControllerCluster, regarding: &Regarding) -> (String, Val
             let uid = cluster.uids(name).0.unwrap_or_default();
             let version = format!("{}/{}", crd::GROUP, crd::VERSION);
             ("default".to_owned(), json!({"apiVersion": version, "kind": "MigNode", "name": name, "uid": uid}))
+        }
+        Regarding::MigPolicy(name, uid) => {
+            let version = format!("{}/{}", crd::GROUP, crd::VERSION);
+            ("default".to_owned(), json!({"apiVersion": version, "kind": "MigPolicy", "name": name, "uid": uid}))
         }
     }
 }

@@ -12,6 +12,7 @@ use super::client::Server;
 use super::clock;
 use super::refusal::is_not_served;
 use super::requests::{PAGE, escaped};
+use super::sights::Sights;
 use crate::exec::port::ClusterError;
 use crate::kube::crd;
 use crate::kube::strip::Stripped;
@@ -92,10 +93,27 @@ pub struct Unanswered {
 /// # Errors
 /// A kind cannot be listed, for another reason than that the API server does not serve it.
 pub async fn listing(server: &Server) -> Result<Stripped, Unanswered> {
+    list(server, |_, _| {}).await
+}
+
+/// The same, with the nodes as the controller judges them, of the same moment.
+///
+/// # Errors
+/// As [`listing`].
+pub async fn listing_with_sights(server: &Server) -> Result<(Stripped, Sights), Unanswered> {
+    let mut sights = Sights::at(clock::now().as_second());
+    let listed = list(server, |kind, object| sights.take(kind, object)).await?;
+    Ok((listed, sights))
+}
+
+async fn list(server: &Server, mut look: impl FnMut(&str, &Value)) -> Result<Stripped, Unanswered> {
     let mut all = Stripped { moment: Some(clock::now().as_second()), whole: true, ..Stripped::default() };
     for resource in PLANNED {
         let api_version = resource.api_version();
-        let add = |object| all.add(object, &api_version, resource.kind);
+        let add = |object: Value| {
+            look(resource.kind, &object);
+            all.add(object, &api_version, resource.kind);
+        };
         each(server, &resource, "", add).await?;
     }
     Ok(all)

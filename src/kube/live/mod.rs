@@ -27,6 +27,7 @@ mod reception;
 mod record;
 mod refusal;
 mod requests;
+mod sights;
 mod slim;
 mod snapshot;
 mod store;
@@ -43,7 +44,8 @@ pub use controller::{ControllerCluster, ControllerOptions, Health};
 pub use events::{Events, Happened, Notice, Regarding, Told};
 pub use in_force::PolicyInForce;
 pub use plans::{KEPT, Published, Submitted, plans, publish, set_phase, submit, who_asks};
-pub use reception::Doing;
+pub use reception::{Doing, RefusedPolicy};
+pub use sights::Sights;
 pub use views::{PLUGIN, stays_under_our_taint};
 pub use wake::Wake;
 

@@ -15,6 +15,9 @@ use crate::plan::Plan;
 /// Plans that are kept; the oldest go first, those under way and those approved last.
 pub const KEPT: usize = 20;
 
+/// How often the same plan can be published, or handed in again, after it has ended.
+const TIMES: u32 = 32;
+
 /// A published plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
@@ -26,6 +29,8 @@ pub struct Published {
     pub approved: bool,
     /// How far it is.
     pub phase: Option<PlanPhase>,
+    /// Operations that carry it out.
+    pub operations: Vec<String>,
     /// The plan's JSON.
     pub document: String,
 }
@@ -40,28 +45,46 @@ struct List {
     items: Vec<MigPlan>,
 }
 
-/// Publishes a plan under a name that follows from its content, so that the same plan is published once; and removes the oldest beyond [`KEPT`].
-/// The caller holds only verified plans.
+/// Publishes a plan under a name that follows from its content, so that the same plan is published once while it is not over; and removes the oldest
+/// beyond [`KEPT`]. The caller holds only verified plans.
 ///
 /// # Errors
 /// The plan is too large for an object, or as the API server refuses.
 pub async fn publish(server: &Server, plan: &Plan, summary: &str) -> Result<Published, ClusterError> {
     let spec = spec_of(plan, summary, None)?;
-    let called = object_name(&spec.document);
-    let body = object_of(&called, &spec)?;
-    let content = Content::Object(&body);
-    let call = Call { method: Method::POST, path: collection(), content, question: Question::Plain };
-    let made: MigPlan = match server.write(&call).await {
-        Ok(made) => {
-            set_phase(server, &called, PlanPhase::Proposed, "").await?;
-            made
+    let stem = object_name(&spec.document);
+    for called in names(&stem) {
+        let body = object_of(&called, &spec)?;
+        let content = Content::Object(&body);
+        let call = Call { method: Method::POST, path: collection(), content, question: Question::Plain };
+        let there: Published = match server.write::<MigPlan>(&call).await {
+            Ok(made) => {
+                set_phase(server, &called, PlanPhase::Proposed, "", None).await?;
+                published(made)
+            }
+            // It is there already: published before, perhaps approved by now.
+            Err(ClusterError::Conflict) => {
+                published(server.read(format!("{}/{}", collection(), name(&called)?)).await?)
+            }
+            Err(error) => return Err(error),
+        };
+        // A word that a person gave to one that is over must not count for another.
+        let over = matches!(there.phase, Some(PlanPhase::Finished | PlanPhase::Superseded));
+        if !over && there.document == spec.document {
+            prune(server, &called).await?;
+            return Ok(there);
         }
-        // It is there already: published before, perhaps approved by now.
-        Err(ClusterError::Conflict) => server.read(format!("{}/{}", collection(), name(&called)?)).await?,
-        Err(error) => return Err(error),
-    };
-    prune(server, &called).await?;
-    Ok(published(made))
+    }
+    Err(too_often(&stem))
+}
+
+/// Names for objects of the same content, one after the other.
+fn names(stem: &str) -> impl Iterator<Item = String> {
+    (1..=TIMES).map(move |time| if time == 1 { stem.to_owned() } else { format!("{stem}-{time}") })
+}
+
+fn too_often(stem: &str) -> ClusterError {
+    ClusterError::Invalid(format!("there are {TIMES} MigPlans of the same content; delete those named {stem}-…"))
 }
 
 /// What became of a plan that was handed in.
@@ -86,9 +109,6 @@ impl Submitted {
     }
 }
 
-/// How often the same plan can be handed in again after it has ended.
-const TIMES: u32 = 32;
-
 /// Hands in a plan with a person's approval: an object of its own, or the approval of the object that the controller has published for the
 /// same plan. One that has ended is not begun anew: then there is another object of the same content. With `dry_run` the API server only says
 /// whether it would be accepted. The caller holds only verified plans.
@@ -106,8 +126,7 @@ pub async fn submit(
     let spec = spec_of(plan, summary, Some(approval.clone()))?;
     let query = if dry_run { "?dryRun=All" } else { "" };
     let stem = object_name(&spec.document);
-    for time in 1..=TIMES {
-        let called = if time == 1 { stem.clone() } else { format!("{stem}-{time}") };
+    for called in names(&stem) {
         let body = object_of(&called, &spec)?;
         let (path, content) = (format!("{}{query}", collection()), Content::Object(&body));
         match server.send(&Call { method: Method::POST, path, content, question: Question::Plain }).await {
@@ -131,7 +150,7 @@ pub async fn submit(
             (Some(PlanPhase::Finished | PlanPhase::Superseded), _) => {}
         }
     }
-    Err(ClusterError::Invalid(format!("the same plan was handed in {TIMES} times; delete the MigPlans {stem}-…")))
+    Err(too_often(&stem))
 }
 
 /// Who asks, as the API server knows them; nothing where it does not say.
@@ -179,22 +198,31 @@ pub async fn plans(server: &Server) -> Result<Vec<Published>, ClusterError> {
     Ok(objects(server).await?.into_iter().map(published).collect())
 }
 
-/// Writes how far a plan is.
+/// Writes how far a plan is, and which operations carry it out where that is known. A plan that somebody has deleted is nobody's.
 ///
 /// # Errors
 /// As the API server refuses.
-pub async fn set_phase(server: &Server, plan: &str, phase: PlanPhase, detail: &str) -> Result<(), ClusterError> {
-    let status =
-        MigPlanStatus { phase: Some(phase), detail: detail.chars().take(1024).collect(), ..Default::default() };
-    let status = serde_json::to_value(&status).map_err(|error| ClusterError::Invalid(error.to_string()))?;
-    let body = json!({"status": status});
+pub async fn set_phase(
+    server: &Server,
+    plan: &str,
+    phase: PlanPhase,
+    detail: &str,
+    operations: Option<&[String]>,
+) -> Result<(), ClusterError> {
+    let mut body = json!({"status": {"phase": phase, "detail": crd::cut(detail, crd::DETAIL)}});
+    if let Some(operations) = operations {
+        body["status"]["operations"] = json!(operations);
+    }
     let call = Call {
         method: Method::PATCH,
         path: format!("{}/{}/status", collection(), name(plan)?),
         content: Content::Merge(&body),
         question: Question::Plain,
     };
-    server.send(&call).await
+    match server.send(&call).await {
+        Err(ClusterError::NotFound) => Ok(()),
+        other => other,
+    }
 }
 
 async fn objects(server: &Server) -> Result<Vec<MigPlan>, ClusterError> {
@@ -234,11 +262,13 @@ fn waits(plan: &Published) -> bool {
 
 fn published(plan: MigPlan) -> Published {
     let MigPlan { metadata, spec, status } = plan;
+    let MigPlanStatus { phase, operations, .. } = status.unwrap_or_default();
     Published {
         name: metadata.name.unwrap_or_default(),
         fingerprint: spec.fingerprint,
         approved: spec.approval.is_some_and(|approval| approval.approved),
-        phase: status.and_then(|status| status.phase),
+        phase,
+        operations,
         document: spec.document,
     }
 }

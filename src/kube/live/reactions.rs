@@ -8,7 +8,7 @@ use super::index::Index;
 use super::record::Record;
 use super::slim::{Kind as _, PolicyText};
 use super::store::Change;
-use super::views::node_view;
+use super::views::{is_plugin, node_view, tolerates_ours};
 use super::wake::Wake;
 use crate::exec::{NodeView, Version};
 use crate::kube::objects::{Node, Pod, ResourceSlice};
@@ -46,7 +46,9 @@ pub(super) fn node(_: &Index, change: &Change<Node>) -> Reaction {
 
 pub(super) fn pod(index: &Index, change: &Change<Pod>) -> Reaction {
     let (before, after) = (change.before.as_deref(), change.after.as_deref());
-    let mut wake = Wake { planning: after.is_some_and(waits) && !before.is_some_and(waits), ..Wake::default() };
+    let newly_waits = after.is_some_and(waits) && !before.is_some_and(waits);
+    let plugin = before.and_then(plugin_facts) != after.and_then(plugin_facts);
+    let mut wake = Wake { planning: newly_waits || plugin, ..Wake::default() };
     let facts =
         |pod: &Pod| (pod.metadata.uid.clone(), pod.bound(), pod.metadata.deleting(), pod.has_ended(), pod.ready());
     if before.map(facts) != after.map(facts) {
@@ -57,6 +59,13 @@ pub(super) fn pod(index: &Index, change: &Change<Pod>) -> Reaction {
         }
     }
     Reaction { wake, policies: false }
+}
+
+/// What decides whether a pod of the device plugin keeps its node out; none of other pods.
+fn plugin_facts(pod: &Pod) -> Option<(String, String, bool, bool)> {
+    let name = |pod: &Pod| (pod.metadata.uid.clone(), pod.spec.node_name.clone());
+    let (uid, node) = is_plugin(&pod.metadata).then(|| name(pod))?;
+    Some((uid, node, pod.metadata.deleting() || pod.has_ended(), tolerates_ours(pod)))
 }
 
 /// A node that gets another owner, or is left by one.

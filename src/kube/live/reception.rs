@@ -14,7 +14,7 @@ use super::in_force::PolicyInForce;
 use super::refusal::Question;
 use super::slim::{Kind, PolicyText};
 use crate::exec::port::ClusterError;
-use crate::kube::crd::{self, LastPlan, MigPolicyStatus, Received};
+use crate::kube::crd::{self, LastPlan, MigPolicyStatus, Received, SavingsStatus};
 use crate::model::Mode;
 
 /// What the loop does under the policy in force.
@@ -26,9 +26,47 @@ pub struct Doing {
     pub refused: Option<String>,
     /// What the last plan came to.
     pub last_plan: Option<LastPlan>,
+    /// What was saved so far.
+    pub savings: Option<SavingsStatus>,
+}
+
+/// A policy that cannot be used as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedPolicy {
+    /// Its name.
+    pub name: String,
+    /// Its UID, where that can be read.
+    pub uid: String,
+    /// Why, and what is in force instead.
+    pub why: String,
 }
 
 impl ControllerCluster {
+    /// Savings that stand in the status of the policy in force.
+    pub fn kept_savings(&self) -> Option<SavingsStatus> {
+        let in_force = self.policy();
+        let index = self.index();
+        let policy = index.policies.readable().find(|policy| is_in_force(policy, &in_force))?;
+        status_of(policy)?.savings
+    }
+
+    /// Policies that are refused, in whole or in part.
+    pub fn refused_policies(&self, doing: &Doing) -> Vec<RefusedPolicy> {
+        let in_force = self.policy();
+        let index = self.index();
+        let readable = index.policies.readable().filter_map(|policy| {
+            let Received::Refused(why) = received(policy, &in_force, doing) else { return None };
+            Some(RefusedPolicy { name: policy.meta().name.clone(), uid: policy.meta().uid.clone(), why })
+        });
+        // One that cannot be read at all has no status to say it.
+        let unreadable = index.policies.bad().map(|bad| RefusedPolicy {
+            name: bad.name.clone(),
+            uid: String::new(),
+            why: bad.message.clone(),
+        });
+        readable.chain(unreadable).collect()
+    }
+
     /// Writes how the policies are received, where that has changed. With `figures` the last plan is written as well where only that differs.
     ///
     /// # Errors
@@ -71,23 +109,32 @@ fn status(
     doing: &Doing,
     moment: &str,
 ) -> MigPolicyStatus {
-    let own = in_force.name.as_deref() == Some(policy.meta().name.as_str());
-    let received = match (&in_force.fault, &doing.refused, &in_force.name) {
+    let received = received(policy, in_force, doing);
+    // One that is refused can still be the name under which an older version of it is in force.
+    let doing = is_in_force(policy, in_force).then_some((doing.mode, doing.last_plan.as_ref(), doing.savings.as_ref()));
+    MigPolicyStatus::of(&received, doing, policy.meta().generation, moment, before)
+}
+
+fn is_in_force(policy: &PolicyText, in_force: &PolicyInForce) -> bool {
+    in_force.name.as_deref() == Some(policy.meta().name.as_str())
+}
+
+fn received(policy: &PolicyText, in_force: &PolicyInForce, doing: &Doing) -> Received {
+    let own = is_in_force(policy, in_force);
+    match (&in_force.fault, &doing.refused, &in_force.name) {
         (Some(fault), _, Some(_)) => Received::Refused(format!("{fault}; the last good policy stays in force")),
         (Some(fault), _, None) => Received::Refused(format!("{fault}; until it is mended retile only observes")),
         (None, Some(refused), _) if own => Received::Refused(refused.clone()),
         (None, _, Some(name)) if !own => Received::AnotherCounts(name.clone()),
         (None, _, _) => Received::InForce,
-    };
-    // One that is refused can still be the name under which an older version of it is in force.
-    let doing = own.then_some((doing.mode, doing.last_plan.as_ref()));
-    MigPolicyStatus::of(&received, doing, policy.meta().generation, moment, before)
+    }
 }
 
 fn needs_writing(before: Option<&MigPolicyStatus>, status: &MigPolicyStatus, figures: bool) -> bool {
     let Some(before) = before else { return true };
-    let same = MigPolicyStatus { last_plan: before.last_plan.clone(), ..status.clone() } == *before;
-    !same || (figures && status.last_plan != before.last_plan)
+    let (last_plan, savings) = (before.last_plan.clone(), before.savings.clone());
+    let same = MigPolicyStatus { last_plan, savings, ..status.clone() } == *before;
+    !same || (figures && status != before)
 }
 
 async fn write(server: &Server, policy: &str, status: &MigPolicyStatus) -> Result<(), ClusterError> {
@@ -123,7 +170,7 @@ mod tests {
 
     fn doing(served: u32) -> Doing {
         let last_plan = LastPlan { time: "2026-11-28T12:00:00Z".to_owned(), served, ..LastPlan::default() };
-        Doing { mode: Mode::Act, refused: None, last_plan: Some(last_plan) }
+        Doing { mode: Mode::Act, refused: None, last_plan: Some(last_plan), savings: None }
     }
 
     const MOMENT: &str = "2026-11-28T13:00:00Z";

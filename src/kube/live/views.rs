@@ -114,7 +114,7 @@ pub fn stays_under_our_taint(pod: &serde_json::Value) -> bool {
 }
 
 /// Whether the pod tolerates our taint, whatever operation it names.
-fn tolerates_ours(pod: &Pod) -> bool {
+pub(super) fn tolerates_ours(pod: &Pod) -> bool {
     let ours: objects::Taint =
         objects::Taint { key: TAINT_KEY.to_owned(), value: objects::Text::default(), effect: "NoSchedule".to_owned() };
     pod.spec.tolerations.iter().any(|toleration| {

@@ -12,17 +12,17 @@ use serde_json::Value;
 
 use self::follow::{End, Following};
 use super::args::{ApplyArgs, DryRun, InstallationArgs};
-use super::{NAME, Reach};
+use super::{LeftAlone, NAME, Reach};
 use crate::cli::error::{CliError, source_name};
 use crate::cli::output::Streams;
 use crate::cli::planning::{axes, unusable_plan};
-use crate::cli::show::names::{count, some_of};
+use crate::cli::show::names::{clean, count, some_of};
 use crate::cli::show::{View, text};
 use crate::cli::source;
 use crate::cli::{FAILURE, SUCCESS};
 use crate::kube::export::{self, ReadOptions, Source};
 use crate::kube::live::installed::{Installed, installed};
-use crate::kube::live::listing::{Unanswered, listing};
+use crate::kube::live::listing::{Unanswered, listing_with_sights};
 use crate::kube::live::{PolicyInForce, Submitted, submit, who_asks};
 use crate::model::{Mode, PlanningInput};
 use crate::plan::{self, Plan, Rejection, Verified};
@@ -49,18 +49,24 @@ pub(crate) fn apply(args: &ApplyArgs, streams: &mut Streams<'_>) -> Result<u8, C
     let reach = Reach::writing(cluster)?;
     let before = reach.ask(async |server| installed(server, namespace).await)?;
     allowed(&before)?;
-    let listed = reach.ask(async |server| listing(server).await)?.list();
-    let read = export::read(Source::Reader(NAME, &mut listed.as_bytes()), &ReadOptions::default());
+    let (listed, sights) = reach.ask(async |server| listing_with_sights(server).await)?;
+    let read = export::read(Source::Reader(NAME, &mut listed.list().as_bytes()), &ReadOptions::default());
     let input = read.map_err(|error| source::refused(NAME.as_ref(), None, error))?;
     let standing = still_valid(plan, &input);
     let (plan, changed) = standing.map_err(|violations| CliError::Moved { path: path.clone(), violations })?;
     reported(&plan, before.nodes.as_deref().unwrap_or_default())?;
+    let left_alone = LeftAlone::of(&sights, &input);
+    let changes = || plan.nodes.iter().map(|node| node.name.as_str());
+    if left_alone.all(changes()) {
+        return Err(nothing_possible(&left_alone, &changes().collect::<Vec<_>>()));
+    }
     streams.data(&text::render(&View::of(&plan, &axes(&input)))).map_err(CliError::Stdout)?;
     if changed {
         streams.note(
             "note: the cluster is not quite as it was when the plan was made; all that the plan says still holds, though another might be better now\n",
         );
     }
+    left_alone.tell(changes(), streams);
     if before.leader().is_none() {
         streams.note("warning: no controller leads now; the plan waits until one does\n");
     }
@@ -142,6 +148,16 @@ fn reported(plan: &Plan, records: &[Value]) -> Result<(), CliError> {
         message: format!("no agent reports from {}, which the plan changes", some_of(&silent, 6)),
         help: "see whether the agents run there (`retile doctor`), then plan again on what they report; nothing was written".into(),
     })
+}
+
+/// Why nothing of a plan would be carried out: each node that it changes is left alone.
+fn nothing_possible(left_alone: &LeftAlone, nodes: &[&str]) -> CliError {
+    let why = |node: &&str| Some(format!("node {} ({})", clean(node), left_alone.why(node)?));
+    let told: Vec<String> = nodes.iter().filter_map(why).collect();
+    CliError::Cluster {
+        message: format!("the controller leaves alone all that the plan changes: {}", some_of(&told, 3)),
+        help: "mend what is named, then hand the plan in again; nothing was written".into(),
+    }
 }
 
 fn agreed(plan: &Plan, streams: &mut Streams<'_>) -> Result<bool, CliError> {
