@@ -207,12 +207,13 @@ async fn it_leads_plans_claims_and_hands_the_lease_back() {
     let Started { running, book, health, mut vanished } = begin(Arc::clone(&fake), options());
     fake.until(|fake| fake.claimed("a") && !fake.cluster().nodes["a"].taints.is_empty()).await;
     fake.until(|_| shows(&book, "retile_operations_running 1.0") && health.is_ready().is_ok()).await;
+    // Told with the look after the claim was written.
+    fake.until(|_| shows(&book, "retile_operations_started_total{cause=\"planned\"} 1")).await;
     let operation = fake.cluster().records["a"].spec.operation.clone().expect("claimed");
     assert_eq!((operation.id.0.as_str(), operation.epoch), ("op-test-1", 1));
     for line in [
         "retile_leader 1.0",
         "retile_mode{mode=\"Act\"} 1.0",
-        "retile_operations_started_total{cause=\"planned\"} 1",
         "retile_planned{what=\"gpus\"} 1.0",
         "retile_gpus{model=\"NVIDIA A100-SXM4-40GB\"} 1.0",
         "retile_largest_placeable_profile{model=\"NVIDIA A100-SXM4-40GB\",profile=\"7g.40gb\"} 8.0",
