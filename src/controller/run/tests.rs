@@ -296,12 +296,12 @@ async fn savings_go_on_with_the_next_leader_and_are_counted_once() {
     let Started { mut running, book, .. } = begin(Arc::clone(&fake), options());
     let mut cycles = running.cycles().expect("the first to ask");
     let gauge = |counterfactual: &str, count: &str| {
-        format!("retile_deferred_gpus{{counterfactual=\"{counterfactual}\",model=\"{model}\"}} {count}")
+        format!("retile_deferred_gpus{{model=\"{model}\",counterfactual=\"{counterfactual}\"}} {count}")
     };
     fake.until(|_| shows(&book, &format!("retile_gpus_needed{{model=\"{model}\"}} 3.0"))).await;
     let text = book.encode().expect("it can be written");
     assert!(shows(&book, &gauge("whole_gpu", "6.0")), "{text}");
-    let counter = format!("retile_deferred_gpu_seconds_total{{counterfactual=\"whole_gpu\",model=\"{model}\"}} ");
+    let counter = format!("retile_deferred_gpu_seconds_total{{model=\"{model}\",counterfactual=\"whole_gpu\"}} ");
     let counted = text.lines().find_map(|line| line.strip_prefix(&counter)).expect("it is counted");
     assert!(counted.parse::<f64>().expect("a number") < 7200.0, "what others have counted is theirs: {counted}");
     let savings = cycles.recv().await.expect("it runs").savings;
