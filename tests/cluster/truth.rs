@@ -29,11 +29,7 @@ async fn plans(cluster: &Installation) -> Vec<Value> {
 }
 
 async fn plan_with(cluster: &Installation, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    eventually(what, async || {
-        cluster.controllers[0].must_run();
-        plans(cluster).await.into_iter().find(|plan| wanted(plan))
-    })
-    .await
+    eventually(what, async || plans(cluster).await.into_iter().find(|plan| wanted(plan))).await
 }
 
 /// An installation of a profile with a node whose two halves are free, and a pod that waits for a smaller instance.

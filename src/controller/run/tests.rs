@@ -207,12 +207,13 @@ async fn it_leads_plans_claims_and_hands_the_lease_back() {
     let Started { running, book, health, mut vanished } = begin(Arc::clone(&fake), options());
     fake.until(|fake| fake.claimed("a") && !fake.cluster().nodes["a"].taints.is_empty()).await;
     fake.until(|_| shows(&book, "retile_operations_running 1.0") && health.is_ready().is_ok()).await;
+    // Told with the look after the claim was written.
+    fake.until(|_| shows(&book, "retile_operations_started_total{cause=\"planned\"} 1")).await;
     let operation = fake.cluster().records["a"].spec.operation.clone().expect("claimed");
     assert_eq!((operation.id.0.as_str(), operation.epoch), ("op-test-1", 1));
     for line in [
         "retile_leader 1.0",
         "retile_mode{mode=\"Act\"} 1.0",
-        "retile_operations_started_total{cause=\"planned\"} 1",
         "retile_planned{what=\"gpus\"} 1.0",
         "retile_gpus{model=\"NVIDIA A100-SXM4-40GB\"} 1.0",
         "retile_largest_placeable_profile{model=\"NVIDIA A100-SXM4-40GB\",profile=\"7g.40gb\"} 8.0",
@@ -295,12 +296,12 @@ async fn savings_go_on_with_the_next_leader_and_are_counted_once() {
     let Started { mut running, book, .. } = begin(Arc::clone(&fake), options());
     let mut cycles = running.cycles().expect("the first to ask");
     let gauge = |counterfactual: &str, count: &str| {
-        format!("retile_deferred_gpus{{counterfactual=\"{counterfactual}\",model=\"{model}\"}} {count}")
+        format!("retile_deferred_gpus{{model=\"{model}\",counterfactual=\"{counterfactual}\"}} {count}")
     };
     fake.until(|_| shows(&book, &format!("retile_gpus_needed{{model=\"{model}\"}} 3.0"))).await;
     let text = book.encode().expect("it can be written");
     assert!(shows(&book, &gauge("whole_gpu", "6.0")), "{text}");
-    let counter = format!("retile_deferred_gpu_seconds_total{{counterfactual=\"whole_gpu\",model=\"{model}\"}} ");
+    let counter = format!("retile_deferred_gpu_seconds_total{{model=\"{model}\",counterfactual=\"whole_gpu\"}} ");
     let counted = text.lines().find_map(|line| line.strip_prefix(&counter)).expect("it is counted");
     assert!(counted.parse::<f64>().expect("a number") < 7200.0, "what others have counted is theirs: {counted}");
     let savings = cycles.recv().await.expect("it runs").savings;
