@@ -220,13 +220,17 @@ impl Cluster for Live<'_> {
             }
         }
         // A status is the agent's to write, and all else the controller's to ask.
-        let answers = requests.iter().map(async |request| match request {
-            ClusterRequest::WriteStatus { node, .. } => self.agents[node].answer(request).await,
-            _ => self.controller.answer(request).await,
+        let answers = requests.iter().map(async |request| {
+            if let ClusterRequest::WriteStatus { node, .. } = request {
+                self.agents[node].answer(request).await
+            } else {
+                self.controller.answer(request).await
+            }
         });
         futures::future::join_all(answers).await
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a real server takes real time")]
     async fn pass(&mut self, time: Duration) -> Duration {
         // The looks between count too, as they take more time than this where the machine is busy.
         let start = Instant::now();

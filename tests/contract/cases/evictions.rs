@@ -100,9 +100,9 @@ pub(crate) async fn a_malformed_eviction_is_refused(cluster: &mut impl Cluster) 
     cluster.add_node(&node).await;
     let pod = cluster.add_pod(&Wish::on(&node, "victim", State::Ready)).await;
     let spoils: [fn(&mut EvictionBody); 3] = [
-        |body| body.api_version = "policy/v9".to_owned(),
-        |body| body.kind = "Evict".to_owned(),
-        |body| body.metadata.name = "another".to_owned(),
+        |body| body.api_version = "policy/v9".into(),
+        |body| body.kind = "Evict".into(),
+        |body| body.metadata.name = "another".into(),
     ];
     for spoil in spoils {
         let mut body = EvictionBody::of(&pod);

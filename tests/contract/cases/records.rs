@@ -94,7 +94,7 @@ pub(crate) async fn what_an_operation_changes_is_fixed_and_its_epoch_never_goes_
     let first = record_of(cluster.ask(&write_spec(&name, made.version, &claimed("op", 5))).await);
     let spoils: [fn(&mut Operation); 5] = [
         |operation| operation.gpus[0].target = vec![place(2)],
-        |operation| operation.node_uid = "another".to_owned(),
+        |operation| operation.node_uid = "another".into(),
         |operation| operation.protocol += 1,
         |operation| {
             let pod = PodRef { namespace: "a".to_owned(), name: "b".to_owned(), uid: "c".to_owned() };
