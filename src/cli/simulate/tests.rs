@@ -205,7 +205,7 @@ fn pods_that_no_node_can_hold_are_told_once_and_are_in_no_figure() {
                 --gpus-per-node 2";
     let table = of(&["--report", page_text]);
     assert_eq!(table.matches(told).count(), 1, "{table}");
-    assert!(table.starts_with("the trace on 2 x A100-80GB: 1 pod\n") && !table.contains("waiting"), "{table}");
+    assert!(table.starts_with("the trace on 2 x A100-80GB: 1 pod\n") && !table.contains(" waiting  "), "{table}");
     let report = std::fs::read_to_string(&page).expect("the report was written");
     std::fs::remove_file(&page).expect("the report is there");
     assert_eq!(report.matches(told).count(), 1);

@@ -210,9 +210,9 @@ impl Checker {
         if !(restarted || touched) || self.disturbed_within(at, node, self.limits.status_lag) {
             return;
         }
-        // What an earlier life of the node has left half made, nobody offers; a repair does not touch it.
-        let changes = record.spec.operation.as_ref().is_some_and(|operation| !operation.is_repair());
-        if let Err(what) = agree(machine, &seen.after.allocatable, changes) {
+        // What an earlier life of the node has left half made, nobody offers; an operation touches it on its own GPUs only.
+        let gpus = record.spec.operation.as_ref().map_or(&[][..], |operation| operation.gpus.as_slice());
+        if let Err(what) = agree(machine, &seen.after.allocatable, gpus) {
             self.violated(at, Invariant::S12, node, what);
         }
     }
@@ -313,8 +313,8 @@ impl Checker {
     }
 }
 
-/// Whether the machine's boards, its plugin's list and what the node advertises are one.
-fn agree(machine: &SimNode, advertised: &BTreeMap<String, u64>, whole: bool) -> Result<(), String> {
+/// Whether the machine's boards, its plugin's list and what the node advertises are one; the GPUs that were changed must be whole.
+fn agree(machine: &SimNode, advertised: &BTreeMap<String, u64>, changed: &[GpuTarget]) -> Result<(), String> {
     if let Some(away) = machine.boards.iter().find(|board| board.health() != Health::Well) {
         return Err(format!("{} does not answer", away.uuid()));
     }
@@ -327,7 +327,7 @@ fn agree(machine: &SimNode, advertised: &BTreeMap<String, u64>, whole: bool) -> 
         for instance in board.state().instances {
             let profile = board.geometry().find(&instance.place.profile).map(|id| board.geometry().profile(id));
             let (Some(uuid), Some(profile)) = (instance.compute, profile) else {
-                if !whole {
+                if changed.iter().all(|gpu| gpu.uuid != board.uuid()) {
                     continue;
                 }
                 return Err(format!("{} has a GPU instance without a compute instance", board.uuid()));

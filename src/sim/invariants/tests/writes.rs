@@ -250,6 +250,24 @@ fn s12_the_taint_goes_before_everything_agrees() {
 }
 
 #[test]
+fn s12_asks_for_whole_boards_where_the_operation_was_at_work() {
+    let half = |of: &'static str, compute: bool| {
+        move |machine: &mut SimNode, _: &mut NodeView, record: &mut MigNode| {
+            let create = ByHand::Create { gpu: GPU.into(), place: place("1g.10gb", 5, 1), compute };
+            machine.by_hand(&create).expect("as set up");
+            record.spec.operation.as_mut().expect("as set up").gpus[0].uuid = of.into();
+        }
+    };
+    assert_eq!(untaint(half(GPU, false), false), [Invariant::S12]);
+    assert_eq!(
+        untaint(half("GPU-other", false), false),
+        [],
+        "an earlier life of the node has left it, and nobody offers it"
+    );
+    assert_eq!(untaint(half("GPU-other", true), false), [Invariant::S12], "the plugin should offer a whole one");
+}
+
+#[test]
 fn s4_a_name_is_used_twice() {
     let claimed = with_operation(|_| {});
     let mut checker = checker();
