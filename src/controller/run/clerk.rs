@@ -212,13 +212,13 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
     /// Writes what has become of plans.
     async fn carried_out(&mut self, cycle: &Cycle) -> Result<(), ClusterError> {
         self.resume().await?;
-        self.words.extend(cycle.report.approval.as_ref().and_then(|approval| self.courses.approved(approval)));
+        self.words.extend(cycle.report.approval.as_ref().map(|approval| self.courses.approved(approval)));
         let begun = cycle.report.planned.as_ref().map(|planned| planned.operations.as_slice()).unwrap_or_default();
         if cycle.mode == Mode::Act
             && !begun.is_empty()
             && let Some((plan, _)) = &self.published
         {
-            self.words.extend(self.courses.begun(plan, begun));
+            self.words.push_back(self.courses.begun(plan, begun));
         }
         self.words.extend(self.courses.heard(&cycle.report, cycle.mode == Mode::Recommend));
         self.write_words().await

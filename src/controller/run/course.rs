@@ -53,12 +53,12 @@ impl Courses {
     }
 
     /// What became of the word of a person.
-    pub(super) fn approved(&mut self, approval: &Approval) -> Option<Word> {
+    pub(super) fn approved(&mut self, approval: &Approval) -> Word {
         let Approval { name, operations, goes_on, left_out } = approval;
         let known = self.0.contains_key(name);
         if operations.is_empty() && !goes_on && !known {
             let detail = put_aside(left_out);
-            return Some(Word { plan: name.clone(), phase: PlanPhase::Superseded, detail, operations: Vec::new() });
+            return Word { plan: name.clone(), phase: PlanPhase::Superseded, detail, operations: Vec::new() };
         }
         let course = self.0.entry(name.clone()).or_default();
         course.goes_on = *goes_on;
@@ -67,7 +67,7 @@ impl Courses {
     }
 
     /// Operations carry out what was published under this name.
-    pub(super) fn begun(&mut self, plan: &str, operations: &[OperationId]) -> Option<Word> {
+    pub(super) fn begun(&mut self, plan: &str, operations: &[OperationId]) -> Word {
         let course = self.0.entry(plan.to_owned()).or_default();
         course.operations.extend_from_slice(operations);
         course.left.extend(operations.iter().cloned());
@@ -81,7 +81,7 @@ impl Courses {
             let changed = course.hear(report);
             course.goes_on &= waits;
             if changed || course.over() {
-                words.extend(course.word(plan));
+                words.push(course.word(plan));
             }
         }
         self.0.retain(|_, course| !course.over());
@@ -115,7 +115,7 @@ impl Course {
         changed
     }
 
-    fn word(&self, plan: &str) -> Option<Word> {
+    fn word(&self, plan: &str) -> Word {
         let mut parts = Vec::new();
         let phase = if self.over() {
             let ended: Vec<String> = self.outcomes.iter().map(|(how, count)| format!("{count} {how}")).collect();
@@ -135,7 +135,7 @@ impl Course {
         };
         parts.extend(told(&self.left_out));
         let operations = self.operations.iter().take(LISTED).map(ToString::to_string).collect();
-        Some(Word { plan: plan.to_owned(), phase, detail: parts.join("; "), operations })
+        Word { plan: plan.to_owned(), phase, detail: parts.join("; "), operations }
     }
 }
 
@@ -200,19 +200,19 @@ mod tests {
 
     #[test]
     fn a_plan_of_nodes_that_are_left_alone_says_so_and_not_that_the_world_has_moved() {
-        let word = Courses::default().approved(&approval(&[], false, &[("a", alone())])).expect("it is told");
+        let word = Courses::default().approved(&approval(&[], false, &[("a", alone())]));
         assert_eq!(word.phase, PlanPhase::Superseded);
         assert_eq!(
             word.detail,
             "nothing of it was carried out: node a: left alone: PolicyForbids: the plugin stays away"
         );
         let moved = LeftOut::Moved("another change of it would be proposed now");
-        let word = Courses::default().approved(&approval(&[], false, &[("a", moved.clone())])).expect("it is told");
+        let word = Courses::default().approved(&approval(&[], false, &[("a", moved.clone())]));
         assert!(word.detail.starts_with("the world has moved"), "{}", word.detail);
         let nodes = ["a", "b", "c", "d", "e", "f"];
         let many: Vec<(&str, LeftOut)> =
             nodes.map(|node| (node, moved.clone())).into_iter().chain([("z", alone())]).collect();
-        let word = Courses::default().approved(&approval(&[], false, &many)).expect("it is told");
+        let word = Courses::default().approved(&approval(&[], false, &many));
         assert!(
             word.detail.contains("carried out: node z: left alone") && word.detail.ends_with("and 3 more nodes"),
             "{}",
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn a_plan_is_over_with_its_last_operation_and_says_how_they_ended() {
         let mut courses = Courses::default();
-        let word = courses.approved(&approval(&["op-1", "op-2"], false, &[("b", alone())])).expect("it is told");
+        let word = courses.approved(&approval(&["op-1", "op-2"], false, &[("b", alone())]));
         assert_eq!((word.phase, word.operations.len()), (PlanPhase::Executing, 2));
         assert!(word.detail.starts_with("operations: op-1, op-2; node b: left alone"), "{}", word.detail);
         assert_eq!(courses.heard(&ended("op-1", Outcome::Done), true), []);
@@ -238,13 +238,13 @@ mod tests {
     fn what_waits_for_budgets_is_not_over_until_nobody_looks_at_it_any_more() {
         let room = LeftOut::NoRoom("the budgets leave room for 0 nodes now".to_owned());
         let mut courses = Courses::default();
-        let word = courses.approved(&approval(&["op-1"], true, &[("b", room)])).expect("it is told");
+        let word = courses.approved(&approval(&["op-1"], true, &[("b", room)]));
         assert!(
             word.detail.ends_with("node b: waits: BudgetExhausted: the budgets leave room for 0 nodes now"),
             "{word:?}"
         );
         assert_eq!(courses.heard(&ended("op-1", Outcome::Done), true), []);
-        let word = courses.approved(&approval(&["op-2"], false, &[])).expect("the rest has room now");
+        let word = courses.approved(&approval(&["op-2"], false, &[]));
         assert_eq!((word.phase, word.operations), (PlanPhase::Executing, vec!["op-1".to_owned(), "op-2".to_owned()]));
         assert_eq!(courses.heard(&ended("op-2", Outcome::Done), true)[0].detail, "all its operations are over: 2 done");
         courses.approved(&approval(&[], true, &[]));

@@ -87,12 +87,10 @@ async fn configuration(options: &ConnectOptions) -> Result<Config, ConnectError>
         return Config::infer().await.map_err(ConnectError::Nowhere);
     }
     let path = kubeconfig.as_ref().map_or_else(|| "of the environment".to_owned(), |path| path.display().to_string());
-    let wrong = |error| {
-        let cause = match error {
-            // The path is said already.
-            KubeconfigError::ReadConfig(error, _) => error.to_string(),
-            other => other.to_string(),
-        };
+    let wrong = |error: KubeconfigError| {
+        // The path is said already.
+        let cause =
+            if let KubeconfigError::ReadConfig(error, _) = &error { error.to_string() } else { error.to_string() };
         ConnectError::Kubeconfig { path: path.clone(), cause }
     };
     let file = kubeconfig.as_ref().map_or_else(Kubeconfig::read, Kubeconfig::read_from).map_err(wrong)?;
