@@ -203,7 +203,7 @@ fn what_people_mend_does_not_wait_for_the_period() {
     let plugin = |tolerates: bool| move |cluster: &mut Cluster| _ = cluster.plugins.insert("a".to_owned(), tolerates);
     assert!(mended(plugin(false), plugin(true)) < 10);
     let owner = |cluster: &mut Cluster| {
-        _ = cluster.nodes.get_mut("a").expect("there").labels.insert("nvidia.com/mig.config".into(), "all".into())
+        _ = cluster.nodes.get_mut("a").expect("there").labels.insert("nvidia.com/mig.config".into(), "all".into());
     };
     let left = |cluster: &mut Cluster| cluster.nodes.get_mut("a").expect("there").labels.clear();
     assert!(mended(owner, left) < 10);

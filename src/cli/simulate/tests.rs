@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use std::io;
 
 use clap::Parser as _;
@@ -246,8 +248,10 @@ fn pods_that_wait_for_ever_have_a_column_of_their_own() {
     let header = TRACE.lines().next().expect("a header");
     let mut trace = format!("{header}\n{whole}\n");
     for index in 0..61 {
-        trace +=
-            &format!("{{\"at_ms\":0,\"name\":\"s{index}\",\"instances\":{{\"1g.10gb\":1}},\"runs_ms\":3600000}}\n");
+        let _ = writeln!(
+            trace,
+            "{{\"at_ms\":0,\"name\":\"s{index}\",\"instances\":{{\"1g.10gb\":1}},\"runs_ms\":3600000}}"
+        );
     }
     let table = answer(&["--trace", "-", "--gpus", "1xA100-80GB", "--instant"], &trace);
     let first_cells = |of: &str, most: usize| -> Vec<&str> {

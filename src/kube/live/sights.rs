@@ -128,7 +128,7 @@ mod tests {
             &json!({"metadata": {"name": "s"}, "spec": {"driver": "gpu.nvidia.com", "nodeName": "a"}}),
         );
         assert!(sights.anybody());
-        assert_eq!(sights.silent()["a"], Duration::from_secs(60));
+        assert_eq!(sights.silent()["a"], Duration::from_mins(1));
         let input = crate::model::PlanningInputBuilder::new(0).build().expect("an empty one");
         let seen = sights.observation(input);
         assert!(seen.nodes[0].ready && seen.nodes[0].served_by_dra, "{:?}", seen.nodes);
