@@ -1,5 +1,4 @@
 use std::fmt::Write as _;
-
 use std::io;
 
 use clap::Parser as _;

@@ -77,7 +77,12 @@ impl LeaseObject {
         fill(&mut object, lease)?;
         let path = format!("{collection}/{LEASE}");
         let content = Content::Object(&object);
-        self.note(server.write(&Call { method: Method::PUT, path, content, question: Question::Plain }).await?)
+        match server.write(&Call { method: Method::PUT, path, content, question: Question::Plain }).await {
+            Ok(written) => self.note(written),
+            // The UID of a lease that is gone conflicts too; whoever asks must be able to tell the two apart.
+            Err(ClusterError::Conflict) => self.note(self.read(server).await?).and(Err(ClusterError::Conflict)),
+            Err(error) => Err(error),
+        }
     }
 
     fn note(&self, object: Value) -> Result<(Version, Lease), ClusterError> {
