@@ -159,16 +159,10 @@ pub(crate) fn unusable_plan(path: &Path, error: StorageError) -> CliError {
             Some("field format_version".into()),
             "make the plan again with this program, or check it with the one that made it",
         ),
-        StorageError::Other { path: _, found } => input(
-            format!("this is {found} and no plan"),
-            None,
-            "give a file that `retile plan --save` or `retile plan -o json` wrote, unedited",
-        ),
-        StorageError::Malformed { path: _, line, column, detail } => input(
-            format!("this is no plan: {detail}"),
-            Some(format!("line {line}, column {column}")),
-            "give a file that `retile plan --save` or `retile plan -o json` wrote, unedited",
-        ),
+        StorageError::Other { path: _, found } => input(format!("this is {found} and no plan"), None, plan::UNEDITED),
+        StorageError::Malformed { path: _, line, column, detail } => {
+            input(format!("this is no plan: {detail}"), Some(format!("line {line}, column {column}")), plan::UNEDITED)
+        }
     }
 }
 

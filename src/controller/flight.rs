@@ -43,7 +43,15 @@ struct Waiting {
 pub(super) struct Flight {
     pub(super) running: BTreeMap<String, Running>,
     waiting: BTreeMap<String, Waiting>,
-    dropped: Vec<(String, OperationId)>,
+}
+
+/// What the end of an operation means for those that wait.
+#[derive(Debug, Default)]
+pub(super) struct Consequences {
+    /// Those that can start now, by node.
+    pub(super) ready: BTreeMap<String, Operation>,
+    /// Those that needed it and are dropped before they have begun, with their nodes.
+    pub(super) dropped: Vec<(String, OperationId)>,
 }
 
 impl Flight {
@@ -61,9 +69,8 @@ impl Flight {
         operations
     }
 
-    /// Notes the end of the operation of a node; returns those that can start now. Those that needed it and are dropped with it are kept until
-    /// [`take_dropped`](Self::take_dropped).
-    pub(super) fn ended(&mut self, node: &str, done: bool) -> BTreeMap<String, Operation> {
+    /// Notes the end of the operation of a node.
+    pub(super) fn ended(&mut self, node: &str, done: bool) -> Consequences {
         if done {
             let mut ready = BTreeMap::new();
             for (name, waiting) in std::mem::take(&mut self.waiting) {
@@ -75,7 +82,7 @@ impl Flight {
                     self.waiting.insert(name, Waiting { operation, needs });
                 }
             }
-            return ready;
+            return Consequences { ready, dropped: Vec::new() };
         }
         let mut failed = BTreeSet::from([node.to_owned()]);
         loop {
@@ -87,13 +94,8 @@ impl Flight {
             }
         }
         let dropped = self.waiting.extract_if(.., |name, _| failed.contains(name));
-        self.dropped.extend(dropped.map(|(name, waiting)| (name, waiting.operation.id)));
-        BTreeMap::new()
-    }
-
-    /// Operations that were dropped before they had begun, with their nodes, since the last call.
-    pub(super) fn take_dropped(&mut self) -> Vec<(String, OperationId)> {
-        std::mem::take(&mut self.dropped)
+        let dropped = dropped.map(|(name, waiting)| (name, waiting.operation.id)).collect();
+        Consequences { ready: BTreeMap::new(), dropped }
     }
 
     /// Nodes of operations that wait for others.

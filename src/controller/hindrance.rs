@@ -32,8 +32,8 @@ impl Hindrances {
         self.usable = gpus(input, withdrawn, passes);
     }
 
-    /// Notes a look: what can be used now.
-    pub(super) fn note(&mut self, input: &PlanningInput, withdrawn: &BTreeMap<String, Withdrawal>) {
+    /// Notes a look: what can be used now. The nodes that cannot are only asked for where that decides something.
+    pub(super) fn note(&mut self, input: &PlanningInput, withdrawn: impl FnOnce() -> BTreeMap<String, Withdrawal>) {
         let Some(policy) = &self.policy else { return };
         // Nobody would be helped by a plan for nobody.
         if self.mended || (input.pending().is_empty() && input.unplannable().is_empty()) {
@@ -41,7 +41,7 @@ impl Hindrances {
         }
         let known = |node: &String, index: &u32| self.usable.get(node).is_some_and(|known| known.contains(index));
         let new = |(node, indices): (&String, &BTreeSet<u32>)| indices.iter().any(|index| !known(node, index));
-        self.mended = policy != input.policy() || gpus(input, withdrawn, |_| false).iter().any(new);
+        self.mended = policy != input.policy() || gpus(input, &withdrawn(), |_| false).iter().any(new);
     }
 
     /// Whether something has been mended since the last plan, while somebody waits.
@@ -82,10 +82,10 @@ mod tests {
     /// Whether it is mended when at first this was kept out, and now that is.
     fn mended(then: &BTreeMap<String, Withdrawal>, input: &PlanningInput, now: &BTreeMap<String, Withdrawal>) -> bool {
         let mut hindrances = Hindrances::default();
-        hindrances.note(input, now);
+        hindrances.note(input, || now.clone());
         assert!(!hindrances.mended(), "there was no plan yet");
         hindrances.planned(&self::input(), then);
-        hindrances.note(input, now);
+        hindrances.note(input, || now.clone());
         hindrances.mended()
     }
 
@@ -116,9 +116,9 @@ mod tests {
             let mut then = input();
             then.freeze_gpu(GpuId::new(1), reason, "why");
             hindrances.planned(&then, &BTreeMap::new());
-            hindrances.note(&then, &BTreeMap::new());
+            hindrances.note(&then, BTreeMap::new);
             assert!(!hindrances.mended());
-            hindrances.note(&input(), &BTreeMap::new());
+            hindrances.note(&input(), BTreeMap::new);
             assert_eq!(hindrances.mended(), counts, "{reason}");
         }
     }

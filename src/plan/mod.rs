@@ -22,5 +22,6 @@ pub use document::{
 pub use fingerprint::fingerprint;
 pub use schema::schema;
 pub use steps::{StepError, fill_in_steps, steps};
-pub use storage::{StorageError, from_json, load, save, to_json, write_whole};
+
+pub use storage::{StorageError, UNEDITED, from_json, load, save, to_json, write_whole};
 pub use verify::{Rejection, Verified, Violation, verify};

@@ -12,6 +12,9 @@ use serde::Deserialize;
 
 use super::document::{FORMAT_VERSION, Plan};
 
+/// What to do about a file that is no plan.
+pub const UNEDITED: &str = "give a file that `retile plan --save` or `retile plan -o json` wrote, unedited";
+
 /// Why a plan could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -53,10 +56,7 @@ pub enum StorageError {
         found: String,
     },
     /// The document is no JSON, or no plan.
-    #[error(
-        "{path}, line {line}, column {column}: {detail}; give a file that `retile plan --save` or `retile plan -o json` \
-         wrote, unedited"
-    )]
+    #[error("{path}, line {line}, column {column}: {detail}; {UNEDITED}")]
     Malformed {
         /// File in question.
         path: String,

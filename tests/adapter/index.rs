@@ -11,8 +11,9 @@ use retile::model::{Mode, Occupancy};
 use retile::plan::Place;
 use serde_json::json;
 
+use super::cluster::{record_of, status};
 use super::control_plane::{ControlPlane, eventually, eventually_within, unique};
-use super::scene::{self, agent, controller, delete_node, install, pod, pod_ref, record, report, status};
+use super::scene::{self, agent, controller, delete_node, install, pod, pod_ref, report};
 
 fn observed(reply: ClusterReply) -> Result<Observation, ClusterError> {
     let answer = reply?;
@@ -60,7 +61,7 @@ async fn the_index_follows_the_cluster_and_knows_when_it_does_not() {
     let agent = agent(&plane, &name).await;
     let mut told = board(&[(0, ReportedOccupancy::Free), (1, ReportedOccupancy::Free)]);
     told.node_uid = made.metadata.uid.expect("nodes have one");
-    let written = record(report(&agent, &name, Version(0), told.clone()).await);
+    let written = record_of(report(&agent, &name, Version(0), told.clone()).await);
 
     let controller = controller(&plane, "default").await;
     eventually("the index is whole", async || observe(&controller, false).await.ok()).await;

@@ -1,42 +1,14 @@
 //! `MigNode` as people see it, and whose an agent may write.
 
 use retile::exec::port::{ClusterError, ClusterRequest};
-use retile::exec::{
-    GpuReport, GpuTarget, InstanceReport, MigNodeSpec, Operation, PROTOCOL, Phase, ReportedOccupancy, Version,
-};
+use retile::exec::{GpuReport, InstanceReport, ReportedOccupancy, Version};
 use retile::plan::Place;
 use serde_json::json;
 
+use super::cases::records::claimed;
+use super::cluster::{record_of, status, write_spec};
 use super::control_plane::unique;
-use super::scene::{agent, controller, node, operation, plane, record, report, status};
-
-fn place(start: u8) -> Place {
-    Place { start, size: 1, profile: "1g.10gb".to_owned() }
-}
-
-fn claimed(id: &str, epoch: u64) -> MigNodeSpec {
-    let target = GpuTarget { uuid: "GPU-1".to_owned(), index: 0, base: vec![place(0)], target: vec![place(1)] };
-    let operation = Operation {
-        id: operation(id),
-        epoch,
-        protocol: PROTOCOL,
-        node_uid: "uid".to_owned(),
-        gpus: vec![target],
-        steps: Vec::new(),
-        victims: Vec::new(),
-        beneficiaries: Vec::new(),
-        residents: Vec::new(),
-        phase: Phase::Claimed,
-        plugin: None,
-        outcome: None,
-        detail: String::new(),
-    };
-    MigNodeSpec { operation: Some(operation), history: Vec::new() }
-}
-
-fn write(node: &str, version: Version, spec: MigNodeSpec) -> ClusterRequest {
-    ClusterRequest::WriteSpec { node: node.to_owned(), version, spec: Box::new(spec) }
-}
+use super::scene::{agent, controller, node, plane, report};
 
 #[tokio::test]
 async fn the_table_of_records_shows_what_people_ask_for() {
@@ -49,7 +21,7 @@ async fn the_table_of_records_shows_what_people_ask_for() {
     one.node_uid = made.metadata.uid.expect("nodes have one");
     let instances = (0..7)
         .map(|start| InstanceReport {
-            place: place(start),
+            place: Place { start, size: 1, profile: "1g.10gb".to_owned() },
             uuid: None,
             occupancy: ReportedOccupancy::Free,
             pods: Vec::new(),
@@ -57,8 +29,8 @@ async fn the_table_of_records_shows_what_people_ask_for() {
         .collect();
     one.gpus =
         vec![GpuReport { index: 0, uuid: "GPU-1".to_owned(), model: "NVIDIA A100-SXM4-80GB".to_owned(), instances }];
-    let made = record(report(&agent, &name, Version(0), one).await);
-    record(controller.answer(&write(&name, made.version, claimed("op", 1))).await);
+    let made = record_of(report(&agent, &name, Version(0), one).await);
+    record_of(controller.answer(&write_spec(&name, made.version, &claimed("op", 1))).await);
     let (well, table) = plane.kubectl(&["get", "mignodes", &name], "");
     assert!(well, "{table}");
     for word in ["GPUS", "LAYOUT", "PHASE", "WAITING-ON", "AGE", "7×1g.10gb", "Claimed", "Idle"] {

@@ -1,25 +1,18 @@
 //! What the adapter refuses by itself, and what it says when the API server does.
 
+use retile::exec::NodeView;
 use retile::exec::port::{ClusterError, ClusterRequest};
-use retile::exec::{NodeView, Version};
 use retile::kube::live::{ControllerCluster, ControllerOptions, Server, Writes};
 use serde_json::json;
 
+use super::cluster::{get_node, node_of, taint};
 use super::control_plane::{eventually, unique};
-use super::scene::{node, operation, plane, server, view};
-
-fn get(node: &str) -> ClusterRequest {
-    ClusterRequest::GetNode { node: node.to_owned() }
-}
+use super::scene::{node, plane, server};
 
 /// A node as it is. Whose it is cannot be said before the first lists are complete.
 async fn seen(controller: &ControllerCluster, node: &str) -> NodeView {
-    let answer = eventually("the node is seen", async || controller.answer(&get(node)).await.ok()).await;
-    view(Ok(answer))
-}
-
-fn taint(node: &str, version: Version, id: &str) -> ClusterRequest {
-    ClusterRequest::AddTaint { node: node.to_owned(), version, operation: operation(id) }
+    let answer = eventually("the node is seen", async || controller.answer(&get_node(node)).await.ok()).await;
+    node_of(Ok(answer))
 }
 
 #[tokio::test]
@@ -34,11 +27,11 @@ async fn who_may_not_is_told_so() {
     let server: Server = retile::kube::live::connect(&options).await.expect("a kubeconfig");
     let options = ControllerOptions { namespace, staleness: std::time::Duration::from_secs(5), protect_nodes: false };
     let controller = ControllerCluster::start(server, options);
-    for request in [get("any"), ClusterRequest::GetLease, ClusterRequest::Observe { fresh: false }] {
+    for request in [get_node("any"), ClusterRequest::GetLease, ClusterRequest::Observe { fresh: false }] {
         let answer = controller.answer(&request).await.map(drop);
         assert!(matches!(answer, Err(ClusterError::Forbidden(_) | ClusterError::Unknown(_))), "{answer:?}");
     }
-    assert!(matches!(controller.answer(&get("any")).await, Err(ClusterError::Forbidden(_))));
+    assert!(matches!(controller.answer(&get_node("any")).await, Err(ClusterError::Forbidden(_))));
     eventually("the index says what is in the way", async || {
         controller.health().doubt.filter(|doubt| doubt.contains("forbidden")).map(drop)
     })

@@ -5,14 +5,15 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
-use retile::exec::port::{ClusterAnswer, ClusterReply, ClusterRequest};
-use retile::exec::{MigNode, MigNodeStatus, NodeView, OperationId, PROTOCOL, Version};
+use retile::exec::port::ClusterReply;
+use retile::exec::{MigNodeStatus, Version};
 use retile::kube::crd::definitions;
 use retile::kube::live::{AgentCluster, ConnectOptions, ControllerCluster, ControllerOptions, Server, Writes, connect};
 use retile::model::PodRef;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use super::cluster::write_status;
 use super::control_plane::{ControlPlane, Session, eventually};
 
 static INSTALLED: OnceCell<()> = OnceCell::const_new();
@@ -93,36 +94,7 @@ pub(crate) async fn delete_node(client: &Client, name: &str) {
     nodes.delete(name, &DeleteParams::default()).await.expect("deleted");
 }
 
-pub(crate) fn status(heartbeat: u64) -> MigNodeStatus {
-    MigNodeStatus {
-        node_uid: "uid".to_owned(),
-        boot_id: "boot".to_owned(),
-        protocol: PROTOCOL,
-        heartbeat,
-        ..MigNodeStatus::default()
-    }
-}
-
-pub(crate) fn operation(id: &str) -> OperationId {
-    OperationId(id.to_owned())
-}
-
-pub(crate) fn record(reply: ClusterReply) -> MigNode {
-    match reply {
-        Ok(ClusterAnswer::MigNode(record)) => *record,
-        other => panic!("no record: {other:?}"),
-    }
-}
-
-pub(crate) fn view(reply: ClusterReply) -> NodeView {
-    match reply {
-        Ok(ClusterAnswer::Node(node)) => *node,
-        other => panic!("no node: {other:?}"),
-    }
-}
-
 /// Reports for a node, from the agent's side.
 pub(crate) async fn report(agent: &AgentCluster, node: &str, version: Version, status: MigNodeStatus) -> ClusterReply {
-    let request = ClusterRequest::WriteStatus { node: node.to_owned(), version, status: Box::new(status) };
-    agent.answer(&request).await
+    agent.answer(&write_status(node, version, &status)).await
 }

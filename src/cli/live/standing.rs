@@ -13,7 +13,7 @@ use crate::kube::live::Sights;
 use crate::model::{PlanningInput, Reason};
 
 /// How long an agent that writes every 15 s may be silent, by clocks of two machines.
-const SILENCE: Duration = Duration::from_mins(2);
+pub(super) const SILENCE: Duration = Duration::from_mins(2);
 /// Nodes that are named before the rest is counted.
 const MOST: usize = 6;
 

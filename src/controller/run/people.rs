@@ -146,6 +146,18 @@ mod tests {
         UnservedPod { pod: format!("ml/{name}"), reason, detail: "why".into(), action: "do".into() }
     }
 
+    /// An operation that evicts somebody for these.
+    fn started(beneficiaries: Vec<PodRef>) -> Started {
+        Started {
+            node: "n".into(),
+            operation: OperationId("op-1".into()),
+            cause: Cause::Planned,
+            gpus: Vec::new(),
+            victims: vec![pod("v")],
+            beneficiaries,
+        }
+    }
+
     fn cycle(why: Vec<UnservedPod>) -> Cycle {
         let waiting = why.iter().map(|it| (it.pod.clone(), pod(&it.pod[3..]))).collect();
         let report = CycleReport { planned: Some(Planned { why, ..Planned::default() }), ..CycleReport::default() };
@@ -194,14 +206,7 @@ mod tests {
     fn nodes_and_victims_hear_of_operations() {
         let mut people = People::default();
         let mut cycle = cycle(Vec::new());
-        cycle.report.started.push(Started {
-            node: "n".into(),
-            operation: OperationId("op-1".into()),
-            cause: Cause::Planned,
-            gpus: Vec::new(),
-            victims: vec![pod("v")],
-            beneficiaries: vec![pod("p")],
-        });
+        cycle.report.started.push(started(vec![pod("p")]));
         let ended = |outcome| ("n".to_owned(), OperationId("op-1".into()), outcome, String::new());
         cycle.report.ended = vec![ended(Some(Outcome::Done)), ended(Some(Outcome::Degraded)), ended(None)];
         let told = people.notices(&cycle);
@@ -224,14 +229,7 @@ mod tests {
         let mut cycle = cycle(vec![unserved("a", Reason::BlockedByPod)]);
         let moves = crate::plan::from_json(include_str!("../../../testdata/plans/valid/moves.json"), "moves.json");
         cycle.plan = moves.ok().map(Into::into);
-        cycle.report.started.push(Started {
-            node: "n".into(),
-            operation: OperationId("op-1".into()),
-            cause: Cause::Planned,
-            gpus: Vec::new(),
-            victims: vec![pod("v")],
-            beneficiaries: Vec::new(),
-        });
+        cycle.report.started.push(started(Vec::new()));
         let outcomes = [Outcome::Done, Outcome::RolledBack, Outcome::Degraded];
         let ended = outcomes.map(|outcome| ("n".into(), OperationId("op-1".into()), Some(outcome), String::new()));
         cycle.report.ended.extend(ended);

@@ -44,14 +44,14 @@ pub enum ConnectError {
         cause: String,
     },
     /// The kubeconfig has no such context.
-    #[error("the kubeconfig {path} has no context `{context}`; it has {known}")]
+    #[error("the kubeconfig {path} has no context `{context}`; {remedy}")]
     Context {
         /// The file.
         path: String,
         /// The context that was asked for.
         context: String,
-        /// Those that there are.
-        known: String,
+        /// Which there are.
+        remedy: String,
     },
     /// Neither kubeconfig nor service account.
     #[error("no API server is known: {0}; give --kubeconfig, or run in a pod with a service account")]
@@ -88,25 +88,27 @@ async fn configuration(options: &ConnectOptions) -> Result<Config, ConnectError>
     }
     let path = kubeconfig.as_ref().map_or_else(|| "of the environment".to_owned(), |path| path.display().to_string());
     let wrong = |error: KubeconfigError| {
+        let mut cause = error.to_string();
         // The path is said already.
-        let cause =
-            if let KubeconfigError::ReadConfig(error, _) = &error { error.to_string() } else { error.to_string() };
+        if let KubeconfigError::ReadConfig(source, _) = error {
+            cause = source.to_string();
+        }
         ConnectError::Kubeconfig { path: path.clone(), cause }
     };
     let file = kubeconfig.as_ref().map_or_else(Kubeconfig::read, Kubeconfig::read_from).map_err(wrong)?;
     if let Some(context) = context
         && !file.contexts.iter().any(|known| known.name == *context)
     {
-        return Err(ConnectError::Context { path, context: context.clone(), known: listed(&file) });
+        return Err(ConnectError::Context { path, context: context.clone(), remedy: remedy(&file) });
     }
     let choice = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
     Config::from_custom_kubeconfig(file, &choice).await.map_err(wrong)
 }
 
-/// The contexts of a kubeconfig, for people.
-fn listed(file: &Kubeconfig) -> String {
+/// What to give instead of a context that a kubeconfig does not have.
+fn remedy(file: &Kubeconfig) -> String {
     let names: Vec<String> = file.contexts.iter().map(|context| format!("`{}`", context.name)).collect();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    if names.is_empty() { "it has none: give another file".to_owned() } else { format!("it has {}", names.join(", ")) }
 }
 
 #[cfg(test)]
@@ -139,7 +141,7 @@ current-context: lab
         assert_eq!(refused(Some(FILE), Some("prod")).await, "");
         let said = "the kubeconfig /config has no context `dev`; it has `lab`, `prod`";
         assert_eq!(refused(Some(FILE), Some("dev")).await, said);
-        assert!(refused(Some("{}"), Some("dev")).await.ends_with("it has none"));
+        assert!(refused(Some("{}"), Some("dev")).await.ends_with("it has none: give another file"));
     }
 
     #[tokio::test]

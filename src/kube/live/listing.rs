@@ -4,14 +4,12 @@
 //! the same objects. A kind that the API server does not serve is one of which there is none; a kind that may not be read is an error, because what
 //! is unknown must not count as absent.
 
-use std::fmt::Write as _;
-
 use serde_json::Value;
 
 use super::client::Server;
 use super::clock;
 use super::refusal::is_not_served;
-use super::requests::{PAGE, escaped};
+use super::requests::page_of;
 use super::sights::Sights;
 use crate::exec::port::ClusterError;
 use crate::kube::crd;
@@ -147,7 +145,7 @@ async fn each(
 ) -> Result<bool, Unanswered> {
     let mut rest = String::new();
     loop {
-        let mut page: Value = match page(server, resource, selector, &rest).await {
+        let mut page: Value = match server.read(page_of(&resource.path(), selector, &rest)).await {
             Ok(page) => page,
             Err(error) if rest.is_empty() && (error == ClusterError::NotFound || is_not_served(&error)) => {
                 return Ok(false);
@@ -162,15 +160,4 @@ async fn each(
             return Ok(true);
         }
     }
-}
-
-async fn page(server: &Server, resource: &Resource, selector: &str, rest: &str) -> Result<Value, ClusterError> {
-    let mut path = format!("{}?limit={PAGE}", resource.path());
-    if !selector.is_empty() {
-        let _ = write!(path, "&fieldSelector={}", escaped(selector));
-    }
-    if !rest.is_empty() {
-        let _ = write!(path, "&continue={}", escaped(rest));
-    }
-    server.read(path).await
 }

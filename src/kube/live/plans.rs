@@ -55,8 +55,9 @@ pub async fn publish(server: &Server, plan: &Plan, summary: &str) -> Result<Publ
     // Published before, perhaps approved by now. A word that a person gave to one that is over must not count for another.
     let over = |plan: &Published| matches!(plan.phase, Some(PlanPhase::Finished | PlanPhase::Superseded));
     let same = |there: &Published| there.document == spec.document && !over(there);
-    if let Some(there) = plans(server).await?.into_iter().find(same) {
-        return Ok(there);
+    let older = plans(server).await?;
+    if let Some(there) = older.iter().find(|there| same(there)) {
+        return Ok(there.clone());
     }
     let stem = object_name(&spec.document);
     for called in names(&stem) {
@@ -66,7 +67,7 @@ pub async fn publish(server: &Server, plan: &Plan, summary: &str) -> Result<Publ
         match server.write::<MigPlan>(&call).await {
             Ok(made) => {
                 set_phase(server, &called, PlanPhase::Proposed, "", None).await?;
-                prune(server, &called).await?;
+                prune(server, &older).await?;
                 return Ok(published(made));
             }
             Err(ClusterError::Conflict) => {}
@@ -233,14 +234,11 @@ async fn objects(server: &Server) -> Result<Vec<MigPlan>, ClusterError> {
     Ok(items)
 }
 
-/// Removes the oldest beyond the number that is kept.
-async fn prune(server: &Server, newest: &str) -> Result<(), ClusterError> {
-    let all: Vec<Published> = objects(server).await?.into_iter().map(published).collect();
-    let excess = all.len().saturating_sub(KEPT);
-    let idle = |plan: &&Published| {
-        plan.name != newest && plan.phase != Some(PlanPhase::Executing) && !(plan.approved && waits(plan))
-    };
-    for plan in all.iter().filter(idle).take(excess) {
+/// Removes the oldest of those that were there before a new one, beyond the number that is kept with it.
+async fn prune(server: &Server, older: &[Published]) -> Result<(), ClusterError> {
+    let excess = (older.len() + 1).saturating_sub(KEPT);
+    let idle = |plan: &&Published| plan.phase != Some(PlanPhase::Executing) && !(plan.approved && waits(plan));
+    for plan in older.iter().filter(idle).take(excess) {
         let path = format!("{}/{}", collection(), name(&plan.name)?);
         let call = Call { method: Method::DELETE, path, content: Content::None, question: Question::Plain };
         match server.send(&call).await {

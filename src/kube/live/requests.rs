@@ -16,7 +16,7 @@ use super::slim::{Kind, Slim, collection};
 use crate::exec::port::ClusterError;
 
 /// Objects of one page of a list: a few megabytes of pods.
-pub(super) const PAGE: usize = 1000;
+const PAGE: usize = 1000;
 
 #[derive(serde::Deserialize)]
 struct Page<K: Kind> {
@@ -47,14 +47,7 @@ pub(super) async fn list_some<K: Kind>(
     let mut all = Vec::new();
     let mut rest = String::new();
     loop {
-        let mut query = format!("{path}?limit={PAGE}");
-        if !selector.is_empty() {
-            let _ = write!(query, "&fieldSelector={}", escaped(selector));
-        }
-        if !rest.is_empty() {
-            let _ = write!(query, "&continue={}", escaped(&rest));
-        }
-        let page: Page<K> = server.read(query).await?;
+        let page: Page<K> = server.read(page_of(path, selector, &rest)).await?;
         all.extend(page.items.into_iter().filter(&keep));
         if page.metadata.rest.is_empty() {
             return Ok(all);
@@ -66,6 +59,18 @@ pub(super) async fn list_some<K: Kind>(
 /// All objects of a kind in all namespaces.
 pub(super) async fn list_all<K: Kind>(server: &Server) -> Result<Vec<Slim<K>>, ClusterError> {
     list(server, &collection::<K>(), "").await
+}
+
+/// The path of a page of a list: of those that a field selector selects, if it is not empty, from where the last page has ended.
+pub(super) fn page_of(path: &str, selector: &str, rest: &str) -> String {
+    let mut query = format!("{path}?limit={PAGE}");
+    if !selector.is_empty() {
+        let _ = write!(query, "&fieldSelector={}", escaped(selector));
+    }
+    if !rest.is_empty() {
+        let _ = write!(query, "&continue={}", escaped(rest));
+    }
+    query
 }
 
 /// A text as a part of a query.

@@ -12,7 +12,8 @@ use crate::cluster::{
     status, write_spec, write_status,
 };
 
-fn claimed(id: &str, epoch: u64) -> MigNodeSpec {
+/// A record claimed for an operation that moves one instance.
+pub(crate) fn claimed(id: &str, epoch: u64) -> MigNodeSpec {
     let target = GpuTarget { uuid: "GPU-1".to_owned(), index: 0, base: vec![place(0)], target: vec![place(1)] };
     let operation = Operation {
         id: OperationId(id.to_owned()),

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::super::standing::SILENCE;
 use super::Check;
 use crate::cli::show::names::{count, some_of};
 use crate::exec::TAINT_KEY;
@@ -20,7 +21,7 @@ const NODES: &str = "Nodes";
 const OWNERS: &str = "Other owners of GPUs";
 const PODS: &str = "Pods";
 /// Seconds after which an agent that writes every 15 s is silent.
-const SILENT: i64 = 120;
+const SILENT: i64 = SILENCE.as_secs().cast_signed();
 /// Names that are listed before the rest is counted, and findings.
 const MOST: usize = 6;
 /// A policy that says nothing, so that nodes are judged as under any policy.

@@ -67,13 +67,10 @@ impl LeaseObject {
         let is_it = |object: &Value| read(object).is_ok_and(|(known, _)| known == version);
         let mut object = match known.filter(is_it) {
             Some(known) => known,
-            None => self.read(server).await?,
+            None => Some(self.read(server).await?).filter(is_it).ok_or(ClusterError::Conflict)?,
         };
         // The API server compares the version once more. A `PUT` of a lease that is gone would make it anew; with the UID of the object that was
         // read it cannot.
-        if read(&object)?.0 != version {
-            return Err(ClusterError::Conflict);
-        }
         fill(&mut object, lease)?;
         let path = format!("{collection}/{LEASE}");
         let content = Content::Object(&object);
