@@ -13,6 +13,8 @@ mod cluster;
 #[path = "../support/control_plane/mod.rs"]
 mod control_plane;
 
+#[cfg(feature = "controller")]
+mod clerk;
 mod contract;
 mod index;
 mod policies;

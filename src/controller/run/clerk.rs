@@ -2,8 +2,9 @@
 //! person approves.
 //!
 //! Inputs: cycles, and `MigPlan` objects. Outputs: events, `MigPlan` objects, statuses of policies, approvals for the loop. Nothing that the loop does depends on it:
-//! what cannot be told is logged and counted. Invariants: a plan is published when its changes differ from those published last; a plan is
-//! passed on as approved once, and only while it is proposed and the mode is `Recommend`.
+//! what cannot be told is logged and counted. Invariants: a plan is published when its changes differ from those published last; plans and what became
+//! of them are written in the order of the cycles, and what the API server does not answer for now is tried again; a plan is passed on as approved
+//! once, and only while it is proposed and the mode is `Recommend`.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -28,6 +29,8 @@ use crate::telemetry::controller::ByResult;
 const LOOK: Duration = Duration::from_secs(5);
 /// Least time between two writes of nothing but figures into a policy.
 const FIGURES: Duration = Duration::from_mins(1);
+/// Cycles that wait for the API server; the oldest are given up first.
+const BACKLOG: usize = 64;
 
 /// Tells people.
 pub struct Clerk<A> {
@@ -41,6 +44,8 @@ pub struct Clerk<A> {
     published: Option<(String, Vec<NodePlan>)>,
     /// Approved plans that were passed on.
     passed: BTreeSet<String>,
+    /// Cycles whose plans are still to be published, oldest first.
+    backlog: VecDeque<Cycle>,
     /// Plans that are being carried out.
     courses: Courses,
     /// What is still to be written into their statuses.
@@ -67,6 +72,7 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
             mode: Mode::Observe,
             published: None,
             passed: BTreeSet::new(),
+            backlog: VecDeque::new(),
             courses: Courses::default(),
             words: VecDeque::new(),
             resumed: false,
@@ -83,13 +89,11 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
         loop {
             tokio::select! {
                 cycle = cycles.recv() => match cycle {
-                    Some(cycle) => self.take(&cycle).await,
+                    Some(cycle) => self.take(cycle).await,
                     None => return,
                 },
                 _ = looks.tick() => {
-                    if let Err(error) = self.write_words().await {
-                        tracing::warn!(%error, "what became of a plan cannot be written");
-                    }
+                    self.work_off().await;
                     if let Err(error) = self.receive().await {
                         tracing::warn!(%error, "how the MigPolicy is received cannot be written");
                     }
@@ -101,17 +105,48 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
         }
     }
 
-    async fn take(&mut self, cycle: &Cycle) {
+    async fn take(&mut self, cycle: Cycle) {
         self.mode = cycle.mode;
-        self.note(cycle);
-        for notice in self.people.notices(cycle) {
+        self.note(&cycle);
+        for notice in self.people.notices(&cycle) {
             self.tell(&notice).await;
         }
-        if let Err(error) = self.publish(cycle).await {
-            tracing::warn!(%error, "the plan cannot be published");
+        if self.backlog.len() == BACKLOG {
+            self.backlog.pop_front();
+            tracing::warn!("the API server has not answered for long; what became of the oldest plan is not written");
         }
-        if let Err(error) = self.carried_out(cycle).await {
-            tracing::warn!(%error, "what became of a plan cannot be written");
+        self.backlog.push_back(cycle);
+        self.work_off().await;
+    }
+
+    /// Publishes plans and writes what became of them, cycle by cycle, as far as the API server answers.
+    async fn work_off(&mut self) {
+        loop {
+            if let Err(error) = self.write_words().await {
+                tracing::warn!(%error, "what became of a plan cannot be written for now");
+                return;
+            }
+            let Some(cycle) = self.backlog.pop_front() else { return };
+            if let Err(error) = self.prepare(&cycle).await {
+                tracing::warn!(%error, "the plan cannot be published for now");
+                self.backlog.push_front(cycle);
+                return;
+            }
+            self.hear(&cycle);
+        }
+    }
+
+    /// Sees to it that plans have names before anything is said of them. An error passes by itself.
+    async fn prepare(&mut self, cycle: &Cycle) -> Result<(), ClusterError> {
+        self.resume().await?;
+        match self.publish(cycle).await {
+            Err(error) if lasts(&error) => {
+                tracing::warn!(%error, "the plan cannot be published");
+                // What carries it out must not be told of another.
+                self.published = None;
+                Ok(())
+            }
+            other => other,
         }
     }
 
@@ -165,7 +200,6 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
         };
         let Published { name, .. } = publish(self.cluster.server(), plan, &summary(plan)).await?;
         tracing::info!(plan = name, "published");
-        self.published = Some((name.clone(), plan.nodes.clone()));
         for old in plans(self.cluster.server()).await? {
             let proposed = matches!(old.phase, None | Some(PlanPhase::Proposed));
             if old.name != name && proposed && !old.approved {
@@ -173,6 +207,7 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
                     .await?;
             }
         }
+        self.published = Some((name, plan.nodes.clone()));
         Ok(())
     }
 
@@ -209,9 +244,8 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
         Ok(())
     }
 
-    /// Writes what has become of plans.
-    async fn carried_out(&mut self, cycle: &Cycle) -> Result<(), ClusterError> {
-        self.resume().await?;
+    /// Takes in what a cycle says of plans.
+    fn hear(&mut self, cycle: &Cycle) {
         self.words.extend(cycle.report.approval.as_ref().map(|approval| self.courses.approved(approval)));
         let begun = cycle.report.planned.as_ref().map(|planned| planned.operations.as_slice()).unwrap_or_default();
         if cycle.mode == Mode::Act
@@ -221,19 +255,37 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
             self.words.push_back(self.courses.begun(plan, begun));
         }
         self.words.extend(self.courses.heard(&cycle.report, cycle.mode == Mode::Recommend));
-        self.write_words().await
     }
 
-    /// Writes what is still to be said of plans, in its order.
+    /// Writes what is still to be said of plans, in its order. An error passes by itself.
     async fn write_words(&mut self) -> Result<(), ClusterError> {
         while let Some(Word { plan, phase, detail, operations }) = self.words.front() {
             if *phase != PlanPhase::Executing && self.published.as_ref().is_some_and(|(name, _)| name == plan) {
                 // Should the same be planned again, it is another plan for people.
                 self.published = None;
             }
-            set_phase(self.cluster.server(), plan, *phase, detail, Some(operations)).await?;
+            match set_phase(self.cluster.server(), plan, *phase, detail, Some(operations)).await {
+                Err(error) if lasts(&error) => {
+                    tracing::warn!(plan, %error, "what became of a plan cannot be written");
+                }
+                other => other?,
+            }
             self.words.pop_front();
         }
         Ok(())
+    }
+}
+
+/// Whether the same request would be refused again.
+fn lasts(error: &ClusterError) -> bool {
+    match error {
+        ClusterError::Forbidden(_) | ClusterError::Invalid(_) => true,
+        ClusterError::Conflict
+        | ClusterError::NotFound
+        | ClusterError::Throttled { .. }
+        | ClusterError::BlockedByBudget
+        | ClusterError::SeveralBudgets
+        | ClusterError::Expired
+        | ClusterError::Unknown(_) => false,
     }
 }
