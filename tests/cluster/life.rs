@@ -52,6 +52,7 @@ async fn free_instances_are_reshaped_for_a_pod_that_waits() {
     })
     .await;
     let (plan, operations) = eventually("the plan that was carried out is finished", async || {
+        cluster.controllers[0].must_run();
         let plans = cluster.custom("MigPlan").list(&ListParams::default()).await.ok()?.items;
         let status = plans.into_iter().find(|plan| plan.data["status"]["phase"] == "Finished")?.data["status"].clone();
         Some((status["detail"].clone(), status["operations"].clone()))

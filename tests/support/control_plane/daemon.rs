@@ -68,6 +68,8 @@ pub struct Daemon {
     child: Child,
     noted: PathBuf,
     log: PathBuf,
+    /// Whether the end of its log is shown when a test fails.
+    shown: bool,
 }
 
 impl Daemon {
@@ -80,7 +82,13 @@ impl Daemon {
         let child = child.unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         let noted = janitor.folder().join("pids").join(child.id().to_string());
         File::create(&noted).expect("a note of the pid");
-        Self { name: name.to_owned(), child, noted, log }
+        Self { name: name.to_owned(), child, noted, log, shown: false }
+    }
+
+    /// The same; when a test that has it fails, the end of its log is shown.
+    pub(super) fn shown(mut self) -> Self {
+        self.shown = true;
+        self
     }
 
     /// Its process id.
@@ -94,6 +102,13 @@ impl Daemon {
         String::from_utf8_lossy(&text).into_owned()
     }
 
+    /// The last lines of what it has written.
+    fn tail(&self, lines: usize) -> String {
+        let log = self.log();
+        let from = log.lines().count().saturating_sub(lines);
+        log.lines().skip(from).collect::<Vec<_>>().join("\n")
+    }
+
     /// How it has ended, if it has.
     pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
         self.child.try_wait().expect("a child of this process")
@@ -102,10 +117,7 @@ impl Daemon {
     /// Fails with the end of its log if it has ended.
     pub fn must_run(&mut self) {
         if let Some(status) = self.ended() {
-            let log = self.log();
-            let tail: Vec<&str> = log.lines().rev().take(15).collect();
-            let tail: Vec<&str> = tail.into_iter().rev().collect();
-            panic!("{} has ended with {status}:\n{}", self.name, tail.join("\n"));
+            panic!("{} has ended with {status}:\n{}", self.name, self.tail(15));
         }
     }
 
@@ -125,6 +137,10 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if self.shown && std::thread::panicking() {
+            let state = self.ended().map_or_else(|| "runs".to_owned(), |status| format!("has ended with {status}"));
+            eprintln!("{} {state}; its last lines:\n{}", self.name, self.tail(30));
+        }
         self.kill();
     }
 }

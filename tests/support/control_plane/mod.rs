@@ -134,7 +134,7 @@ impl ControlPlane {
 
     /// Starts a program that ends with this process at the latest; its output goes to `<name>.log` in the folder.
     pub fn daemon(&self, name: &str, command: std::process::Command) -> Daemon {
-        Daemon::spawn(&self.janitor, name, command)
+        Daemon::spawn(&self.janitor, name, command).shown()
     }
 
     /// The program `kubectl`.
