@@ -108,7 +108,7 @@ impl NodeWatch {
             if stood(watch.orphaned, settings.timing.settle) {
                 return Some((
                     node.name.clone(),
-                    "our taint, or our protection from autoscalers, is there without an operation",
+                    "our taint, our protection from autoscalers or our pause of clients is there without an operation",
                 ));
             }
             stood(watch.differs, settings.timing.plugin)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::exec::Timing;
-use crate::model::Mode;
+use crate::model::{Clients, Mode};
 
 /// Settings of a controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Settings {
     pub soonest: Option<Duration>,
     /// Waiting times of operations.
     pub timing: Timing,
+    /// What operations do to other clients of a node's GPUs.
+    pub clients: Clients,
     /// Waiting times of the lease.
     pub lease: LeaseTimes,
     /// Most operations under way at a time, those that wait for others included.
@@ -46,6 +48,7 @@ impl Settings {
             period: Duration::from_mins(5),
             soonest: Some(Duration::from_secs(30)),
             timing: Timing::default(),
+            clients: Clients::default(),
             lease: LeaseTimes::default(),
             concurrency: 16,
             forecast: Some(50),

@@ -6,10 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::exec::marks::{PAUSED_CLIENTS, PROTECTION};
 use crate::exec::port::Observation;
-use crate::exec::{
-    AgentPhase, MigNode, NodeView, PROTECTION, PROTOCOL, Phase, PodView, TAINT_KEY, advertises, foreign_owner,
-};
+use crate::exec::{AgentPhase, MigNode, NodeView, PROTOCOL, Phase, PodView, TAINT_KEY, advertises, foreign_owner};
 use crate::model::{MigStrategy, PlanningInput, Reason};
 
 use super::flight::Flight;
@@ -115,7 +114,8 @@ pub(super) fn stays_away(seen: Seen<'_>) -> Option<String> {
 
 /// Whether what we put on a node under operation is there without one. Who takes our taint off by hand leaves the rest.
 pub(super) fn orphaned(seen: Seen<'_>) -> bool {
-    let left = seen.node.our_taint().is_some() || seen.node.annotations.contains_key(PROTECTION);
+    let marked = [PROTECTION, PAUSED_CLIENTS].iter().any(|mark| seen.node.annotations.contains_key(*mark));
+    let left = marked || seen.node.our_taint().is_some();
     left && seen.record.is_some_and(|record| record.spec.operation.is_none())
 }
 

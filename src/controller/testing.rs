@@ -122,6 +122,7 @@ impl Cluster {
             finished: false,
             ready: true,
             device_plugin: false,
+            deployed_as: std::collections::BTreeSet::new(),
             tolerates_taint: false,
             grace_seconds: 30,
             movability: Movability::From(DisruptionLevel::Balanced),
@@ -134,6 +135,7 @@ impl Cluster {
         let holders = cuts.filter_map(|&(profile, _, holder)| Some(self.view(holder?, profile)));
         let plugin = self.plugins.get(node).map(|&tolerates_taint| PodView {
             device_plugin: true,
+            deployed_as: std::collections::BTreeSet::new(),
             tolerates_taint,
             requests: BTreeMap::new(),
             ..self.view("plugin", "1g.5gb")
@@ -240,6 +242,9 @@ impl Cluster {
             }
             ClusterRequest::RemoveTaint { node, .. } => {
                 self.taint(node, None);
+                Ok(ClusterAnswer::Node(Box::new(self.nodes[node].clone())))
+            }
+            ClusterRequest::PauseClients { node, .. } | ClusterRequest::ResumeClients { node, .. } => {
                 Ok(ClusterAnswer::Node(Box::new(self.nodes[node].clone())))
             }
             ClusterRequest::Evict { pod, dry_run, .. } => {
@@ -427,6 +432,8 @@ pub(super) fn writes(request: &ClusterRequest) -> bool {
         | ClusterRequest::WriteStatus { .. }
         | ClusterRequest::AddTaint { .. }
         | ClusterRequest::RemoveTaint { .. }
+        | ClusterRequest::PauseClients { .. }
+        | ClusterRequest::ResumeClients { .. }
         | ClusterRequest::Evict { .. }
         | ClusterRequest::DeletePluginPod { .. }
         | ClusterRequest::WriteLease { .. } => true,

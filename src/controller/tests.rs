@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::testing::{Cluster, Stage, pod, settings};
 use super::{Approval, Cause, CycleReport, Farewell, LeftOut, Settings, Ticket};
+use crate::exec::marks::PROTECTION;
 use crate::exec::port::{ClusterRequest, Lease};
-use crate::exec::{Ended, OperationId, Origin, Outcome, PROTECTION, Phase, Version, repair};
+use crate::exec::{Ended, OperationId, Origin, Outcome, Phase, Version, repair};
 use crate::model::{Limit, Mode, Reason};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -19,6 +19,7 @@ mod backoff;
 mod controller_side;
 mod draft;
 mod layout;
+pub mod marks;
 mod ownership;
 pub mod port;
 mod proof;
@@ -43,7 +44,7 @@ pub use record::{
 };
 pub use spelling::result;
 pub use timing::{Moment, Timing};
-pub use view::{NodeView, PROTECTION, PodView, TAINT_KEY, Taint};
+pub use view::{NodeView, PodView, TAINT_KEY, Taint};
 
 /// Defects that tests switch on.
 pub use crate::model::mutant;

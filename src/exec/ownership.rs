@@ -2,6 +2,7 @@
 //!
 //! Input: a [`NodeView`]. Output: the owner and the sign by which it is known. Pure.
 
+use super::marks;
 use super::view::NodeView;
 
 const MIG_CONFIG: &str = "nvidia.com/mig.config";
@@ -88,7 +89,8 @@ fn operator(node: &NodeView) -> Option<Foreign> {
     if label(node, OPERANDS) == Some("false") {
         return owner("an administrator", OPERANDS, "false");
     }
-    let paused = label(node, DEPLOY_PLUGIN).filter(|value| value.starts_with(PAUSED_FOR))?;
+    let ours = marks::paused(&node.labels, &node.annotations).contains(&"device-plugin");
+    let paused = label(node, DEPLOY_PLUGIN).filter(|value| value.starts_with(PAUSED_FOR) && !ours)?;
     owner("whoever has paused the device plugin", DEPLOY_PLUGIN, paused)
 }
 
@@ -178,6 +180,11 @@ mod tests {
             labelled(&[("nvidia.com/gpu.deploy.dra-driver", "false")]),
             tainted(TAINT_KEY),
             tainted("node.kubernetes.io/unschedulable"),
+            // Paused by us, while an operation goes on.
+            NodeView {
+                annotations: [(marks::PAUSED_CLIENTS.to_owned(), "device-plugin,dcgm".to_owned())].into(),
+                ..labelled(&[(DEPLOY_PLUGIN, marks::PAUSED)])
+            },
         ] {
             assert_eq!(foreign_owner(&node), None, "{node:?}");
         }

@@ -75,6 +75,25 @@ pub enum ClusterRequest {
         /// Value that the taint must have.
         operation: OperationId,
     },
+    /// Pauses the clients of the GPUs that the GPU Operator has placed, by their labels and with a record of that, on a node that still has this version
+    /// and this operation's taint.
+    PauseClients {
+        /// Name of the node.
+        node: String,
+        /// Version that was read.
+        version: Version,
+        /// Value that our taint must have.
+        operation: OperationId,
+    },
+    /// Lets the clients go on that are on record as paused, on a node that still has this version.
+    ResumeClients {
+        /// Name of the node.
+        node: String,
+        /// Version that was read.
+        version: Version,
+        /// In whose name.
+        operation: OperationId,
+    },
     /// Posts an eviction.
     Evict {
         /// Namespace and name of the pod; what pins it to its UID stands in the body.
@@ -191,7 +210,7 @@ pub enum ClusterAnswer {
     Observed(Box<Observation>),
     /// To `GetMigNode`, `WriteSpec` and `WriteStatus`: the record as it is now.
     MigNode(Box<MigNode>),
-    /// To `GetNode`, `AddTaint` and `RemoveTaint`: the node as it is now.
+    /// To `GetNode`, and to the writes of a node: the node as it is now.
     Node(Box<NodeView>),
     /// To `ListPods`.
     Pods(Vec<PodView>),

@@ -7,7 +7,7 @@ use super::port::{ClusterError, ClusterReply, ClusterRequest, NodeError, NodeReq
 
 impl ClusterRequest {
     /// All kinds.
-    pub const KINDS: [&'static str; 13] = [
+    pub const KINDS: [&'static str; 15] = [
         "observe",
         "get_mig_node",
         "get_node",
@@ -16,6 +16,8 @@ impl ClusterRequest {
         "write_status",
         "add_taint",
         "remove_taint",
+        "pause_clients",
+        "resume_clients",
         "evict",
         "evict_dry_run",
         "delete_plugin_pod",
@@ -34,6 +36,8 @@ impl ClusterRequest {
             Self::WriteStatus { .. } => "write_status",
             Self::AddTaint { .. } => "add_taint",
             Self::RemoveTaint { .. } => "remove_taint",
+            Self::PauseClients { .. } => "pause_clients",
+            Self::ResumeClients { .. } => "resume_clients",
             Self::Evict { dry_run: false, .. } => "evict",
             Self::Evict { dry_run: true, .. } => "evict_dry_run",
             Self::DeletePluginPod { .. } => "delete_plugin_pod",
@@ -136,6 +140,8 @@ mod tests {
             ClusterRequest::WriteStatus { node: node(), version, status: Box::new(MigNodeStatus::default()) },
             ClusterRequest::AddTaint { node: node(), version, operation: OperationId(node()) },
             ClusterRequest::RemoveTaint { node: node(), version, operation: OperationId(node()) },
+            ClusterRequest::PauseClients { node: node(), version, operation: OperationId(node()) },
+            ClusterRequest::ResumeClients { node: node(), version, operation: OperationId(node()) },
             evict(false),
             evict(true),
             ClusterRequest::DeletePluginPod { pod: pod.clone() },

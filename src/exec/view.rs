@@ -9,10 +9,6 @@ use super::record::Version;
 /// Key of the taint that keeps new pods off a node under operation; its value is the operation's id, its effect `NoSchedule`.
 pub const TAINT_KEY: &str = "retile.dev/repartitioning";
 
-/// Annotation of a node that lists, with commas between them, the annotations by which we keep autoscalers off it while it has our taint: those
-/// that were not there before. They go with the taint.
-pub const PROTECTION: &str = "retile.dev/autoscaler-protection";
-
 /// A taint of a node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Taint {
@@ -82,6 +78,8 @@ pub struct PodView {
     pub ready: bool,
     /// Whether it is the device plugin's.
     pub device_plugin: bool,
+    /// As which clients of [`CLIENTS`](super::marks::CLIENTS) the GPU Operator's labels place it on its node.
+    pub deployed_as: BTreeSet<String>,
     /// Whether it tolerates our taint, so that it could come back while we work.
     pub tolerates_taint: bool,
     /// Grace period for its end, in seconds.

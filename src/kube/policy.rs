@@ -15,7 +15,7 @@ use super::scope::Scope;
 use super::stream::yaml_error;
 use super::time::parse_span;
 use super::window::Window;
-use crate::model::{Budgets, DisruptionLevel, GainFactor, Limit, Mode, Policy, Stability};
+use crate::model::{Budgets, Clients, DisruptionLevel, GainFactor, Limit, Mode, Policy, Stability};
 
 /// Largest policy that is read.
 const MAX_BYTES: usize = 1 << 20;
@@ -67,6 +67,8 @@ struct Spec {
     #[serde(default)]
     stability: StabilitySpec,
     #[serde(default)]
+    clients: ClientsName,
+    #[serde(default)]
     windows: Vec<WindowSpec>,
     #[serde(default)]
     node_selector: Option<SelectorSpec>,
@@ -113,6 +115,14 @@ enum ModeName {
     Observe,
     Recommend,
     Act,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+enum ClientsName {
+    #[default]
+    Restart,
+    OperatorPause,
 }
 
 #[derive(Deserialize, Default)]
@@ -214,6 +224,8 @@ pub struct PolicyDocument {
     pub paused: bool,
     /// How often the loop plans at least, in seconds; none leaves it as it is.
     pub interval: Option<u64>,
+    /// What operations do to other clients of a node's GPUs.
+    pub clients: Clients,
     /// Times at which operations may start; none means always.
     pub windows: Vec<Window>,
     /// Nodes and pods that it is about.
@@ -229,6 +241,7 @@ impl Default for PolicyDocument {
             policy: Policy::installed(),
             paused: false,
             interval: None,
+            clients: Clients::default(),
             windows: Vec::new(),
             scope: Scope::default(),
             prices: None,
@@ -304,6 +317,7 @@ fn document(spec: Spec) -> PolicyDocument {
         disruption,
         budgets,
         stability,
+        clients,
         windows,
         node_selector,
         pod_selector,
@@ -315,6 +329,10 @@ fn document(spec: Spec) -> PolicyDocument {
         policy: policy(&mode, &disruption, budgets, stability),
         paused,
         interval: interval.map(|Checked(Span(seconds))| seconds),
+        clients: match clients {
+            ClientsName::Restart => Clients::Restart,
+            ClientsName::OperatorPause => Clients::OperatorPause,
+        },
         windows: windows.into_iter().map(|WindowSpec(window)| window).collect(),
         scope: Scope { nodes: labels(node_selector), pods: labels(pod_selector), protected },
         prices,

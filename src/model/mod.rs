@@ -29,7 +29,7 @@ pub use ids::{BudgetId, GpuId, NodeId, NodeSetId, PodId, PodRef, ResourceId};
 pub use input::{EvictionBudget, Finding, InputError, NodeSet, PlanningInput, PlanningInputBuilder, Unplannable};
 pub use layout::{Layout, LayoutError};
 pub use pod::{ControllerKind, Demand, Movability, PendingPod, RunningPod};
-pub use policy::{Budgets, DisruptionLevel, GainFactor, Limit, Mode, Policy, Stability};
+pub use policy::{Budgets, Clients, DisruptionLevel, GainFactor, Limit, Mode, Policy, Stability};
 pub use reason::Reason;
 pub use resource::{MIG_PREFIX, mig_resource};
 pub use words::{count, thousands};

@@ -4,6 +4,16 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+/// What is done to other clients of a node's GPUs (device plugin, feature discovery, DCGM) while its instances change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Clients {
+    /// The device plugin's pod is replaced afterwards; nothing else is touched.
+    #[default]
+    Restart,
+    /// Those that the GPU Operator has placed are paused meanwhile, by its own deploy labels.
+    OperatorPause,
+}
+
 /// What retile does with a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Mode {

@@ -53,6 +53,7 @@ fn pod(name: &str, asks: u32) -> PodView {
         finished: false,
         ready: true,
         device_plugin: false,
+        deployed_as: std::collections::BTreeSet::new(),
         tolerates_taint: false,
         grace_seconds: 30,
         movability: Movability::Never(Reason::PolicyForbids, String::new()),

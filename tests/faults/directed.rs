@@ -50,7 +50,7 @@ fn a_sample_of_stale_reads_unheard_events_and_leaders() {
 
 #[test]
 fn a_sample_of_what_others_do() {
-    hold(&["F8", "F9", "F10", "F11"].iter().flat_map(|family| sample(family, 17)).collect::<Vec<_>>());
+    hold(&["F8", "F9", "F10", "F11", "F15"].iter().flat_map(|family| sample(family, 17)).collect::<Vec<_>>());
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub(crate) fn pod(name: &str) -> PodView {
         finished: false,
         ready: true,
         device_plugin: false,
+        deployed_as: std::collections::BTreeSet::new(),
         tolerates_taint: false,
         grace_seconds: 30,
         movability: Movability::From(DisruptionLevel::Balanced),

@@ -210,6 +210,11 @@ fn defect_32_the_taint_goes_before_the_node_advertises_the_layout() {
 }
 
 #[test]
+fn defect_37_paused_clients_are_forgotten_where_an_operation_is_given_up() {
+    struck(37, "S12", &named("s13"), "C5#0x1>DriverUpgrade;C6#0x1>PluginBroken");
+}
+
+#[test]
 fn defect_35_one_place_has_two_names() {
     struck(35, "served", &named("s3"), "none");
 }

@@ -21,7 +21,8 @@ impl Controller {
     pub(super) fn claim_all(&mut self, operations: BTreeMap<String, Operation>, now: Moment) -> Vec<Asked> {
         let mut asked = Vec::new();
         for (node, operation) in operations {
-            let machine = OperationMachine::claim(&node, operation.clone(), self.settings.timing);
+            let machine = OperationMachine::claim(&node, operation.clone(), self.settings.timing)
+                .with_clients(self.settings.clients);
             asked.extend(self.begin(&node, machine, operation, Cause::Planned, now));
         }
         asked

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::controller::Settings;
 use crate::kube::live::PolicyInForce;
-use crate::model::Mode;
+use crate::model::{Clients, Mode};
 use crate::savings::Prices;
 
 /// What the operator wants of the loop.
@@ -16,6 +16,8 @@ pub struct Wishes {
     pub prices: Option<Prices>,
     /// Whether nothing new may start, whatever the mode.
     pub paused: bool,
+    /// What operations do to other clients of a node's GPUs.
+    pub clients: Clients,
     /// Why the newest policy is not in force, while an older one is.
     pub refused: Option<String>,
 }
@@ -37,6 +39,7 @@ impl Wishes {
             interval: document.interval.map(Duration::from_secs),
             prices,
             paused: document.paused,
+            clients: document.clients,
             refused: fault.clone().or(unread),
         }
     }
@@ -47,6 +50,7 @@ impl Wishes {
         Settings {
             period,
             soonest: base.soonest.map(|soonest| soonest.min(period)),
+            clients: self.clients,
             mode: if self.paused { Mode::Observe } else { mode },
             ..base.clone()
         }
@@ -66,6 +70,8 @@ mod tests {
         let settings = often.settings(&base, Mode::Recommend);
         assert_eq!((settings.period, settings.soonest), (Duration::from_secs(10), Some(Duration::from_secs(10))));
         assert_eq!(settings.mode, Mode::Recommend);
+        let pausing = Wishes { clients: Clients::OperatorPause, ..none.clone() };
+        assert_eq!(pausing.settings(&base, Mode::Act).clients, Clients::OperatorPause);
         let paused = Wishes { paused: true, ..none };
         assert_eq!(paused.settings(&base, Mode::Act).mode, Mode::Observe);
     }

@@ -144,6 +144,8 @@ pub(super) fn needs_leadership(request: &ClusterRequest) -> bool {
         | ClusterRequest::WriteStatus { .. }
         | ClusterRequest::AddTaint { .. }
         | ClusterRequest::RemoveTaint { .. }
+        | ClusterRequest::PauseClients { .. }
+        | ClusterRequest::ResumeClients { .. }
         | ClusterRequest::Evict { .. }
         | ClusterRequest::DeletePluginPod { .. } => true,
         ClusterRequest::Observe { .. }

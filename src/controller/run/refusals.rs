@@ -45,7 +45,9 @@ fn object(request: &ClusterRequest) -> String {
         | ClusterRequest::WriteStatus { node, .. } => format!("MigNode {node}"),
         ClusterRequest::GetNode { node }
         | ClusterRequest::AddTaint { node, .. }
-        | ClusterRequest::RemoveTaint { node, .. } => format!("Node {node}"),
+        | ClusterRequest::RemoveTaint { node, .. }
+        | ClusterRequest::PauseClients { node, .. }
+        | ClusterRequest::ResumeClients { node, .. } => format!("Node {node}"),
         ClusterRequest::ListPods { node } => format!("pods of Node {node}"),
         ClusterRequest::Evict { pod, .. } | ClusterRequest::DeletePluginPod { pod } => format!("Pod {pod}"),
         ClusterRequest::GetLease | ClusterRequest::WriteLease { .. } => "the leader's lease".to_owned(),
@@ -59,6 +61,9 @@ fn remedy(request: &ClusterRequest) -> &'static str {
         | ClusterRequest::RemoveTaint { .. }
         | ClusterRequest::DeletePluginPod { .. } => {
             "install the rights of the profile `reshape` or `full` (docs/how-to/install.md), or set the MigPolicy's `spec.mode: Observe`"
+        }
+        ClusterRequest::PauseClients { .. } | ClusterRequest::ResumeClients { .. } => {
+            "set the chart's `controller.pauseClients: true` (docs/coexistence.md), or the MigPolicy's `spec.clients: restart`"
         }
         ClusterRequest::Evict { .. } => {
             "install the rights of the profile `full` (docs/how-to/install.md), or set the MigPolicy's `spec.disruption.level: IdleOnly`"

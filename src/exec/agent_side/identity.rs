@@ -47,6 +47,7 @@ mod tests {
             finished,
             ready: true,
             device_plugin: false,
+            deployed_as: std::collections::BTreeSet::new(),
             tolerates_taint: false,
             grace_seconds: 30,
             movability: Movability::From(DisruptionLevel::Balanced),

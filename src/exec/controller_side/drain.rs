@@ -1,4 +1,4 @@
-//! Phase `Draining`: evicts the victims one at a time (C4) until a fresh list shows none of them (C5).
+//! Phase `Draining`: evicts the victims one at a time (C4) until a fresh list shows none of them (C5), and then pauses the clients of the GPUs.
 //!
 //! Before the first real eviction all of them are tried dry, so that a budget that allows nothing costs nobody anything.
 
@@ -45,9 +45,11 @@ impl OperationMachine {
             return Ok(self.abort(record, &format!("pod {} was not gone by the drain deadline", remaining[0].pod)));
         }
         if remaining.is_empty() {
-            if !operation.victims.is_empty() && !self.evicted {
+            // With its clients paused the node is as the operation wants it, and not as a judge could read it.
+            if !operation.victims.is_empty() && !self.evicted && !node.clients_paused() {
                 self.judge(round)?;
             }
+            self.pause_clients(round, node)?;
             return Ok(self.advance(record, Phase::Drained));
         }
         if !node.ready {

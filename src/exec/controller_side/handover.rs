@@ -3,7 +3,7 @@
 use super::{OperationMachine, Read, Round, Todo};
 use crate::exec::ownership::foreign_owner;
 use crate::exec::record::{AgentPhase, MigNode, OperationReport, Outcome, Phase};
-use crate::exec::view::PodView;
+use crate::exec::view::{NodeView, PodView};
 use crate::model::PodRef;
 
 impl OperationMachine {
@@ -23,7 +23,7 @@ impl OperationMachine {
                 let detail = agent.map(|report| report.detail.clone()).unwrap_or_default();
                 return Ok(self.abort(record, &format!("the agent refused: {detail}")));
             }
-            Some(AgentPhase::Degraded) => return Ok(self.degrade_as(record, agent)),
+            Some(AgentPhase::Degraded) => return self.degrade_as(record, node, agent),
             Some(AgentPhase::Idle) => return Ok(self.cancel(record, "the agent has given the operation up")),
             Some(AgentPhase::Accepted | AgentPhase::Executing) | None => true,
             Some(AgentPhase::RollingBack) => false,
@@ -48,7 +48,7 @@ impl OperationMachine {
                 return Ok(self.abort(record, &detail));
             }
             Some(AgentPhase::RolledBack) => return self.replace_plugin(round, Some(Outcome::RolledBack)),
-            Some(AgentPhase::Degraded) => return Ok(self.degrade_as(record, agent)),
+            Some(AgentPhase::Degraded) => return self.degrade_as(record, node, agent),
             Some(
                 AgentPhase::Accepted
                 | AgentPhase::Executing
@@ -58,17 +58,20 @@ impl OperationMachine {
             ) => {}
         }
         if self.in_phase(round.now) > self.timing.plugin {
+            self.resume_clients(node)?;
             return Ok(self.degrade(record, "the agent could not restore the layout in time"));
         }
         if node.our_taint().is_none() {
             return Ok(self.add_taint(node));
         }
+        self.pause_again(node)?;
         Ok(self.poll("the agent to restore the instances"))
     }
 
-    fn degrade_as(&mut self, record: &MigNode, agent: Option<&OperationReport>) -> Todo {
+    fn degrade_as(&mut self, record: &MigNode, node: &NodeView, agent: Option<&OperationReport>) -> Read<Todo> {
+        self.resume_clients(node)?;
         let detail = agent.map(|report| report.detail.clone()).unwrap_or_default();
-        self.degrade(record, &detail)
+        Ok(self.degrade(record, &detail))
     }
 
     /// On to `Restarting`, with the plugin's pod that must go on record before it is deleted.

@@ -3,12 +3,13 @@
 //! It goes in rounds: it reads what its phase needs, decides from that alone, does one write, and reads again. What it remembers is only how
 //! long it has been waiting, how often it has lost a race, and whether it has evicted somebody itself; a machine that adopts an operation in
 //! any phase therefore goes on with it. Phases are in the files: `settle` (Claimed), `drain` (Draining), `handover` (Drained, Cancelling),
-//! `restart` (Restarting), `release` (Releasing).
+//! `restart` (Restarting), `release` (Releasing); what pauses other clients of the GPUs between Draining and Restarting is in `clients`.
 //!
 //! Inputs: answers of the API server and of the loop. Outputs: [`OperationRequest`]s. Invariants: nobody is evicted before the plan was
 //! found to hold on fresh state with the taint in place; a record is written only with the version that the decision was made from; only
-//! our own taint with our own id is removed, and only while the node advertises what the board has.
+//! our own taint with our own id is removed, and only while the node advertises what the board has and no client is paused by us.
 
+mod clients;
 mod drain;
 mod handover;
 mod release;
@@ -25,6 +26,7 @@ use super::seen::Seen;
 use super::timing::{Moment, Timing};
 use super::view::{NodeView, PodView};
 use super::{Event, Next};
+use crate::model::Clients;
 
 /// How a machine ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +56,8 @@ enum Asked {
     Judge,
     Write,
     Taint,
+    Pause,
+    Resume,
     Rehearsal(String),
     Eviction,
     Plugin,
@@ -76,6 +80,8 @@ struct Waits {
     tainted: Option<Moment>,
     /// The agent's heartbeat then.
     heartbeat: u64,
+    /// When clients were first seen to be paused.
+    paused: Option<Moment>,
     /// The node's heartbeat at which it first advertised the layout.
     advertised: Option<u64>,
     /// Victims whose eviction was allowed in a dry run.
@@ -91,6 +97,7 @@ pub struct OperationMachine {
     id: OperationId,
     epoch: u64,
     timing: Timing,
+    clients: Clients,
     /// The operation, until it is claimed.
     draft: Option<Box<Operation>>,
     adopted: bool,
@@ -124,6 +131,7 @@ impl OperationMachine {
             id,
             epoch,
             timing,
+            clients: Clients::default(),
             draft: None,
             adopted: true,
             asked: Asked::Nothing,
@@ -140,6 +148,11 @@ impl OperationMachine {
             quiet: Moment::default(),
             waiting_on: "its first look".to_owned(),
         }
+    }
+
+    /// The same, with what is done to other clients of the node's GPUs.
+    pub fn with_clients(self, clients: Clients) -> Self {
+        Self { clients, ..self }
     }
 
     /// Name of the node.
@@ -213,7 +226,7 @@ impl OperationMachine {
                         self.evicted = true;
                         self.blocked.reset();
                     }
-                    Asked::Taint => self.races = 0,
+                    Asked::Taint | Asked::Pause | Asked::Resume => self.races = 0,
                     Asked::Nothing
                     | Asked::Record
                     | Asked::Node
@@ -240,6 +253,10 @@ impl OperationMachine {
         }
         let evicting = matches!(asked, Asked::Rehearsal(_) | Asked::Eviction);
         match error {
+            ClusterError::Forbidden(_) | ClusterError::Invalid(_) if *asked == Asked::Pause => {
+                self.pause_refused(error);
+                None
+            }
             ClusterError::BlockedByBudget => Some(self.blocked_by_budget(error)),
             ClusterError::SeveralBudgets | ClusterError::Forbidden(_) | ClusterError::Invalid(_) if evicting => {
                 self.eviction_refused(error)

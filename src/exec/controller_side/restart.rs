@@ -1,4 +1,4 @@
-//! Phase `Restarting`: replaces the device plugin's pod (C6), and waits until the node advertises what the board has (C7).
+//! Phase `Restarting`: lets paused clients go on, or replaces the device plugin's pod (C6), and waits until the node advertises what the board has (C7).
 
 use super::{Asked, OperationMachine, Read, Round, Todo};
 use crate::exec::layout::{advertises, reported};
@@ -11,6 +11,7 @@ impl OperationMachine {
     pub(super) fn restart(&mut self, round: &Round<'_>) -> Read<Todo> {
         let &Round { record, operation, .. } = round;
         let node = self.node_of(round)?;
+        self.resume_clients(node)?;
         let pods = self.pods_of(round)?;
         let old = operation.plugin.as_ref().map(|plugin| plugin.uid.as_str());
         let lingering = pods.iter().find(|pod| Some(pod.pod.uid.as_str()) == old && !pod.finished);

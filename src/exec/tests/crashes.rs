@@ -4,11 +4,12 @@ use super::drive::Crash;
 use super::*;
 use crate::exec::port::NodeError;
 use crate::exec::{Closed, Outcome};
+use crate::model::Clients;
 
 type Scenario = (&'static str, fn() -> Drive);
 
 /// What is run, and how it may end.
-const SCENARIOS: [Scenario; 4] = [
+const SCENARIOS: [Scenario; 6] = [
     ("free", || drive(World::new(), &[])),
     ("victim", || drive(World::with_victim(), &["victim"])),
     ("blocked", || {
@@ -20,6 +21,12 @@ const SCENARIOS: [Scenario; 4] = [
         let mut world = World::new();
         world.refuse.insert("create gi", (5, world::Refusal::Node(NodeError::InsufficientResources)));
         drive(world, &[])
+    }),
+    ("paused", || drive(World::with_victim().under_operator(), &["victim"]).with_clients(Clients::OperatorPause)),
+    ("paused for nothing", || {
+        let mut world = World::new().under_operator();
+        world.lingers = true;
+        drive(world, &[]).with_clients(Clients::OperatorPause)
     }),
 ];
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::exec::marks;
 use crate::exec::port::NodeError;
 use crate::exec::{AgentPhase, Closed, Operation, OperationId, Origin, Phase, TAINT_KEY, Taint, repair};
 
@@ -160,4 +161,18 @@ fn a_clean_up_that_fails_is_tried_now_and_then() {
     drive.run_for(Duration::from_mins(30));
     assert_eq!(drive.world.layout(0), places(&BASE), "{:#?}", drive.world.log);
     assert_eq!(drive.world.store.intent, None);
+}
+
+#[test]
+fn clients_that_were_left_paused_are_let_go_on_by_a_repair() {
+    let mut drive = drive(World::new().under_operator(), &[]);
+    drive.run_for(Duration::from_secs(5));
+    let node = drive.world.node();
+    marks::pause(&node.labels, &node.annotations).apply(&mut node.labels, &mut node.annotations);
+    drive.world.record.as_mut().expect("a record").spec.operation = None;
+    drive.claim(mend("repair-1"));
+    assert_eq!(outcome(&mut drive), Outcome::Done, "{:#?}", drive.world.log);
+    let node = drive.world.node();
+    assert!(node.annotations.is_empty() && node.labels.values().all(|value| value == "true"), "{node:?}");
+    assert!(!drive.world.tainted());
 }

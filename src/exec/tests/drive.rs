@@ -7,6 +7,7 @@ use crate::exec::port::{
     AgentReply, AgentRequest, ClusterRequest, Judgement, NodeRequest, OperationReply, OperationRequest,
 };
 use crate::exec::*;
+use crate::model::Clients;
 
 /// A request that has no effect is no crash point of its own.
 fn effect(request: &Ask) -> bool {
@@ -47,6 +48,7 @@ pub(super) struct Drive {
     pub(super) world: World,
     pub(super) timing: Timing,
     pub(super) controller: OperationMachine,
+    clients: Clients,
     pub(super) agent: AgentMachine,
     pub(super) judgement: Judgement,
     pub(super) judged: usize,
@@ -67,6 +69,7 @@ impl Drive {
             world,
             timing,
             controller: OperationMachine::claim(NODE, operation.clone(), timing),
+            clients: Clients::Restart,
             agent: AgentMachine::new(NODE, timing),
             judgement: Judgement::Worthwhile,
             judged: 0,
@@ -80,6 +83,11 @@ impl Drive {
             controller_at: At::Due(1000),
             agent_at: At::Due(0),
         }
+    }
+
+    /// The same with what is done to other clients of the GPUs.
+    pub(super) fn with_clients(self, clients: Clients) -> Self {
+        Self { controller: self.controller.with_clients(clients), clients, ..self }
     }
 
     /// Runs until the operation has ended, or for an hour.
@@ -112,10 +120,10 @@ impl Drive {
         self.ended = None;
         let present = self.world.operation().is_some();
         self.controller = if present || self.world.record.as_ref().is_some_and(|r| !r.spec.history.is_empty()) {
-            OperationMachine::adopt(NODE, self.draft.id.clone(), self.epoch, self.timing)
+            OperationMachine::adopt(NODE, self.draft.id.clone(), self.epoch, self.timing).with_clients(self.clients)
         } else {
             self.draft.epoch = self.epoch;
-            OperationMachine::claim(NODE, self.draft.clone(), self.timing)
+            OperationMachine::claim(NODE, self.draft.clone(), self.timing).with_clients(self.clients)
         };
         self.controller_at = At::Due(self.world.now);
     }
@@ -124,7 +132,7 @@ impl Drive {
     pub(super) fn claim(&mut self, operation: Operation) {
         self.ended = None;
         self.draft = operation.clone();
-        self.controller = OperationMachine::claim(NODE, operation, self.timing);
+        self.controller = OperationMachine::claim(NODE, operation, self.timing).with_clients(self.clients);
         self.controller_at = At::Due(self.world.now);
     }
 

@@ -4,7 +4,7 @@ use super::world::{Refusal, board, pod_ref};
 use super::*;
 use crate::exec::port::{ClusterError, Judgement, NodeError};
 use crate::exec::{AgentPhase, Closed, Phase, TAINT_KEY, Taint};
-use crate::model::{Movability, Reason};
+use crate::model::{Clients, Movability, Reason};
 
 fn ended(drive: &mut Drive) -> (Outcome, String) {
     match drive.run() {
@@ -312,4 +312,82 @@ fn a_node_whose_device_nodes_cannot_be_made_keeps_its_taint() {
     assert!(drive.world.tainted(), "{:#?}", drive.world.log);
     assert_ne!(report.phase, AgentPhase::Applied);
     assert!(!drive.world.log.iter().any(|line| line == "made device nodes"));
+}
+
+fn tainting() -> Taint {
+    Taint { key: String::new(), value: String::new(), effect: "NoSchedule".into() }
+}
+
+fn pausing(victims: &[&str]) -> Drive {
+    drive(World::with_victim().under_operator(), victims).with_clients(Clients::OperatorPause)
+}
+
+/// Whether the operator's clients are as they were.
+fn goes_on(drive: &mut Drive) -> bool {
+    let node = drive.world.node();
+    node.annotations.is_empty() && node.labels.values().all(|value| value == "true")
+}
+
+#[test]
+fn clients_that_do_not_go_end_the_operation_and_are_let_go_on() {
+    let mut drive = pausing(&["victim"]);
+    drive.world.lingers = true;
+    let (outcome, detail) = ended(&mut drive);
+    assert_eq!(outcome, Outcome::Aborted);
+    assert!(detail.contains("still there although its deploy label is paused"), "{detail}");
+    assert!(!changed(&drive) && goes_on(&mut drive));
+    settled(&drive, Outcome::Aborted);
+}
+
+#[test]
+fn a_pause_that_is_forbidden_ends_the_operation_before_anything_is_changed() {
+    for error in [ClusterError::Forbidden("no".into()), ClusterError::Invalid("no label".into())] {
+        let mut drive = pausing(&["victim"]);
+        drive.world.refuse.insert("pause", (9, Refusal::Cluster(error)));
+        let (outcome, detail) = ended(&mut drive);
+        assert_eq!(outcome, Outcome::Aborted);
+        assert!(detail.contains("clients may not be paused"), "{detail}");
+        assert!(!changed(&drive) && goes_on(&mut drive));
+        settled(&drive, Outcome::Aborted);
+    }
+}
+
+#[test]
+fn whoever_turns_the_operation_back_while_clients_are_paused_gets_them_back() {
+    type Spoil = fn(&mut Drive);
+    let spoil: [Spoil; 3] = [
+        |drive| drive.world.node().taints.push(Taint { key: "karpenter.sh/disrupted".into(), ..tainting() }),
+        |drive| drive.fail_over(),
+        |drive| _ = drive.world.refuse.insert("create gi", (5, Refusal::Node(NodeError::InsufficientResources))),
+    ];
+    for (number, spoil) in spoil.into_iter().enumerate() {
+        let mut drive = pausing(&["victim"]);
+        drive.run_until(|drive| drive.world.log.iter().any(|line| line == "paused"));
+        spoil(&mut drive);
+        let (outcome, detail) = ended(&mut drive);
+        assert!(outcome != Outcome::Degraded, "{number}: {detail}");
+        assert!(goes_on(&mut drive), "{number}");
+        settled(&drive, outcome);
+    }
+}
+
+#[test]
+fn a_node_that_is_left_to_people_has_its_clients_back() {
+    let mut drive = pausing(&["victim"]);
+    drive.run_until(|drive| drive.world.log.iter().any(|line| line.starts_with("destroyed gi")));
+    assert!(!goes_on(&mut drive));
+    drive.agent_down = true;
+    assert_eq!(ended(&mut drive).0, Outcome::Degraded);
+    assert!(drive.world.tainted() && goes_on(&mut drive), "{:#?}", drive.world.log);
+}
+
+#[test]
+fn a_plugin_that_does_not_come_back_is_paused_once_more_while_the_agent_goes_back() {
+    let mut drive = pausing(&["victim"]);
+    drive.run_until(|drive| drive.world.log.iter().any(|line| line == "paused"));
+    drive.world.plugin_returns = false;
+    assert_eq!(ended(&mut drive).0, Outcome::Degraded);
+    assert_eq!(drive.world.layout(0), places(&BASE), "DCGM held nothing: {:#?}", drive.world.log);
+    assert_eq!(drive.world.log.iter().filter(|line| *line == "paused").count(), 2);
+    assert!(goes_on(&mut drive));
 }

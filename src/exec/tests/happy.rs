@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::exec::{AgentPhase, Closed, Phase};
+use crate::model::Clients;
 
 fn position(drive: &Drive, what: &str) -> usize {
     let found = drive.world.log.iter().position(|line| line.starts_with(what));
@@ -92,4 +93,44 @@ fn a_kubelet_that_tells_no_uids_is_understood() {
     let gpus = &drive.world.record.as_ref().expect("a record").status.gpus;
     let pods: Vec<_> = gpus.iter().flat_map(|gpu| &gpu.instances).flat_map(|instance| &instance.pods).collect();
     assert!(!pods.is_empty() && pods.iter().all(|pod| pod.uid == format!("uid-{}", pod.name)), "{pods:?}");
+}
+
+#[test]
+fn clients_that_hold_the_gpus_are_paused_before_the_agent_begins_and_let_go_on_before_the_plugin_is_awaited() {
+    let mut drive = drive(World::with_victim().under_operator(), &["victim"]).with_clients(Clients::OperatorPause);
+    let labels = drive.world.node().labels.clone();
+    assert_eq!(drive.run(), Closed::Ended(Outcome::Done, String::new()));
+    settled(&drive, Outcome::Done);
+    let order = [
+        "spec Some(Draining)",
+        "evicted uid-victim",
+        "paused",
+        "spec Some(Drained)",
+        "destroyed ci GPU-0/2",
+        "status Some(Repartitioned)",
+        "spec Some(Restarting)",
+        "resumed",
+        "status Some(Applied)",
+        "spec Some(Releasing)",
+        "untaint",
+    ];
+    assert!(order.map(|what| position(&drive, what)).is_sorted(), "{:#?}", drive.world.log);
+    assert!(!drive.world.log.iter().any(|line| line == "plugin deleted"), "the operator has replaced it");
+    assert_eq!(drive.world.node().labels, labels);
+    assert!(drive.world.node().annotations.is_empty());
+}
+
+#[test]
+fn clients_are_left_alone_where_the_policy_does_not_say_otherwise_or_the_operator_is_not_there() {
+    for drive in
+        [drive(World::new().under_operator(), &[]), drive(World::new(), &[]).with_clients(Clients::OperatorPause)]
+    {
+        let mut drive = drive;
+        // What holds the instances all the time lets go of them by itself here.
+        drive.world.pods.retain(|pod| !pod.deployed_as.contains("dcgm"));
+        drive.world.node().labels.remove("nvidia.com/gpu.deploy.dcgm");
+        assert_eq!(drive.run(), Closed::Ended(Outcome::Done, String::new()));
+        assert!(!drive.world.log.iter().any(|line| line == "paused"), "{:#?}", drive.world.log);
+        position(&drive, "plugin deleted");
+    }
 }

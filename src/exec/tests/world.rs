@@ -60,6 +60,8 @@ pub(super) struct World {
     pub(super) offered: Vec<String>,
     /// Whether the kubelet names pods with their UIDs.
     pub(super) tells_uids: bool,
+    /// Whether pods of clients stay although their label is paused.
+    pub(super) lingers: bool,
     /// Whether the device plugin comes back when its pod is deleted.
     pub(super) plugin_returns: bool,
     /// Answers that a request gets in place of its effect, by what the request is.
@@ -67,6 +69,9 @@ pub(super) struct World {
     /// Everything that was done, in words.
     pub(super) log: Vec<String>,
 }
+
+/// What is written onto a node with these labels and annotations.
+type Marking = fn(&BTreeMap<String, String>, &BTreeMap<String, String>) -> marks::Marks;
 
 /// What a request gets in place of its effect.
 #[derive(Debug, Clone)]
@@ -106,6 +111,7 @@ impl World {
             store: Store { boot_id: "boot-1".to_owned(), ..Store::default() },
             offered: Vec::new(),
             tells_uids: true,
+            lingers: false,
             plugin_returns: true,
             refuse: BTreeMap::new(),
             log: Vec::new(),
@@ -135,6 +141,7 @@ impl World {
             finished: false,
             ready: true,
             device_plugin: false,
+            deployed_as: BTreeSet::new(),
             tolerates_taint: false,
             grace_seconds: 30,
             movability: Movability::From(DisruptionLevel::Balanced),
@@ -171,13 +178,14 @@ impl World {
     pub(super) fn pass(&mut self, until: u64) {
         let beat = self.now / 10_000 != until / 10_000;
         self.now = until;
+        self.place_clients();
         let gone: Vec<String> = self.ends.iter().filter(|&(_, &at)| at <= until).map(|(uid, _)| uid.clone()).collect();
         for uid in gone {
             self.ends.remove(&uid);
             self.holds.remove(&uid);
             let plugin = self.pods.iter().any(|pod| pod.pod.uid == uid && pod.device_plugin);
             self.pods.retain(|pod| pod.pod.uid != uid);
-            if plugin && self.plugin_returns {
+            if plugin && self.plugin_returns && self.placed("device-plugin") {
                 self.start_plugin();
             }
         }
@@ -186,14 +194,69 @@ impl World {
         }
     }
 
+    /// Labels the node as the GPU Operator does, which has placed the device plugin and DCGM there.
+    pub(super) fn under_operator(mut self) -> Self {
+        for client in ["device-plugin", "dcgm"] {
+            self.node().labels.insert(format!("{}{client}", marks::DEPLOY), marks::DEPLOYED.to_owned());
+        }
+        self.pods.retain(|pod| !pod.device_plugin);
+        self.start_plugin();
+        self.start_dcgm();
+        self
+    }
+
+    /// What the operator's label for a client says on the node, if it has that.
+    fn label(&self, client: &str) -> Option<&String> {
+        self.node.as_ref()?.labels.get(&format!("{}{client}", marks::DEPLOY))
+    }
+
+    /// Whether a client may run on the node: everywhere without the operator, and with it where its label says so.
+    fn placed(&self, client: &str) -> bool {
+        self.label(client).is_none_or(|value| value == marks::DEPLOYED)
+    }
+
+    /// The operator's DaemonSets follow the labels.
+    fn place_clients(&mut self) {
+        for client in ["device-plugin", "dcgm"] {
+            let there = |pod: &PodView| pod.deployed_as.contains(client);
+            if !self.placed(client) && !self.lingers {
+                let leaving = self.pods.iter_mut().filter(|pod| there(pod) && !pod.deleting);
+                for pod in leaving {
+                    pod.deleting = true;
+                    self.ends.insert(pod.pod.uid.clone(), self.now + 2000);
+                }
+            } else if self.label(client).is_some() && self.placed(client) && !self.pods.iter().any(there) {
+                match client {
+                    "dcgm" => self.start_dcgm(),
+                    _ if self.plugin_returns => self.start_plugin(),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// DCGM, which has every instance open while it runs.
+    fn start_dcgm(&mut self) {
+        self.serial += 1;
+        let name = format!("dcgm-{}", self.serial);
+        self.bind(&name, "none", "none");
+        let pod = self.pod(&name);
+        pod.requests.clear();
+        pod.deployed_as = ["dcgm".to_owned()].into();
+        self.holds.remove(&pod_ref(&name).uid);
+    }
+
     fn start_plugin(&mut self) {
         self.serial += 1;
-        let name = format!("plugin-{}", self.serial);
+        let (name, operated) = (format!("plugin-{}", self.serial), self.label("device-plugin").is_some());
         self.offered = self.computes();
         self.bind(&name, "none", "none");
         let pod = self.pod(&name);
         pod.requests.clear();
         pod.device_plugin = true;
+        if operated {
+            pod.deployed_as = ["device-plugin".to_owned()].into();
+        }
         self.holds.remove(&pod_ref(&name).uid);
     }
 
@@ -242,6 +305,8 @@ impl World {
             ClusterRequest::WriteStatus { .. } => "status",
             ClusterRequest::AddTaint { .. } => "taint",
             ClusterRequest::RemoveTaint { .. } => "untaint",
+            ClusterRequest::PauseClients { .. } => "pause",
+            ClusterRequest::ResumeClients { .. } => "resume",
             ClusterRequest::DeletePluginPod { .. } => "plugin",
             ClusterRequest::GetMigNode { .. } => "record",
             ClusterRequest::GetNode { .. } => "node",
@@ -310,6 +375,11 @@ impl World {
                 self.log.push("untaint".to_owned());
                 self.get_node()
             }
+            ClusterRequest::PauseClients { version, operation, .. } => {
+                assert_eq!(self.node().our_taint(), Some(operation.0.as_str()), "paused without a taint");
+                self.mark(version, marks::pause)
+            }
+            ClusterRequest::ResumeClients { version, .. } => self.mark(version, marks::resume),
             ClusterRequest::Evict { pod, body, dry_run } => self.evict(&pod, body.delete_options.is_some(), dry_run),
             ClusterRequest::DeletePluginPod { pod } => {
                 let there = self.pods.iter_mut().find(|other| other.pod.name == pod.name);
@@ -324,6 +394,18 @@ impl World {
                 panic!("a machine of one operation does not ask {request:?}")
             }
         }
+    }
+
+    fn mark(&mut self, version: Version, marks: Marking) -> ClusterReply {
+        let node = self.node.as_mut().ok_or(ClusterError::NotFound)?;
+        if node.version != version {
+            return Err(ClusterError::Conflict);
+        }
+        self.versions += 1;
+        node.version = Version(self.versions);
+        marks(&node.labels, &node.annotations).apply(&mut node.labels, &mut node.annotations);
+        self.log.push(if node.clients_paused() { "paused" } else { "resumed" }.to_owned());
+        self.get_node()
     }
 
     fn get_record(&self) -> ClusterReply {
@@ -420,6 +502,10 @@ impl World {
     fn destroy_compute(&mut self, proof: &IdleProof) -> Result<(), NodeError> {
         assert!(self.tainted(), "destroyed without a taint");
         let uuid = self.find(proof.gpu(), proof.place())?.compute.clone().ok_or(NodeError::NotFound)?;
+        let monitored = self.pods.iter().any(|pod| pod.deployed_as.contains("dcgm"));
+        if monitored {
+            return Err(NodeError::InUse);
+        }
         assert!(!self.holds.values().flatten().any(|held| *held == uuid), "{uuid} is destroyed while it is held");
         if self.processes.contains(&uuid) {
             return Err(NodeError::InUse);

@@ -51,6 +51,9 @@ pub struct MigPolicySpec {
     /// What keeps layouts from flapping.
     #[serde(default)]
     pub stability: StabilitySpec,
+    /// What is done to other clients of a node's GPUs (device plugin, feature discovery, DCGM) while its instances change.
+    #[serde(default)]
+    pub clients: ClientsSpec,
     /// Times at which operations may start; none means always.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -80,6 +83,17 @@ pub enum ModeSpec {
     Recommend,
     /// Carries plans out.
     Act,
+}
+
+/// What is done to other clients of a node's GPUs while its instances change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientsSpec {
+    /// The device plugin's pod is replaced afterwards; nothing else is touched.
+    #[default]
+    Restart,
+    /// Those that the GPU Operator has placed are paused meanwhile, by its own deploy labels. Needs the chart's `controller.pauseClients`.
+    OperatorPause,
 }
 
 /// Which running pods a plan may move.

@@ -76,6 +76,8 @@ impl AgentCluster {
             | ClusterRequest::WriteSpec { .. }
             | ClusterRequest::AddTaint { .. }
             | ClusterRequest::RemoveTaint { .. }
+            | ClusterRequest::PauseClients { .. }
+            | ClusterRequest::ResumeClients { .. }
             | ClusterRequest::Evict { .. }
             | ClusterRequest::DeletePluginPod { .. }
             | ClusterRequest::GetLease

@@ -133,6 +133,10 @@ impl ControllerCluster {
             ClusterRequest::RemoveTaint { node, version, operation } => {
                 view(server.remove_taint(node, *version, operation).await?)
             }
+            ClusterRequest::PauseClients { node, version, operation } => {
+                view(server.pause_clients(node, *version, operation).await?)
+            }
+            ClusterRequest::ResumeClients { node, version, .. } => view(server.resume_clients(node, *version).await?),
             ClusterRequest::Evict { pod, body, dry_run } => {
                 server.evict(pod, body, *dry_run).await.map(|()| ClusterAnswer::Accepted)
             }

@@ -3,7 +3,6 @@
 mod lease;
 mod nodes;
 mod pods;
-mod protection;
 mod records;
 
 pub(super) use lease::{LEASE, LeaseObject};

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use super::record::Record;
 use super::views::{node_view, pod_view};
+use crate::exec::marks::{self, PAUSED_CLIENTS};
 use crate::exec::port::{ClusterError, Observation};
 use crate::exec::{MigNode, NodeView, PodView, TAINT_KEY};
 use crate::kube::assemble::{Given, assemble};
 use crate::kube::budgets::Budgets;
 use crate::kube::canonical::canonicalise;
 use crate::kube::findings::Findings;
-use crate::kube::objects::{Node, Pod, ResourceSlice};
+use crate::kube::objects::{Node, Pod, ResourceSlice, Text};
 use crate::kube::policy::PolicyDocument;
 use crate::kube::stream::Objects;
 use crate::model::Catalogue;
@@ -45,9 +46,18 @@ pub(super) fn matters(pod: &Pod, nodes: &BTreeSet<String>) -> bool {
 }
 
 /// Nodes as they are once no operation is under way.
-fn without_our_taint(nodes: &mut [Arc<Node>]) {
-    for node in nodes.iter_mut().filter(|node| node.spec.taints.iter().any(|taint| taint.key == TAINT_KEY)) {
-        Arc::make_mut(node).spec.taints.retain(|taint| taint.key != TAINT_KEY);
+fn without_our_marks(nodes: &mut [Arc<Node>]) {
+    let marked = |node: &Node| {
+        let paused = node.metadata.annotations.get(PAUSED_CLIENTS).is_some();
+        paused || node.spec.taints.iter().any(|taint| taint.key == TAINT_KEY)
+    };
+    for node in nodes.iter_mut().filter(|node| marked(node)) {
+        let node = Arc::make_mut(node);
+        node.spec.taints.retain(|taint| taint.key != TAINT_KEY);
+        let meta = &mut node.metadata;
+        for (key, value) in marks::resume(&meta.plain_labels(), meta.annotations.all()).labels {
+            meta.labels.insert(key, Text(value.to_owned()));
+        }
     }
 }
 
@@ -67,10 +77,10 @@ impl Snapshot {
         let policy = document.in_force(now);
         let scope = &document.scope;
         let given = Given { now, policy: &policy, by_policy: true, scope, complete: true, by_age: false };
-        // As they are, for the protocol; the planner sees them without our own taint, which goes again: the loop knows by itself which
+        // As they are, for the protocol; the planner sees them without our own marks, which go again: the loop knows by itself which
         // nodes are under operation, and whoever judges an operation must be able to count on its node.
-        let tainted = self.objects.nodes.clone();
-        without_our_taint(&mut self.objects.nodes);
+        let marked = self.objects.nodes.clone();
+        without_our_marks(&mut self.objects.nodes);
         let input = assemble(&self.objects, &unreadable, given, Catalogue::embedded(), findings);
         let input =
             input.map_err(|error| ClusterError::Invalid(format!("the cluster's objects contradict: {error}")))?;
@@ -78,7 +88,7 @@ impl Snapshot {
         let mut names: BTreeSet<&str> = input.nodes().iter().map(|node| node.name.as_str()).collect();
         names.extend(self.records.iter().map(|record| record.name.as_str()));
         let dra: BTreeSet<&str> = self.objects.slices.iter().filter_map(ResourceSlice::served_node).collect();
-        let nodes: Vec<NodeView> = tainted
+        let nodes: Vec<NodeView> = marked
             .iter()
             .filter(|node| names.contains(node.metadata.name.as_str()))
             .map(|node| NodeView { served_by_dra: dra.contains(node.metadata.name.as_str()), ..node_view(node) })
@@ -103,7 +113,10 @@ mod tests {
     #[test]
     fn the_planner_sees_nodes_as_they_are_once_no_operation_is_under_way() {
         let node: Node = serde_json::from_value(serde_json::json!({
-            "metadata": {"name": "a", "uid": "1"},
+            "metadata": {
+                "name": "a", "uid": "1", "annotations": {PAUSED_CLIENTS: "device-plugin"},
+                "labels": {"nvidia.com/gpu.deploy.device-plugin": marks::PAUSED, "nvidia.com/gpu.deploy.dcgm": marks::PAUSED},
+            },
             "spec": {"taints": [
                 {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"},
                 {"key": TAINT_KEY, "value": "op-1", "effect": "NoSchedule"},
@@ -112,9 +125,11 @@ mod tests {
         .expect("a node");
         let original = Arc::new(node);
         let mut nodes = [Arc::clone(&original)];
-        without_our_taint(&mut nodes);
+        without_our_marks(&mut nodes);
         let left: Vec<&str> = nodes[0].spec.taints.iter().map(|taint| taint.key.as_str()).collect();
         assert_eq!(left, ["nvidia.com/gpu"], "others' taints stay");
+        let label = |client: &str| nodes[0].metadata.label(&format!("nvidia.com/gpu.deploy.{client}"));
+        assert_eq!((label("device-plugin"), label("dcgm")), (Some("true"), Some(marks::PAUSED)), "others' pauses stay");
         assert_eq!(original.spec.taints.len(), 2, "the index keeps the node as it is");
     }
 

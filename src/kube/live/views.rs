@@ -3,8 +3,9 @@
 //! Where a node has to be judged, nothing is assumed: without a `Ready` condition it is not ready, and a pod whose requests cannot be read
 //! counts as asking for whatever device it names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::exec::marks::{CLIENTS, DEPLOY, DEPLOYED};
 use crate::exec::{NodeView, PodView, TAINT_KEY, Taint, Version, partitioner_of};
 use crate::kube::asks::{Ask, Manner, ask};
 use crate::kube::budgets::Budgets;
@@ -39,7 +40,7 @@ pub(super) fn node_view(node: &Node) -> NodeView {
             .and_then(|seconds| u64::try_from(seconds).ok())
             .unwrap_or(0),
         taints: node.spec.taints.iter().map(taint).collect(),
-        labels: meta.labels.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect(),
+        labels: meta.plain_labels(),
         annotations: meta.annotations.all().clone(),
         allocatable: allocatable
             .map(|(name, amount)| {
@@ -72,6 +73,7 @@ pub(super) fn pod_view(pod: &Pod, budgets: &Budgets<'_>, scope: &Scope, now: i64
         finished: pod.has_ended(),
         ready: pod.ready(),
         device_plugin: kind == ControllerKind::DaemonSet && is_plugin(meta),
+        deployed_as: if kind == ControllerKind::DaemonSet { deployed_as(pod) } else { BTreeSet::new() },
         tolerates_taint: tolerates_ours(pod),
         grace_seconds: pod
             .spec
@@ -80,6 +82,13 @@ pub(super) fn pod_view(pod: &Pod, budgets: &Budgets<'_>, scope: &Scope, now: i64
         movability: scope.narrow(meta, movability(pod, now, &cover, reason.as_ref()).1),
         budgets: budgets.allowed_over(meta),
     }
+}
+
+/// The clients of a node's GPUs as which the GPU Operator's labels place a pod, as its node selector says.
+fn deployed_as(pod: &Pod) -> BTreeSet<String> {
+    let asked = pod.spec.node_selector.iter().filter(|(_, value)| value.0 == DEPLOYED);
+    let clients = asked.filter_map(|(key, _)| key.strip_prefix(DEPLOY)).filter(|client| CLIENTS.contains(client));
+    clients.map(str::to_owned).collect()
 }
 
 /// Whether the labels are those of a pod of NVIDIA's device plugin.

@@ -166,6 +166,12 @@ impl Meta {
         self.labels.get(key).map(|text| text.0.as_str())
     }
 
+    /// All labels, as plain text.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn plain_labels(&self) -> BTreeMap<String, String> {
+        self.labels.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect()
+    }
+
     /// The object's version as the API server counts; 0 when it is no number.
     pub(crate) fn version(&self) -> u64 {
         self.resource_version.0.parse().unwrap_or(0)

@@ -25,8 +25,8 @@ pub use budgets::DELETION_TIMEOUT;
 pub use deletion::{DeleteError, Deletion};
 pub use informer::{Heard, Informer};
 pub use objects::{
-    APP, Amount, Budget, BudgetRule, BudgetStatus, Disruption, LeaseObject, Meta, NAMESPACE, Name, Node, Owner,
-    PLUGIN_NAMESPACE, Pod, PodPhase, Record, Toleration, WORK,
+    APP, Amount, Budget, BudgetRule, BudgetStatus, DEPLOY_PLUGIN, Disruption, LeaseObject, Meta, NAMESPACE, Name, Node,
+    Owner, PLUGIN_NAMESPACE, Pod, PodPhase, Record, Toleration, WORK,
 };
 pub use observe::{DO_NOT_MOVE, Observer};
 pub use requests::View;
@@ -39,12 +39,19 @@ pub(in crate::sim) use views::{node_view, pod_view, record_view};
 pub struct ApiServer {
     store: Store,
     uids: u64,
+    /// Whether our controller keeps autoscalers off nodes with its taint.
+    protects: bool,
 }
 
 impl ApiServer {
     /// An empty one that keeps at most `kept` changes for watches and stale reads.
     pub fn new(kept: usize) -> Self {
-        Self { store: Store::new(kept), uids: 0 }
+        Self { store: Store::new(kept), uids: 0, protects: false }
+    }
+
+    /// The same for a controller that keeps autoscalers off nodes with its taint, or does not.
+    pub fn protecting(self, protects: bool) -> Self {
+        Self { protects, ..self }
     }
 
     /// All objects as they are.

@@ -1,5 +1,6 @@
 //! Answers to what the loop and the agents ask.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::ApiServer;
@@ -9,9 +10,13 @@ use super::observe::Observer;
 use super::rules::{check_spec, check_status, cut_spec, cut_status};
 use super::store::{Object, Objects};
 use super::views::{node_view, pod_view, record_view};
+use crate::exec::marks::{self, Marks};
 use crate::exec::mutant::{self, Mutant};
 use crate::exec::port::{ClusterAnswer, ClusterError, ClusterReply, ClusterRequest, Lease};
 use crate::exec::{MigNodeSpec, MigNodeStatus, OperationId, TAINT_KEY, Taint, Version};
+
+/// What is to be written onto a node with these labels and annotations.
+type Marking = fn(&BTreeMap<String, String>, &BTreeMap<String, String>) -> Marks;
 
 /// Name of the one lease.
 pub(super) fn lease_name() -> Name {
@@ -45,6 +50,11 @@ impl ApiServer {
             ClusterRequest::RemoveTaint { node, version, operation } => {
                 self.remove_taint(now, node, *version, operation)
             }
+            ClusterRequest::PauseClients { node, version, operation } => {
+                self.ours(node, operation)?;
+                self.mark(now, node, *version, marks::pause)
+            }
+            ClusterRequest::ResumeClients { node, version, .. } => self.mark(now, node, *version, marks::resume),
             ClusterRequest::Evict { pod, body, dry_run } => {
                 self.evict(now, &Name::from(pod), body, *dry_run).map(|()| ClusterAnswer::Accepted)
             }
@@ -104,20 +114,42 @@ impl ApiServer {
 
     fn add_taint(&mut self, now: u64, node: &str, version: Version, operation: &OperationId) -> ClusterReply {
         let taint = Taint { key: TAINT_KEY.to_owned(), value: operation.0.clone(), effect: "NoSchedule".to_owned() };
+        let protects = self.protects;
         self.change_taints(now, node, version, |node| {
             node.taints.retain(|old| old.key != TAINT_KEY);
             node.taints.push(taint);
+            let Meta { labels, annotations, .. } = &mut node.meta;
+            if protects {
+                marks::protect(annotations).apply(labels, annotations);
+            }
         })
     }
 
     /// Removes our taint; a patch whose test of the value fails is a conflict.
     fn remove_taint(&mut self, now: u64, node: &str, version: Version, operation: &OperationId) -> ClusterReply {
+        self.ours(node, operation)?;
+        self.change_taints(now, node, version, |node| {
+            node.taints.retain(|taint| !is_ours(taint, operation));
+            let Meta { labels, annotations, .. } = &mut node.meta;
+            marks::unprotect(annotations).apply(labels, annotations);
+        })
+    }
+
+    /// Whether a node has our taint for this operation.
+    fn ours(&self, node: &str, operation: &OperationId) -> Result<(), ClusterError> {
         let found = self.objects().nodes.get(node).ok_or(ClusterError::NotFound)?;
-        let ours = |taint: &Taint| taint.key == TAINT_KEY && taint.value == operation.0;
-        if !found.taints.iter().any(ours) {
-            return Err(ClusterError::Conflict);
-        }
-        self.change_taints(now, node, version, |node| node.taints.retain(|taint| !ours(taint)))
+        let ours = found.taints.iter().any(|taint| is_ours(taint, operation));
+        if ours { Ok(()) } else { Err(ClusterError::Conflict) }
+    }
+
+    /// Writes marks onto a node.
+    fn mark(&mut self, now: u64, node: &str, version: Version, marks: Marking) -> ClusterReply {
+        let found = self.objects().nodes.get(node).ok_or(ClusterError::NotFound)?;
+        check(found.meta.version, version)?;
+        let marks = marks(&found.meta.labels, &found.meta.annotations);
+        let node = self.modify_node(now, node, |node| marks.apply(&mut node.meta.labels, &mut node.meta.annotations));
+        let node = node.ok_or(ClusterError::NotFound)?;
+        Ok(ClusterAnswer::Node(Box::new(node_view(&node))))
     }
 
     fn change_taints(
@@ -167,6 +199,10 @@ impl ApiServer {
     }
 }
 
+fn is_ours(taint: &Taint, operation: &OperationId) -> bool {
+    taint.key == TAINT_KEY && taint.value == operation.0
+}
+
 fn check(is: u64, expected: Version) -> Result<(), ClusterError> {
     if Version(is) == expected { Ok(()) } else { Err(ClusterError::Conflict) }
 }
@@ -197,6 +233,8 @@ fn read(objects: &Objects, now: u64, request: &ClusterRequest, view: &View<'_>) 
         | ClusterRequest::WriteStatus { .. }
         | ClusterRequest::AddTaint { .. }
         | ClusterRequest::RemoveTaint { .. }
+        | ClusterRequest::PauseClients { .. }
+        | ClusterRequest::ResumeClients { .. }
         | ClusterRequest::Evict { .. }
         | ClusterRequest::DeletePluginPod { .. }
         | ClusterRequest::WriteLease { .. } => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::objects::{Node, Owner, Pod, Record};
+use super::objects::{DEPLOY_PLUGIN, Node, Owner, Pod, Record};
 use super::observe::movability;
 use super::store::Objects;
 use crate::exec::{MigNode, NodeView, PodView, Version};
@@ -36,11 +36,19 @@ pub(in crate::sim) fn pod_view(pod: &Pod, objects: &Objects) -> PodView {
         finished: pod.finished(),
         ready: pod.ready,
         device_plugin: pod.device_plugin(),
+        deployed_as: deployed_as(pod, objects),
         tolerates_taint: pod.tolerates_ours(),
         grace_seconds: pod.grace_seconds,
         movability: movability(pod, objects).1,
         budgets,
     }
+}
+
+/// The plugin is placed by its deploy label where its node has that.
+fn deployed_as(pod: &Pod, objects: &Objects) -> BTreeSet<String> {
+    let node = pod.node.as_ref().filter(|_| pod.device_plugin()).and_then(|node| objects.nodes.get(node));
+    let by_label = node.is_some_and(|node| node.meta.labels.contains_key(DEPLOY_PLUGIN));
+    by_label.then(|| "device-plugin".to_owned()).into_iter().collect()
 }
 
 pub(in crate::sim) fn record_view(record: &Record) -> MigNode {

@@ -35,6 +35,10 @@ kinds! {
     AddTaint,
     /// Our taint, away.
     RemoveTaint,
+    /// Clients of GPUs, paused.
+    PauseClients,
+    /// Paused clients, let go on.
+    ResumeClients,
     /// An eviction that is meant.
     Evict,
     /// An eviction that is only asked about.
@@ -88,6 +92,8 @@ impl RequestKind {
             ClusterRequest::WriteStatus { .. } => Self::WriteStatus,
             ClusterRequest::AddTaint { .. } => Self::AddTaint,
             ClusterRequest::RemoveTaint { .. } => Self::RemoveTaint,
+            ClusterRequest::PauseClients { .. } => Self::PauseClients,
+            ClusterRequest::ResumeClients { .. } => Self::ResumeClients,
             ClusterRequest::Evict { dry_run: false, .. } => Self::Evict,
             ClusterRequest::Evict { dry_run: true, .. } => Self::DryRun,
             ClusterRequest::DeletePluginPod { .. } => Self::DeletePluginPod,
@@ -129,6 +135,8 @@ impl RequestKind {
             | Self::WriteStatus
             | Self::AddTaint
             | Self::RemoveTaint
+            | Self::PauseClients
+            | Self::ResumeClients
             | Self::Evict
             | Self::DeletePluginPod
             | Self::WriteLease

@@ -31,9 +31,11 @@ impl Look {
             ClusterRequest::GetMigNode { .. }
             | ClusterRequest::WriteSpec { .. }
             | ClusterRequest::WriteStatus { .. } => Some(Self::Record),
-            ClusterRequest::GetNode { .. } | ClusterRequest::AddTaint { .. } | ClusterRequest::RemoveTaint { .. } => {
-                Some(Self::Node)
-            }
+            ClusterRequest::GetNode { .. }
+            | ClusterRequest::AddTaint { .. }
+            | ClusterRequest::RemoveTaint { .. }
+            | ClusterRequest::PauseClients { .. }
+            | ClusterRequest::ResumeClients { .. } => Some(Self::Node),
             ClusterRequest::ListPods { .. } => Some(Self::Pods),
             ClusterRequest::Observe { .. }
             | ClusterRequest::Evict { .. }

@@ -108,6 +108,7 @@ impl Checker {
             finished: _,
             ready: _,
             device_plugin,
+            deployed_as: _,
             tolerates_taint,
             grace_seconds,
             movability,

@@ -1,6 +1,7 @@
 //! What must be so in the end, some time after the last fault: L1 to L4, L7, L10.
 
 use super::{Checker, Invariant};
+use crate::exec::marks;
 use crate::exec::{MigNode, NodeView, Phase};
 
 /// A node in the end.
@@ -56,6 +57,13 @@ impl Checker {
         let name = view.name.as_str();
         if let Some(taint) = view.our_taint().filter(|_| !degraded) {
             self.violated(at, Invariant::L2, name, format!("the taint of {taint} is left"));
+        }
+        let ours = [marks::PROTECTION, marks::PAUSED_CLIENTS];
+        for mark in ours.into_iter().filter(|mark| view.annotations.contains_key(*mark)) {
+            // What is degraded waits for people, with its taint and what goes with that; clients are never left paused.
+            if !degraded || mark == marks::PAUSED_CLIENTS {
+                self.violated(at, Invariant::L2, name, format!("the annotation {mark} is left"));
+            }
         }
         if let Some(operation) = operation.filter(|_| !degraded) {
             self.violated(at, Invariant::L3, name, format!("{} is left in {:?}", operation.id, operation.phase));

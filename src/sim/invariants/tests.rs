@@ -112,6 +112,7 @@ fn view_of(name: &str) -> PodView {
         finished: false,
         ready: true,
         device_plugin: false,
+        deployed_as: std::collections::BTreeSet::new(),
         tolerates_taint: false,
         grace_seconds: 30,
         movability: Movability::From(DisruptionLevel::Balanced),

@@ -1,8 +1,9 @@
 //! Writes of records and nodes: S2 to S6, S11 to S14, S21, and the rest that GPUs get (L8).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Checker, Invariant};
+use crate::exec::marks;
 use crate::exec::port::BoardState;
 use crate::exec::{
     AgentPhase, GpuTarget, HISTORY, MigNode, NodeView, Operation, OperationId, Outcome, Phase, PodView, TAINT_KEY,
@@ -134,8 +135,8 @@ impl Checker {
         let same: [(&str, bool); 7] = [
             ("uid", seen.before.uid == seen.after.uid),
             ("cordon", seen.before.cordoned == seen.after.cordoned),
-            ("labels", seen.before.labels == seen.after.labels),
-            ("annotations", foreign_annotations(seen.before) == foreign_annotations(seen.after)),
+            ("labels", only_deploy_labels(seen.before, seen.after)),
+            ("annotations", only_our_annotations(seen.before, seen.after)),
             ("taints of others", sorted(others(seen.before)) == sorted(others(seen.after))),
             ("allocatable", seen.before.allocatable == seen.after.allocatable),
             ("readiness", seen.before.ready == seen.after.ready && seen.before.deleting == seen.after.deleting),
@@ -157,6 +158,10 @@ impl Checker {
             if seen.before.our_taint() != Some(seen.operation.0.as_str()) {
                 let was = seen.before.our_taint().unwrap_or_default();
                 self.violated(at, Invariant::S11, node, format!("{} removed the taint of {was}", seen.operation));
+            }
+            if seen.after.annotations.contains_key(marks::PAUSED_CLIENTS) {
+                let what = format!("{} removed the taint while clients are paused", seen.operation);
+                self.violated(at, Invariant::S12, node, what);
             }
             self.check_stranger(at, seen);
             self.check_untaint(at, seen);
@@ -360,7 +365,38 @@ fn sorted(mut taints: Vec<Taint>) -> Vec<Taint> {
     taints
 }
 
-/// All annotations but those of our own domain.
-fn foreign_annotations(view: &NodeView) -> BTreeMap<&String, &String> {
-    view.annotations.iter().filter(|(key, _)| !key.starts_with("retile.dev/")).collect()
+/// Whether no label has changed but those of the GPU Operator's clients, from `true` to paused and back, and each of them on record.
+fn only_deploy_labels(before: &NodeView, after: &NodeView) -> bool {
+    let allowed = |key: &String| {
+        let client = key.strip_prefix("nvidia.com/gpu.deploy.");
+        let client = client.filter(|client| marks::CLIENTS.contains(client));
+        let step = (before.labels.get(key).map(String::as_str), after.labels.get(key).map(String::as_str));
+        client.is_some_and(|client| match step {
+            (Some("true"), Some("paused-for-mig-change")) => recorded(after, marks::PAUSED_CLIENTS, client),
+            (Some("paused-for-mig-change"), Some("true")) => recorded(before, marks::PAUSED_CLIENTS, client),
+            _ => false,
+        })
+    };
+    changed(&before.labels, &after.labels).into_iter().all(allowed)
+}
+
+/// Whether no annotation has changed but those of our own domain, and the autoscalers' that are on record as ours.
+fn only_our_annotations(before: &NodeView, after: &NodeView) -> bool {
+    let allowed = |key: &String| match (before.annotations.get(key), after.annotations.get(key)) {
+        _ if key.starts_with("retile.dev/") => key != "retile.dev/paused",
+        (None, Some(value)) => value == "true" && recorded(after, marks::PROTECTION, key),
+        (Some(value), None) => value == "true" && recorded(before, marks::PROTECTION, key),
+        _ => false,
+    };
+    changed(&before.annotations, &after.annotations).into_iter().all(allowed)
+}
+
+/// Whether a node's record of this kind names something.
+fn recorded(node: &NodeView, record: &str, what: &str) -> bool {
+    node.annotations.get(record).is_some_and(|record| record.split(',').any(|part| part == what))
+}
+
+/// Keys whose values differ.
+fn changed<'a>(before: &'a BTreeMap<String, String>, after: &'a BTreeMap<String, String>) -> BTreeSet<&'a String> {
+    before.keys().chain(after.keys()).filter(|key| before.get(*key) != after.get(*key)).collect()
 }

@@ -1,7 +1,7 @@
 //! Kubelets: pods that are let in, start, end; the device plugin's pod; the status of the node; reboots.
 
 use crate::exec::Taint;
-use crate::sim::api::{Deletion, Meta, Name, Owner, PLUGIN_NAMESPACE, Pod, PodPhase, Toleration};
+use crate::sim::api::{DEPLOY_PLUGIN, Deletion, Meta, Name, Owner, PLUGIN_NAMESPACE, Pod, PodPhase, Toleration};
 use crate::sim::process::ProcessId;
 use crate::sim::workloads::Stop;
 
@@ -267,6 +267,13 @@ impl World {
             let _ = self.api.delete_pod(now, &pod.meta.name, &Deletion::default());
         }
         let Some(found) = self.api.objects().nodes.get(node) else { return };
+        let placed = found.meta.labels.get(DEPLOY_PLUGIN).is_none_or(|value| value == "true");
+        if !placed {
+            for pod in pods.iter().filter(|pod| !pod.finished() && !pod.deleting()) {
+                let _ = self.api.delete_pod(now, &pod.meta.name, &Deletion::default());
+            }
+            return;
+        }
         let welcome =
             self.settings.plugin_tolerates || found.taints.iter().all(|taint| taint.effect == "PreferNoSchedule");
         if !pods.iter().any(|pod| !pod.finished()) && welcome {

@@ -102,7 +102,7 @@ impl World {
         programs: Box<dyn Programs>,
         seed: u64,
     ) -> Result<Self, FleetError> {
-        let api = ApiServer::new(settings.kept_changes);
+        let api = ApiServer::new(settings.kept_changes).protecting(settings.protect_nodes);
         let boards = fleet.nodes.iter().flat_map(|node| &node.boards);
         let boards = boards.map(|board| (hosts::model_of(&board.geometry), board.geometry.clone())).collect();
         let mut world = Self {

@@ -57,6 +57,8 @@ pub struct Settings {
     pub plugin_start: Span,
     /// Whether pods of the device plugin tolerate every taint, or none.
     pub plugin_tolerates: bool,
+    /// Whether our controller keeps autoscalers off nodes under operation.
+    pub protect_nodes: bool,
     /// How often kubelets write the status of their nodes; what they advertise changes only then.
     pub heartbeat: u64,
     /// How long a node is silent before it counts as not ready.
@@ -89,6 +91,7 @@ impl Default for Settings {
             container_stop: Span::between(200, 2000),
             plugin_start: Span::between(1000, 2500),
             plugin_tolerates: true,
+            protect_nodes: false,
             heartbeat: 10_000,
             node_grace: 40_000,
             restart: Span::between(1000, 4000),

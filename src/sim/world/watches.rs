@@ -110,8 +110,11 @@ impl World {
         if before.is_none() {
             self.daemon_set_soon(name);
             self.kubelet_soon(name);
-        } else if !self.settings.plugin_tolerates && before.map(|node| &node.taints) != Some(&after.taints) {
-            self.daemon_set_soon(name);
+        } else {
+            let tainted = !self.settings.plugin_tolerates && before.map(|node| &node.taints) != Some(&after.taints);
+            if tainted || before.map(|node| &node.meta.labels) != Some(&after.meta.labels) {
+                self.daemon_set_soon(name);
+            }
         }
     }
 

@@ -218,7 +218,10 @@ impl World {
                 before.record = record(node);
                 node.clone_into(&mut before.node);
             }
-            ClusterRequest::AddTaint { node, .. } | ClusterRequest::RemoveTaint { node, .. } => {
+            ClusterRequest::AddTaint { node, .. }
+            | ClusterRequest::RemoveTaint { node, .. }
+            | ClusterRequest::PauseClients { node, .. }
+            | ClusterRequest::ResumeClients { node, .. } => {
                 before.record = record(node);
                 before.view = view(node);
                 node.clone_into(&mut before.node);
@@ -258,7 +261,10 @@ impl World {
             ClusterRequest::WriteStatus { version, .. } if reply.is_ok() => {
                 self.watch_status(process, *version, &before);
             }
-            ClusterRequest::AddTaint { operation, .. } | ClusterRequest::RemoveTaint { operation, .. }
+            ClusterRequest::AddTaint { operation, .. }
+            | ClusterRequest::RemoveTaint { operation, .. }
+            | ClusterRequest::PauseClients { operation, .. }
+            | ClusterRequest::ResumeClients { operation, .. }
                 if reply.is_ok() =>
             {
                 let Some(after) = self.api.objects().nodes.get(&before.node).map(|node| node_view(node)) else {
@@ -295,6 +301,8 @@ impl World {
             | ClusterRequest::WriteStatus { .. }
             | ClusterRequest::AddTaint { .. }
             | ClusterRequest::RemoveTaint { .. }
+            | ClusterRequest::PauseClients { .. }
+            | ClusterRequest::ResumeClients { .. }
             | ClusterRequest::DeletePluginPod { .. }
             | ClusterRequest::Observe { .. }
             | ClusterRequest::GetMigNode { .. }

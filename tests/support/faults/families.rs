@@ -12,8 +12,8 @@ pub struct Case {
     pub controllers: u32,
 }
 
-pub const NAMES: [&str; 12] = ["F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "F9", "F10", "F11", "F12"];
-const ALL: [&str; 12] = ["s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12"];
+pub const NAMES: [&str; 13] = ["F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "F9", "F10", "F11", "F12", "F15"];
+const ALL: [&str; 13] = ["s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13"];
 const FOUR: [&str; 4] = ["s3", "s4", "s5", "s8"];
 const TWO: [&str; 2] = ["s3", "s5"];
 
@@ -161,6 +161,13 @@ pub fn cases(family: &str) -> Vec<Case> {
         "F10" => across(&TWO, &STEPS, &after, &F10, 1),
         "F11" => across(&TWO, &STEPS, &after, &F11, 1),
         "F12" => across(&["s5"], &STEPS, &before, &F12, 2),
+        "F15" => {
+            let mut cases = across(&["s13"], &API, &before, &F3, 1);
+            for kinds in [&F8[..], &F9, &F10, &F11] {
+                cases.extend(across(&["s13"], &STEPS, &after, kinds, 1));
+            }
+            cases
+        }
         _ => Vec::new(),
     }
 }

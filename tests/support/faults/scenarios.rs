@@ -1,11 +1,12 @@
-//! The twelve base scenarios: a fleet, work, people's set-up, and what must have happened in the end if nothing goes wrong.
+//! The base scenarios: a fleet, work, people's set-up, and what must have happened in the end if nothing goes wrong.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use retile::controller;
-use retile::model::{Catalogue, DisruptionLevel, Limit, Mode, Policy, Stability};
+use retile::exec::marks::DEPLOY;
+use retile::model::{Catalogue, Clients, DisruptionLevel, Limit, Mode, Policy, Stability};
 use retile::plan::Place;
 use retile::sim::engine::RequestKind;
 use retile::sim::node::Strategy;
@@ -181,7 +182,24 @@ fn s11() -> Scenario {
     Scenario { expected: Expected { done: 1, evictions: None, waiting: 0 }, ..scenario }
 }
 
-/// All twelve.
+/// The GPU Operator has placed the plugin, and it is paused while instances change; autoscalers are kept off.
+fn s13() -> Scenario {
+    let mut scenario = one_victim("s13", Owner::Service);
+    pausing(&mut scenario);
+    scenario
+}
+
+/// Has operations pause the GPU Operator's clients and keep autoscalers off.
+pub fn pausing(scenario: &mut Scenario) {
+    scenario.loops.clients = Clients::OperatorPause;
+    scenario.settings.protect_nodes = true;
+    for node in &mut scenario.fleet.nodes {
+        let label = |client: &str| (format!("{DEPLOY}{client}"), "true".to_owned());
+        node.labels.extend(["device-plugin", "dcgm"].map(label));
+    }
+}
+
+/// All of them.
 pub fn all() -> Vec<Scenario> {
     let ones: &[(&str, u8)] = &[
         ("1g.10gb", 0),
@@ -232,6 +250,7 @@ pub fn all() -> Vec<Scenario> {
         one_victim("s10", Owner::Stateful),
         s11(),
         s12,
+        s13(),
     ]
 }
 

@@ -154,7 +154,10 @@ fn of_lead(slot: &Slot, request: &ClusterRequest) -> Site {
         ClusterRequest::RemoveTaint { .. } => Site::C8,
         ClusterRequest::Evict { dry_run: true, .. } => Site::DryRun,
         ClusterRequest::Evict { .. } => Site::C4,
-        ClusterRequest::DeletePluginPod { .. } => Site::C6,
+        // Both bring the plugin to look at the board anew; nothing else pauses it first.
+        ClusterRequest::DeletePluginPod { .. }
+        | ClusterRequest::PauseClients { .. }
+        | ClusterRequest::ResumeClients { .. } => Site::C6,
         ClusterRequest::GetLease => Site::GetLease,
         ClusterRequest::WriteLease { .. } => Site::WriteLease,
         ClusterRequest::GetMigNode { .. } | ClusterRequest::WriteStatus { .. } => Site::RecordOfLead,

@@ -7,7 +7,7 @@ use retile::sim::world::{Fleet, Settings};
 use retile::sim::{Arrival, Kind as Owner, Workload};
 
 use super::plan::{Fault, FaultPlan, Kind, Side};
-use super::scenarios::{Expected, Scenario, loops, policy, work};
+use super::scenarios::{Expected, Scenario, loops, pausing, policy, work};
 use super::sites::Site;
 
 const PROFILES: [&str; 4] = ["1g.10gb", "2g.20gb", "3g.40gb", "7g.80gb"];
@@ -20,7 +20,7 @@ pub fn of_seed(seed: u64) -> (Scenario, FaultPlan) {
     let fleet = Fleet::uniform(nodes, gpus, "A100-80GB").expect("the board is in the catalogue");
     let pods = rng.random_range(0..=60u32.min(nodes * gpus * 7));
     let arrivals = (0..pods).map(|number| arrival(number, &mut rng)).collect();
-    let scenario = Scenario {
+    let mut scenario = Scenario {
         name: "swarm",
         fleet,
         workload: Workload { arrivals },
@@ -33,7 +33,12 @@ pub fn of_seed(seed: u64) -> (Scenario, FaultPlan) {
         stretch: 300_000,
     };
     let faults = (0..rng.random_range(0..=6)).map(|_| fault(&mut rng)).collect();
-    (scenario, FaultPlan(faults))
+    let faults = FaultPlan(faults);
+    // Last, so that a seed draws the rest as it did before there was a choice.
+    if rng.random_bool(0.25) {
+        pausing(&mut scenario);
+    }
+    (scenario, faults)
 }
 
 fn arrival(number: u32, rng: &mut Pcg64) -> Arrival {

@@ -1,5 +1,4 @@
-//! Nodes: read, and given or relieved of our own taint, and of the annotations that keep autoscalers off meanwhile: no more is ever written to
-//! them.
+//! Nodes: read, and given or relieved of our own taint and of the marks that go with an operation (`exec::marks`): no more is ever written to them.
 //!
 //! `spec.taints` is one list without merge keys: whoever writes it writes everybody's taints. So the node is read, its version compared, and
 //! the patch names the place of our taint in the list, under the condition that neither version nor taint has changed.
@@ -12,7 +11,8 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Content, Server, protection};
+use super::{Content, Server};
+use crate::exec::marks::{self, Marks};
 use crate::exec::port::ClusterError;
 use crate::exec::{OperationId, TAINT_KEY, Version};
 use crate::kube::live::client::{Call, name};
@@ -53,11 +53,11 @@ impl Server {
         operation: &OperationId,
         protect: bool,
     ) -> Result<Slim<Node>, ClusterError> {
-        let (found, annotated) = self.node_at(node, version).await?;
+        let Found { node: found, annotated } = self.node_at(node, version).await?;
         let taint = json!({"key": TAINT_KEY, "value": operation.0, "effect": EFFECT});
         let mut steps = adding(&found, &taint);
         if protect {
-            steps.extend(protection::on(found.metadata.annotations.all(), annotated));
+            steps.extend(marking(&marks::protect(found.metadata.annotations.all()), annotated));
         }
         self.patch_node(node, version, steps).await
     }
@@ -69,27 +69,49 @@ impl Server {
         version: Version,
         operation: &OperationId,
     ) -> Result<Slim<Node>, ClusterError> {
-        let (found, _) = self.node_at(node, version).await?;
-        let at = position(&found, Some(&operation.0)).ok_or(ClusterError::Conflict)?;
-        let mut steps = vec![
-            json!({"op": "test", "path": format!("/spec/taints/{at}/key"), "value": TAINT_KEY}),
-            json!({"op": "test", "path": format!("/spec/taints/{at}/value"), "value": operation.0}),
-            json!({"op": "remove", "path": format!("/spec/taints/{at}")}),
-        ];
+        let Found { node: found, annotated } = self.node_at(node, version).await?;
+        let (at, mut steps) = tainted(&found, operation)?;
+        steps.push(json!({"op": "remove", "path": format!("/spec/taints/{at}")}));
         // Whether or not nodes are protected now: what is on record was put on by us.
-        steps.extend(protection::off(found.metadata.annotations.all()));
+        steps.extend(marking(&marks::unprotect(found.metadata.annotations.all()), annotated));
         self.patch_node(node, version, steps).await
     }
 
-    /// A node that still has this version, and whether it has any annotation, read by us or not.
-    async fn node_at(&self, node: &str, version: Version) -> Result<(Arc<Node>, bool), ClusterError> {
+    /// Pauses the clients of the GPUs that the GPU Operator has placed on a node that still has this version and this operation's taint.
+    pub(in crate::kube::live) async fn pause_clients(
+        &self,
+        node: &str,
+        version: Version,
+        operation: &OperationId,
+    ) -> Result<Slim<Node>, ClusterError> {
+        let Found { node: found, annotated } = self.node_at(node, version).await?;
+        let (_, mut steps) = tainted(&found, operation)?;
+        let meta = &found.metadata;
+        steps.extend(marking(&marks::pause(&meta.plain_labels(), meta.annotations.all()), annotated));
+        self.patch_node(node, version, steps).await
+    }
+
+    /// Lets the clients go on that are on record as paused, on a node that still has this version.
+    pub(in crate::kube::live) async fn resume_clients(
+        &self,
+        node: &str,
+        version: Version,
+    ) -> Result<Slim<Node>, ClusterError> {
+        let Found { node: found, annotated } = self.node_at(node, version).await?;
+        let meta = &found.metadata;
+        let steps = marking(&marks::resume(&meta.plain_labels(), meta.annotations.all()), annotated);
+        self.patch_node(node, version, steps).await
+    }
+
+    /// A node that still has this version.
+    async fn node_at(&self, node: &str, version: Version) -> Result<Found, ClusterError> {
         let raw: Box<RawValue> = self.read(format!("/api/v1/nodes/{}", name(node)?)).await?;
         let unreadable = |error: serde_json::Error| ClusterError::Invalid(format!("node {node}: {error}"));
         let found: Slim<Node> = serde_json::from_str(raw.get()).map_err(unreadable)?;
         let Annotated { metadata: Any { annotations } } = serde_json::from_str(raw.get()).map_err(unreadable)?;
-        let found = found.body.map_err(|bad| ClusterError::Invalid(bad.message))?;
-        let same = found.metadata.version() == version.0;
-        if same { Ok((found, annotations.is_some())) } else { Err(ClusterError::Conflict) }
+        let node = found.body.map_err(|bad| ClusterError::Invalid(bad.message))?;
+        let same = node.metadata.version() == version.0;
+        if same { Ok(Found { node, annotated: annotations.is_some() }) } else { Err(ClusterError::Conflict) }
     }
 
     async fn patch_node(
@@ -110,6 +132,13 @@ impl Server {
         };
         self.write(&call).await
     }
+}
+
+/// A node as it was read before it is patched.
+struct Found {
+    node: Arc<Node>,
+    /// Whether it has any annotation, read by us or not: without any there is no map to add to.
+    annotated: bool,
 }
 
 /// An object, as far as it has annotations.
@@ -139,7 +168,65 @@ fn adding(node: &Node, taint: &Value) -> Vec<Value> {
     }
 }
 
+/// Where the taint of an operation stands, and steps that make sure of it.
+fn tainted(node: &Node, operation: &OperationId) -> Result<(usize, Vec<Value>), ClusterError> {
+    let at = position(node, Some(&operation.0)).ok_or(ClusterError::Conflict)?;
+    let steps = vec![
+        json!({"op": "test", "path": format!("/spec/taints/{at}/key"), "value": TAINT_KEY}),
+        json!({"op": "test", "path": format!("/spec/taints/{at}/value"), "value": operation.0}),
+    ];
+    Ok((at, steps))
+}
+
+/// Steps that write marks; `annotated` is whether the node has annotations at all.
+fn marking(marks: &Marks, annotated: bool) -> Vec<Value> {
+    let Marks { labels, annotations } = marks;
+    let mut steps: Vec<Value> = Vec::new();
+    if !annotated && !annotations.is_empty() {
+        steps.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
+    }
+    for (key, value) in annotations {
+        let path = format!("/metadata/annotations/{}", escaped(key));
+        steps.push(match value {
+            Some(value) => json!({"op": "add", "path": path, "value": value}),
+            None => json!({"op": "remove", "path": path}),
+        });
+    }
+    for (key, value) in labels {
+        steps.push(json!({"op": "replace", "path": format!("/metadata/labels/{}", escaped(key)), "value": value}));
+    }
+    steps
+}
+
+/// A key as JSON pointers spell it.
+fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
 /// Where our taint stands, with this value if one is asked for.
 fn position(node: &Node, value: Option<&str>) -> Option<usize> {
     node.spec.taints.iter().position(|taint| taint.key == TAINT_KEY && value.is_none_or(|value| taint.value.0 == value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(marks: &Marks, annotated: bool) -> Vec<String> {
+        let told = |step: Value| format!("{} {} {}", step["op"], step["path"], step["value"]).replace('"', "");
+        marking(marks, annotated).into_iter().map(told).collect()
+    }
+
+    #[test]
+    fn marks_are_patched_into_a_node_with_and_without_annotations() {
+        let labels = [("nvidia.com/gpu.deploy.dcgm".to_owned(), "true".to_owned())].into();
+        let pause = marks::pause(&labels, &std::collections::BTreeMap::new());
+        let record = "add /metadata/annotations/retile.dev~1paused-clients dcgm";
+        let label = "replace /metadata/labels/nvidia.com~1gpu.deploy.dcgm paused-for-mig-change";
+        assert_eq!(steps(&pause, true), [record, label]);
+        assert_eq!(steps(&pause, false), ["add /metadata/annotations {}", record, label]);
+        let off = Marks { annotations: [(marks::PAUSED_CLIENTS, None)].into(), ..Marks::default() };
+        assert_eq!(steps(&off, true), ["remove /metadata/annotations/retile.dev~1paused-clients null"]);
+        assert_eq!(steps(&Marks::default(), false), [String::new(); 0]);
+    }
 }

@@ -1,0 +1,59 @@
+//! The GPU Operator's clients of the node's GPUs: paused before the agent begins, where the policy says so, and let go on before anything waits for
+//! the device plugin.
+//!
+//! Whatever way an operation ends, it ends through `Restarting` or `Releasing`, or is left to people; each lets paused clients go on first. What is
+//! paused stands on the node, so whoever goes on with an operation knows.
+
+use super::{Asked, OperationMachine, Read, Round, first};
+use crate::exec::port::{ClusterError, ClusterRequest};
+use crate::exec::view::NodeView;
+use crate::model::Clients;
+
+impl OperationMachine {
+    /// Pauses the clients and waits until their pods are gone. Gives the operation up where they do not go; nothing has been changed yet.
+    pub(super) fn pause_clients(&mut self, round: &Round<'_>, node: &NodeView) -> Read<()> {
+        if round.operation.is_repair() {
+            return Ok(());
+        }
+        self.pause(node)?;
+        if !node.clients_paused() {
+            return Ok(());
+        }
+        let since = *self.waits.paused.get_or_insert(round.now);
+        let pods = self.pods_of(round)?;
+        let Some(pod) = pods.iter().find(|pod| node.has_paused(pod)) else { return Ok(()) };
+        if round.now.since(since) > self.timing.plugin {
+            let reason = format!("pod {} is still there although its deploy label is paused", pod.pod);
+            return first(self.abort(round.record, &reason));
+        }
+        first(self.poll("pods of paused clients to end"))
+    }
+
+    /// Pauses them once more, where they have been let go on and the agent must go back after all. Nothing waits for it: what they hold, the agent
+    /// tries again.
+    pub(super) fn pause_again(&mut self, node: &NodeView) -> Read<()> {
+        if self.waits.given_up.is_none() { self.pause(node) } else { Ok(()) }
+    }
+
+    fn pause(&mut self, node: &NodeView) -> Read<()> {
+        if self.clients != Clients::OperatorPause || !node.can_pause() {
+            return Ok(());
+        }
+        let (name, operation) = (self.node.clone(), self.id.clone());
+        first(self.ask(Asked::Pause, ClusterRequest::PauseClients { node: name, version: node.version, operation }))
+    }
+
+    /// Lets the clients go on.
+    pub(super) fn resume_clients(&mut self, node: &NodeView) -> Read<()> {
+        if !node.clients_paused() {
+            return Ok(());
+        }
+        let (name, operation) = (self.node.clone(), self.id.clone());
+        first(self.ask(Asked::Resume, ClusterRequest::ResumeClients { node: name, version: node.version, operation }))
+    }
+
+    /// A pause that will never be allowed: the operation is given up with the next look.
+    pub(super) fn pause_refused(&mut self, error: &ClusterError) {
+        self.waits.given_up = Some(format!("the GPU Operator's clients may not be paused: {error}"));
+    }
+}
