@@ -47,6 +47,7 @@ MATRIX = {
         "agent": {"hostTools": {"enabled": True, "root": "/run/nvidia/driver"}, "driverRoot": "/driver"},
     },
     "no-agents": {"agent": {"enabled": False}},
+    "pausing": {"profile": "reshape", "controller": {"pauseClients": True, "protectNodes": True}},
     "one-replica": {"controller": {"replicas": 1}},
     "bare": {
         "crds": {"install": True, "keep": False},

@@ -1,7 +1,7 @@
 """Writes deploy/kustomize from the chart.
 
 What is the same in every profile goes into the base; what differs goes into the overlay of its profile. The custom resources stay in deploy/crds,
-which is a base of its own, because they must be applied first.
+which is a base of its own, because they must be applied first. What a switch of the chart changes in the objects goes into a component.
 """
 
 import pathlib
@@ -14,6 +14,8 @@ import chart
 FOLDER = chart.DEPLOY / "kustomize"
 HEADER = "# Written by deploy/render from the Helm chart; change that, not this.\n"
 OVERLAYS = {"observe": "observe", "reshape": "reshape", "act": "full"}
+# Switches that a kustomization adds to the overlays `reshape` and `act` by its `components`: what of the objects they change.
+COMPONENTS = {"pause-clients": {"controller": {"pauseClients": True}}}
 NAMESPACE = {
     "apiVersion": "v1",
     "kind": "Namespace",
@@ -35,6 +37,17 @@ def files():
         own = [document for document in documents if document not in common]
         written[f"overlays/{name}/retile.yaml"] = text(own)
         written[f"overlays/{name}/kustomization.yaml"] = kustomization(["../../base", "retile.yaml"])
+    for name, values in COMPONENTS.items():
+        switched = clean(chart.objects({**chart.MATRIX["full"], **values}))
+        patches = []
+        for document in (document for document in switched if document not in rendered["act"]):
+            path = f"{document['kind']}-{document['metadata']['name']}.yaml".lower()
+            # As a whole: what strategic merges do to lists depends on the version of kustomize.
+            replacement = [{"op": "replace", "path": "/spec", "value": document["spec"]}]
+            written[f"components/{name}/{path}"] = HEADER + yaml.safe_dump(replacement, sort_keys=False, width=150)
+            target = {"kind": document["kind"], "name": document["metadata"]["name"]}
+            patches.append({"path": path, "target": target})
+        written[f"components/{name}/kustomization.yaml"] = component(patches)
     return written
 
 
@@ -53,6 +66,11 @@ def text(documents):
 
 def kustomization(resources):
     document = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": resources}
+    return HEADER + yaml.safe_dump(document, sort_keys=False)
+
+
+def component(patches):
+    document = {"apiVersion": "kustomize.config.k8s.io/v1alpha1", "kind": "Component", "patches": patches}
     return HEADER + yaml.safe_dump(document, sort_keys=False)
 
 

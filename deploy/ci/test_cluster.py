@@ -20,6 +20,9 @@ RETILE = "/apis/retile.dev/v1alpha1"
 SCALE_DOWN = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
 KARPENTER = "karpenter.sh/do-not-disrupt"
 PROTECTION = "retile.dev/autoscaler-protection"
+DEPLOY = "nvidia.com/gpu.deploy."
+PAUSED = "paused-for-mig-change"
+CLIENTS = "retile.dev/paused-clients"
 TAINT = {"key": "retile.dev/repartitioning", "value": "op-1", "effect": "NoSchedule"}
 THEIRS = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 
@@ -122,37 +125,40 @@ class Release(unittest.TestCase):
             self.assertEqual(server.call("GET", path)[0], 404, path)
 
 
-class Forbidden(unittest.TestCase):
-    """Real tokens of the two accounts try what they may and what they may not."""
+class Tried(unittest.TestCase):
+    """Real tokens of the two accounts try what they may and what they may not, with the chart installed with some values."""
+
+    values = FULL
+    nodes = ()
 
     @classmethod
     def setUpClass(cls):
         with release() as config:
-            config.install(str(chart.CHART), "retile", FULL)
-        for name in ("n1", "n2"):
-            made(server.call("POST", "/api/v1/nodes", {"metadata": {"name": name, "labels": {"a": "b"}}, "spec": {"taints": [THEIRS]}}))
-        make_pod(chart.NAMESPACE, "agent-n1", account=AGENT, node="n1")
+            config.install(str(chart.CHART), "retile", cls.values)
+        for name, labels in cls.nodes:
+            made(server.call("POST", "/api/v1/nodes", {"metadata": {"name": name, "labels": labels}, "spec": {"taints": [THEIRS]}}))
         cls.controller = token(CONTROLLER)
-        cls.agent = token(AGENT, pod="agent-n1")
-        cls.unbound = token(AGENT)
-        cls.wait_for_policies()
+        cls.prepare()
+        # The API server reads new policies a moment later.
+        for who, *request in cls.probes():
+            server.wait(lambda: denied(server.call(*request, token=who)), f"a policy to deny {request[1]}", 60)
 
     @classmethod
     def tearDownClass(cls):
+        for name, _ in cls.nodes:
+            server.call("DELETE", f"/api/v1/nodes/{name}")
         with release() as config:
             config.uninstall("retile")
 
     @classmethod
-    def wait_for_policies(cls):
-        """The API server reads new policies a moment later."""
-        probes = [
-            (cls.controller, "PATCH", "/api/v1/nodes/n1?dryRun=All", {"metadata": {"labels": {"probe": "x"}}}),
-            (cls.agent, "POST", f"{RETILE}/mignodes?dryRun=All", record("n2")),
-            (cls.controller, "POST", f"{RETILE}/migplans?dryRun=All", plan(approval={"approved": True})),
-        ]
-        eviction = ("POST", "/api/v1/namespaces/kube-system/pods/none/eviction?dryRun=All", evict("none", "kube-system", "u"))
-        for who, *request in (*probes, (cls.controller, *eviction)):
-            server.wait(lambda: denied(server.call(*request, token=who)), f"a policy to deny {request[1]}", 60)
+    def prepare(cls):
+        pass
+
+    @classmethod
+    def probes(cls):
+        """Requests that are denied once the policies count."""
+        probe = {"metadata": {"labels": {"probe": "x"}}}
+        return [(cls.controller, "PATCH", f"/api/v1/nodes/{cls.nodes[0][0]}?dryRun=All", probe)]
 
     def may(self, who, method, path, body=None, **more):
         code, answer = server.call(method, path, body, token=who, **more)
@@ -163,6 +169,26 @@ class Forbidden(unittest.TestCase):
         code, answer = server.call(method, path, body, token=who, **more)
         self.assertIn(code, (403, 422), answer)
         self.assertIn(words, answer["message"])
+
+
+class Forbidden(Tried):
+    nodes = (("n1", {"a": "b"}), ("n2", {"a": "b", f"{DEPLOY}dcgm": "true"}))
+
+    @classmethod
+    def prepare(cls):
+        make_pod(chart.NAMESPACE, "agent-n1", account=AGENT, node="n1")
+        cls.agent = token(AGENT, pod="agent-n1")
+        cls.unbound = token(AGENT)
+
+    @classmethod
+    def probes(cls):
+        eviction = ("POST", "/api/v1/namespaces/kube-system/pods/none/eviction?dryRun=All", evict("none", "kube-system", "u"))
+        return [
+            *super().probes(),
+            (cls.agent, "POST", f"{RETILE}/mignodes?dryRun=All", record("n2")),
+            (cls.controller, "POST", f"{RETILE}/migplans?dryRun=All", plan(approval={"approved": True})),
+            (cls.controller, *eviction),
+        ]
 
     # Agents.
 
@@ -227,6 +253,7 @@ class Forbidden(unittest.TestCase):
         for words, change in (
             ("no label", {"metadata": {"labels": {"nvidia.com/mig.config": "all-disabled"}}}),
             ("no label", {"metadata": {"labels": {"a": None}}}),
+            ("no label", labelled("dcgm", dcgm=PAUSED)),
             ("neither cordons", {"spec": {"unschedulable": True}}),
             ("neither cordons", {"spec": {"providerID": "x"}}),
             ("no taint but", tainted()),
@@ -323,6 +350,47 @@ class Forbidden(unittest.TestCase):
         ):
             with self.subTest(path=path):
                 self.may_not(self.controller, "cannot", method, path, body)
+
+
+def labelled(record, **clients):
+    labels = {DEPLOY + client.replace("_", "-"): value for client, value in clients.items()}
+    return {"metadata": {"labels": labels, "annotations": {CLIENTS: record}}}
+
+
+class Pausing(Tried):
+    """A chart that lets the controller pause the GPU Operator's clients of GPUs: it can, and nothing else of a label becomes possible."""
+
+    values = {**FULL, "controller": {"pauseClients": True}}
+    deployed = {"dcgm": "true", "device-plugin": "true", "nvsm": "false", "mig-manager": "true"}
+    nodes = (("n1", {"a": "b", **{f"{DEPLOY}{client}": value for client, value in deployed.items()}}),)
+    path = "/api/v1/nodes/n1"
+
+    def test_the_controller_pauses_clients_and_lets_them_go_on(self):
+        self.may(self.controller, "PATCH", self.path, labelled("device-plugin,dcgm", device_plugin=PAUSED, dcgm=PAUSED))
+        self.may_not(self.controller, "no label", "PATCH", self.path, labelled(None, dcgm="false"))
+        self.may(self.controller, "PATCH", self.path, labelled(None, device_plugin="true", dcgm="true"))
+
+    def test_the_controller_changes_no_other_label_and_none_without_a_record(self):
+        for change in (
+            {"metadata": {"labels": {"a": "c"}}},
+            {"metadata": {"labels": {"b": "c"}}},
+            {"metadata": {"labels": {f"{DEPLOY}dcgm": PAUSED}}},
+            labelled("dcgm", device_plugin=PAUSED),
+            labelled("dcgm", dcgm="false"),
+            labelled("dcgm", dcgm=None),
+            labelled("nvsm", nvsm=PAUSED),
+            labelled("nvsm", nvsm="true"),
+            labelled("client", client=PAUSED),
+            labelled("mig-manager", mig_manager=PAUSED),
+        ):
+            with self.subTest(change=change):
+                self.may_not(self.controller, "no label", "PATCH", self.path, change)
+
+    def test_the_controller_lets_nothing_go_on_that_others_have_paused(self):
+        made(server.call("PATCH", self.path, {"metadata": {"labels": {f"{DEPLOY}dcgm": PAUSED}}}))
+        self.addCleanup(server.call, "PATCH", self.path, {"metadata": {"labels": {f"{DEPLOY}dcgm": "true"}}})
+        self.may_not(self.controller, "no label", "PATCH", self.path, labelled(None, dcgm="true"))
+        self.may_not(self.controller, "no label", "PATCH", self.path, labelled("dcgm", dcgm="true"))
 
 
 class ScaleUpDelay(unittest.TestCase):

@@ -1,7 +1,9 @@
 """kustomize installs what the chart installs."""
 
+import pathlib
 import shutil
 import subprocess
+import tempfile
 import unittest
 
 import yaml
@@ -29,4 +31,18 @@ class Kustomize(unittest.TestCase):
             found = {chart.identity(d): d for d in yaml.safe_load_all(built.stdout) if d and d["kind"] != "Namespace"}
             expected = {chart.identity(d): d for d in kustomize.clean(chart.objects(chart.MATRIX[profile]))}
             with self.subTest(overlay=name):
+                self.assertEqual(found, expected)
+
+    def test_components_switch_what_the_chart_switches(self):
+        kubectl = shutil.which("kubectl")
+        if kubectl is None:
+            self.skipTest("no kubectl")
+        for name, values in kustomize.COMPONENTS.items():
+            with tempfile.TemporaryDirectory(dir=kustomize.FOLDER) as folder:
+                mine = {"resources": ["../overlays/act"], "components": [f"../components/{name}"]}
+                (pathlib.Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(mine))
+                built = subprocess.run([kubectl, "kustomize", folder], check=True, capture_output=True)
+            found = {chart.identity(d): d for d in yaml.safe_load_all(built.stdout) if d and d["kind"] != "Namespace"}
+            expected = {chart.identity(d): d for d in kustomize.clean(chart.objects({**chart.MATRIX["full"], **values}))}
+            with self.subTest(component=name):
                 self.assertEqual(found, expected)

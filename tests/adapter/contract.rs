@@ -14,7 +14,7 @@ use retile::kube::live::{AgentCluster, ControllerCluster};
 use retile::model::PodRef;
 use serde_json::{Value, json};
 
-use super::cluster::{Budget, Cluster, Rule, State, Wish};
+use super::cluster::{Budget, Cluster, DEPLOY_PLUGIN, Plugin, Rule, State, Wish};
 use super::control_plane::{ControlPlane, FLEET, HollowNode, Manner, eventually, unique};
 use super::scene;
 
@@ -87,6 +87,12 @@ impl Cluster for Live<'_> {
         let value = format!("{}={}:{}", taint.key, taint.value, taint.effect);
         let (added, said) = self.plane.kubectl(&["taint", "node", node, &value], "");
         assert!(added, "{said}");
+    }
+
+    async fn label_node(&mut self, node: &str, key: &str, value: &str) {
+        let label = format!("{key}={value}");
+        let (labelled, said) = self.plane.kubectl(&["label", "node", node, &label, "--overwrite"], "");
+        assert!(labelled, "{said}");
     }
 
     async fn add_pod(&mut self, wish: &Wish<'_>) -> PodRef {
@@ -167,14 +173,16 @@ impl Cluster for Live<'_> {
         .await;
     }
 
-    async fn add_machine(&mut self, layout: &[(&str, u8)], plugin_tolerates: bool) -> String {
+    async fn add_machine(&mut self, layout: &[(&str, u8)], plugin: Plugin) -> String {
         let name = unique("machine");
-        let labels = [(FLEET, self.namespace.as_str())];
+        let mut labels = vec![(FLEET, self.namespace.as_str())];
+        labels.extend((plugin == Plugin::Labelled).then_some((DEPLOY_PLUGIN, "true")));
         let machine = HollowNode::register(self.plane, &name, Config::of(&["A100-40GB"]), &labels).await;
         let places: Vec<(&str, u32)> = layout.iter().map(|&(profile, start)| (profile, u32::from(start))).collect();
         machine.store().change(|boards| boards.partition(0, &places)).expect("written").expect("room");
-        let tolerates: &[&str] = if plugin_tolerates { &[TAINT_KEY] } else { &[] };
-        self.plane.install_plugin(&self.namespace, tolerates).await;
+        let tolerates: &[&str] = if plugin == Plugin::Intolerant { &[] } else { &[TAINT_KEY] };
+        let namespace = self.plane.namespace("gpu").await;
+        self.plane.install_plugin_in(&namespace, &labels, tolerates);
         self.machine = Some(machine);
         name
     }

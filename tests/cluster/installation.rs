@@ -17,7 +17,7 @@ use super::work::is_ready;
 /// Where retile is installed.
 pub(crate) const NAMESPACE: &str = "retile-system";
 /// Where the device plugin is.
-const PLUGINS: &str = "gpu-operator";
+pub(crate) const PLUGINS: &str = "gpu-operator";
 /// Key of retile's taint.
 pub(crate) const TAINT: &str = "retile.dev/repartitioning";
 /// Where retile records which annotations it has set.
@@ -71,7 +71,7 @@ impl Installation {
         })
         .await;
         plane.apply(&policy_object(policy));
-        plane.install_plugin_in(PLUGINS, ALL, &[TAINT]);
+        plane.install_plugin_in(PLUGINS, &[(FLEET, ALL)], &[TAINT]);
         let team = plane.namespace("team").await;
         let client = plane.administrator().await;
         Self { controllers: Vec::new(), agents: Vec::new(), nodes: Vec::new(), client, team, plane }

@@ -8,6 +8,7 @@
 mod control_plane;
 
 mod approval;
+mod clients;
 mod contract;
 mod course;
 mod evictions;

@@ -7,12 +7,11 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use super::control_plane::{Pace, eventually};
-use super::installation::{ALL, Installation, TAINT, at_once};
+use super::control_plane::{FLEET, Pace, eventually};
+use super::installation::{ALL, Installation, PLUGINS, TAINT, at_once};
 use super::work::{deployment, template};
 
 const NODE: &str = "gpu-a";
-const PLUGINS: &str = "gpu-operator";
 
 /// Runs the program as the administrator: whether it ended well, and all that it said.
 fn retile(cluster: &Installation, arguments: &[&str]) -> (bool, String) {
@@ -35,7 +34,7 @@ async fn plan_with(cluster: &Installation, what: &str, wanted: impl Fn(&Value) -
 /// An installation of a profile with a node whose two halves are free, and a pod that waits for a smaller instance.
 async fn one_waits(overlay: &str, policy: &Value, plugin_tolerates: &[&str]) -> Option<Installation> {
     let mut cluster = Installation::make(overlay, policy).await?;
-    cluster.plane.install_plugin_in(PLUGINS, ALL, plugin_tolerates);
+    cluster.plane.install_plugin_in(PLUGINS, &[(FLEET, ALL)], plugin_tolerates);
     cluster.add_node(NODE, &[("A100-40GB", &[("3g.20gb", 0), ("3g.20gb", 4)])], Pace::default()).await;
     let controller = cluster.controller("controller-1").await;
     cluster.controllers.push(controller);
@@ -79,7 +78,7 @@ async fn a_node_that_is_left_alone_is_known_to_who_asks_and_mending_it_does_not_
     assert!(detail.starts_with("nothing of it was carried out: node gpu-a: left alone: PolicyForbids"), "{detail}");
     assert!(detail.contains(why), "{detail}");
 
-    cluster.plane.install_plugin_in(PLUGINS, ALL, &[TAINT]);
+    cluster.plane.install_plugin_in(PLUGINS, &[(FLEET, ALL)], &[TAINT]);
     plan_with(&cluster, "the node is planned for once the plugin is mended", |plan| {
         plan["status"]["phase"] == "Proposed"
     })

@@ -92,6 +92,20 @@ impl<'a> Budget<'a> {
     }
 }
 
+/// How the device plugin of a machine is placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plugin {
+    /// Also under our taint.
+    Tolerant,
+    /// Not under our taint.
+    Intolerant,
+    /// Also under our taint, and by the GPU Operator's deploy label, which the machine has.
+    Labelled,
+}
+
+/// The GPU Operator's label for the device plugin.
+pub(crate) const DEPLOY_PLUGIN: &str = "nvidia.com/gpu.deploy.device-plugin";
+
 /// A cluster that can be set up and asked.
 pub(crate) trait Cluster {
     /// A name that nobody else uses, for cases that share a cluster.
@@ -108,6 +122,9 @@ pub(crate) trait Cluster {
 
     /// Adds a taint to whatever a node has, as somebody who does not care for versions.
     async fn add_foreign_taint(&mut self, node: &str, taint: &Taint);
+
+    /// Labels a node, as somebody who does not care for versions.
+    async fn label_node(&mut self, node: &str, key: &str, value: &str);
 
     /// Makes a pod.
     async fn add_pod(&mut self, wish: &Wish<'_>) -> PodRef;
@@ -127,9 +144,9 @@ pub(crate) trait Cluster {
     /// Has the API server forget what has been: every watch that goes on from before is told 410.
     async fn forget_the_past(&mut self);
 
-    /// A node with a machine: one A100-40GB with these instances (profile and start), a kubelet, and the device plugin, which comes back under our
-    /// taint or does not. At most one in a case, and before anything else.
-    async fn add_machine(&mut self, layout: &[(&str, u8)], plugin_tolerates: bool) -> String;
+    /// A node with a machine: one A100-40GB with these instances (profile and start), a kubelet, and the device plugin. At most one in a case, and
+    /// before anything else.
+    async fn add_machine(&mut self, layout: &[(&str, u8)], plugin: Plugin) -> String;
 
     /// Creates an instance on the machine's board by hand.
     async fn partition(&mut self, machine: &str, profile: &str, start: u8);
@@ -245,6 +262,16 @@ pub(crate) fn taint(node: &str, version: Version, operation: &str) -> ClusterReq
 /// A request to take our taint off a node.
 pub(crate) fn untaint(node: &str, version: Version, operation: &str) -> ClusterRequest {
     ClusterRequest::RemoveTaint { node: node.to_owned(), version, operation: OperationId(operation.to_owned()) }
+}
+
+/// A request to pause the GPU Operator's clients on a node.
+pub(crate) fn pause(node: &str, version: Version, operation: &str) -> ClusterRequest {
+    ClusterRequest::PauseClients { node: node.to_owned(), version, operation: OperationId(operation.to_owned()) }
+}
+
+/// A request to let them go on.
+pub(crate) fn resume(node: &str, version: Version) -> ClusterRequest {
+    ClusterRequest::ResumeClients { node: node.to_owned(), version, operation: OperationId("op".to_owned()) }
 }
 
 /// A request to write a status.

@@ -14,7 +14,7 @@ use retile::sim::process::{ProcessId, Program};
 use retile::sim::world::{BoardSpec, Fleet, Hand, NodeSpec, Programs, Settings, World};
 use retile::sim::{Arrival, Kind, Record, Workload};
 
-use crate::cluster::{Budget, Cluster, Rule, State, Wish};
+use crate::cluster::{Budget, Cluster, DEPLOY_PLUGIN, Plugin, Rule, State, Wish};
 
 const BOARD: &str = "A100-40GB";
 const MACHINE: &str = "machine";
@@ -85,6 +85,10 @@ impl Cluster for Simulated {
         self.world.lay_hand(&Hand::Taint(node.to_owned(), taint.clone()));
     }
 
+    async fn label_node(&mut self, node: &str, key: &str, value: &str) {
+        self.world.lay_hand(&Hand::Label(node.to_owned(), key.to_owned(), Some(value.to_owned())));
+    }
+
     async fn add_pod(&mut self, wish: &Wish<'_>) -> PodRef {
         let everything = Toleration { exists: true, ..Toleration::default() };
         let pod = api::Pod {
@@ -142,12 +146,16 @@ impl Cluster for Simulated {
         self.world.lay_hand(&Hand::Compact);
     }
 
-    async fn add_machine(&mut self, layout: &[(&str, u8)], plugin_tolerates: bool) -> String {
+    async fn add_machine(&mut self, layout: &[(&str, u8)], plugin: Plugin) -> String {
         assert!(self.world.api().objects().nodes.is_empty(), "the machine comes first");
         let geometry = Catalogue::embedded().find_by_key(BOARD).expect("a board").clone();
         let layout = layout.iter().map(|&(profile, start)| place(profile, start)).collect();
-        let fleet = Fleet { nodes: vec![NodeSpec::new(MACHINE, vec![BoardSpec { geometry, layout }])] };
-        self.world = build(fleet, Settings { plugin_tolerates, ..Settings::default() });
+        let mut node = NodeSpec::new(MACHINE, vec![BoardSpec { geometry, layout }]);
+        if plugin == Plugin::Labelled {
+            node.labels.insert(DEPLOY_PLUGIN.to_owned(), "true".to_owned());
+        }
+        let settings = Settings { plugin_tolerates: plugin != Plugin::Intolerant, ..Settings::default() };
+        self.world = build(Fleet { nodes: vec![node] }, settings);
         MACHINE.to_owned()
     }
 

@@ -7,8 +7,8 @@ use retile::exec::{PodView, Version};
 use retile::model::PodRef;
 
 use crate::cluster::{
-    Budget, Cluster, Rule, State, Wish, change_node, delete_plugin, eventually, evict, get_node, node_of, observe,
-    pods_on, report, taint, untaint,
+    Budget, Cluster, DEPLOY_PLUGIN, Plugin, Rule, State, Wish, change_node, delete_plugin, eventually, evict, get_node,
+    node_of, observe, pause, pods_on, report, resume, taint, untaint,
 };
 
 /// The device plugin's pod that serves a node.
@@ -39,7 +39,7 @@ async fn advertises<C: Cluster>(cluster: &mut C, node: &str, resource: &str, cou
 }
 
 pub(crate) async fn a_plugin_comes_back_under_our_taint_if_it_tolerates_it(cluster: &mut impl Cluster) {
-    let node = cluster.add_machine(&[("3g.20gb", 0)], true).await;
+    let node = cluster.add_machine(&[("3g.20gb", 0)], Plugin::Tolerant).await;
     let first = plugin(cluster, &node).await;
     change_node(cluster, &node, |version| taint(&node, version, "op-1")).await;
     assert_eq!(delete_plugin(cluster, &first).await, Ok(()));
@@ -57,7 +57,7 @@ pub(crate) async fn a_plugin_comes_back_under_our_taint_if_it_tolerates_it(clust
 }
 
 pub(crate) async fn a_plugin_that_does_not_tolerate_our_taint_stays_away(cluster: &mut impl Cluster) {
-    let node = cluster.add_machine(&[("3g.20gb", 0)], false).await;
+    let node = cluster.add_machine(&[("3g.20gb", 0)], Plugin::Intolerant).await;
     let first = plugin(cluster, &node).await;
     let tainted = change_node(cluster, &node, |version| taint(&node, version, "op-1")).await;
     let views = pods_on(cluster, &node).await;
@@ -76,8 +76,30 @@ pub(crate) async fn a_plugin_that_does_not_tolerate_our_taint_stays_away(cluster
     assert_ne!(plugin(cluster, &node).await.uid, first.uid);
 }
 
+pub(crate) async fn a_plugin_that_is_placed_by_its_label_is_away_while_that_is_paused(cluster: &mut impl Cluster) {
+    let node = cluster.add_machine(&[("3g.20gb", 0)], Plugin::Labelled).await;
+    let first = plugin(cluster, &node).await;
+    let views = pods_on(cluster, &node).await;
+    let placed: Vec<&str> = views[0].deployed_as.iter().map(String::as_str).collect();
+    assert_eq!(placed, ["device-plugin"]);
+    advertises(cluster, &node, "nvidia.com/mig-3g.20gb", 1).await;
+    change_node(cluster, &node, |version| taint(&node, version, "op-1")).await;
+    change_node(cluster, &node, |version| pause(&node, version, "op-1")).await;
+    eventually(cluster, "the plugin is gone", async |cluster| {
+        pods_on(cluster, &node).await.iter().all(|view| !view.device_plugin).then_some(())
+    })
+    .await;
+    advertises(cluster, &node, "nvidia.com/mig-3g.20gb", 0).await;
+    cluster.pass(Duration::from_secs(5)).await;
+    assert_eq!(pods_on(cluster, &node).await, [], "nobody makes it again");
+    let resumed = change_node(cluster, &node, |version| resume(&node, version)).await;
+    assert_eq!(resumed.labels.get(DEPLOY_PLUGIN).map(String::as_str), Some("true"));
+    assert_ne!(plugin(cluster, &node).await.uid, first.uid);
+    advertises(cluster, &node, "nvidia.com/mig-3g.20gb", 1).await;
+}
+
 pub(crate) async fn nobody_is_scheduled_under_our_taint(cluster: &mut impl Cluster) {
-    let node = cluster.add_machine(&[("3g.20gb", 0), ("3g.20gb", 4)], true).await;
+    let node = cluster.add_machine(&[("3g.20gb", 0), ("3g.20gb", 4)], Plugin::Tolerant).await;
     advertises(cluster, &node, "nvidia.com/mig-3g.20gb", 2).await;
     report(cluster, &node, 0).await;
     cluster.add_work("early", 1, "3g.20gb").await;
@@ -102,7 +124,7 @@ pub(crate) async fn nobody_is_scheduled_under_our_taint(cluster: &mut impl Clust
 
 /// The whole chain that retile relies on: a pod that waits for a profile, a board that gets it, a plugin that is replaced.
 pub(crate) async fn a_pod_waits_until_the_plugin_was_replaced_after_the_board_had_changed(cluster: &mut impl Cluster) {
-    let node = cluster.add_machine(&[("3g.20gb", 0)], true).await;
+    let node = cluster.add_machine(&[("3g.20gb", 0)], Plugin::Tolerant).await;
     let (large, small) = ("nvidia.com/mig-3g.20gb", "nvidia.com/mig-1g.5gb");
     advertises(cluster, &node, large, 1).await;
     cluster.add_work("waits", 1, "1g.5gb").await;
@@ -119,7 +141,7 @@ pub(crate) async fn a_pod_waits_until_the_plugin_was_replaced_after_the_board_ha
 }
 
 pub(crate) async fn a_service_gives_way_one_pod_at_a_time(cluster: &mut impl Cluster) {
-    let node = cluster.add_machine(&[("1g.5gb", 0), ("1g.5gb", 1), ("1g.5gb", 2)], true).await;
+    let node = cluster.add_machine(&[("1g.5gb", 0), ("1g.5gb", 1), ("1g.5gb", 2)], Plugin::Tolerant).await;
     advertises(cluster, &node, "nvidia.com/mig-1g.5gb", 3).await;
     cluster.add_work("web", 3, "1g.5gb").await;
     let pods = work(cluster, &node, 3).await;

@@ -39,6 +39,7 @@ macro_rules! every_case {
             ]
             nodes: [
                 our_taint_comes_and_goes_and_those_of_others_stay,
+                clients_are_paused_and_go_on_as_the_record_says,
                 of_many_that_taint_the_same_version_one_succeeds,
                 what_is_not_there_is_not_found,
                 a_node_that_is_made_again_is_another,
@@ -66,6 +67,7 @@ macro_rules! every_case {
             machines: [
                 a_plugin_comes_back_under_our_taint_if_it_tolerates_it,
                 a_plugin_that_does_not_tolerate_our_taint_stays_away,
+                a_plugin_that_is_placed_by_its_label_is_away_while_that_is_paused,
                 nobody_is_scheduled_under_our_taint,
                 a_pod_waits_until_the_plugin_was_replaced_after_the_board_had_changed,
                 a_service_gives_way_one_pod_at_a_time,

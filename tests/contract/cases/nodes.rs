@@ -1,9 +1,10 @@
 //! Nodes: our taint by compare-and-swap, and who they are.
 
+use retile::exec::marks::{DEPLOY, PAUSED, PAUSED_CLIENTS};
 use retile::exec::port::ClusterError;
 use retile::exec::{NodeView, TAINT_KEY, Taint, Version};
 
-use crate::cluster::{Cluster, change_node, eventually, get_node, node_of, refused, taint, untaint};
+use crate::cluster::{Cluster, change_node, eventually, get_node, node_of, pause, refused, resume, taint, untaint};
 
 fn ours(node: &NodeView) -> Vec<(&str, &str)> {
     let ours = node.taints.iter().filter(|taint| taint.key == TAINT_KEY);
@@ -34,6 +35,37 @@ pub(crate) async fn our_taint_comes_and_goes_and_those_of_others_stay(cluster: &
     assert_eq!(refused(cluster.ask(&again).await), ClusterError::Conflict, "there is none to remove");
 }
 
+/// What the labels of clients say, without what they have in common.
+fn clients(node: &NodeView) -> Vec<(&str, &str)> {
+    let labels = node.labels.iter().filter_map(|(key, value)| Some((key.strip_prefix(DEPLOY)?, value.as_str())));
+    labels.collect()
+}
+
+pub(crate) async fn clients_are_paused_and_go_on_as_the_record_says(cluster: &mut impl Cluster) {
+    let name = cluster.unique("node");
+    cluster.add_node(&name).await;
+    for (client, value) in [("dcgm", "true"), ("device-plugin", "true"), ("mig-manager", "true"), ("nvsm", "false")] {
+        cluster.label_node(&name, &format!("{DEPLOY}{client}"), value).await;
+    }
+    let before = node_of(cluster.ask(&get_node(&name)).await);
+    assert_eq!(refused(cluster.ask(&pause(&name, before.version, "op-1")).await), ClusterError::Conflict, "no taint");
+    let tainted = change_node(cluster, &name, |version| taint(&name, version, "op-1")).await;
+    assert_eq!(refused(cluster.ask(&pause(&name, tainted.version, "op-2")).await), ClusterError::Conflict);
+    let paused = change_node(cluster, &name, |version| pause(&name, version, "op-1")).await;
+    let expected = [("dcgm", PAUSED), ("device-plugin", PAUSED), ("mig-manager", "true"), ("nvsm", "false")];
+    assert_eq!(clients(&paused), expected);
+    assert_eq!(paused.annotations.get(PAUSED_CLIENTS).map(String::as_str), Some("device-plugin,dcgm"));
+    assert_eq!(ours(&paused), [("op-1", "NoSchedule")]);
+    assert_eq!(refused(cluster.ask(&resume(&name, tainted.version)).await), ClusterError::Conflict, "it has changed");
+    cluster.label_node(&name, &format!("{DEPLOY}dcgm"), "false").await;
+    let resumed = change_node(cluster, &name, |version| resume(&name, version)).await;
+    let expected = [("dcgm", "false"), ("device-plugin", "true"), ("mig-manager", "true"), ("nvsm", "false")];
+    assert_eq!(clients(&resumed), expected, "what somebody has set since is theirs");
+    assert_eq!(resumed.annotations.get(PAUSED_CLIENTS), None);
+    let again = change_node(cluster, &name, |version| resume(&name, version)).await;
+    assert_eq!(clients(&again), expected, "there is nothing more to let go on");
+}
+
 pub(crate) async fn of_many_that_taint_the_same_version_one_succeeds(cluster: &mut impl Cluster) {
     let name = cluster.unique("node");
     cluster.add_node(&name).await;
@@ -51,7 +83,9 @@ pub(crate) async fn of_many_that_taint_the_same_version_one_succeeds(cluster: &m
 
 pub(crate) async fn what_is_not_there_is_not_found(cluster: &mut impl Cluster) {
     let name = cluster.unique("node");
-    for request in [get_node(&name), taint(&name, Version(1), "op"), untaint(&name, Version(1), "op")] {
+    let marks = [pause(&name, Version(1), "op"), resume(&name, Version(1))];
+    let taints = [get_node(&name), taint(&name, Version(1), "op"), untaint(&name, Version(1), "op")];
+    for request in taints.into_iter().chain(marks) {
         assert_eq!(refused(cluster.ask(&request).await), ClusterError::NotFound, "{request:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! NVIDIA's device plugin as its chart installs it: a `DaemonSet`, whose pods the hollow kubelets recognise by their label.
 
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::ControlPlane;
 
@@ -12,12 +12,13 @@ impl ControlPlane {
     /// NVIDIA's chart and these besides.
     pub async fn install_plugin(&self, fleet: &str, tolerates: &[&str]) -> String {
         let namespace = self.namespace("gpu").await;
-        self.install_plugin_in(&namespace, fleet, tolerates);
+        self.install_plugin_in(&namespace, &[(FLEET, fleet)], tolerates);
         namespace
     }
 
-    /// The same in a namespace that there is.
-    pub fn install_plugin_in(&self, namespace: &str, fleet: &str, tolerates: &[&str]) {
+    /// The same in a namespace that there is, on nodes with these labels.
+    pub fn install_plugin_in(&self, namespace: &str, nodes: &[(&str, &str)], tolerates: &[&str]) {
+        let selector: Map<_, _> = nodes.iter().map(|&(key, value)| (key.to_owned(), json!(value))).collect();
         let toleration = |key: &&str| json!({"key": key, "operator": "Exists", "effect": "NoSchedule"});
         let tolerations: Vec<_> =
             ["CriticalAddonsOnly", "nvidia.com/gpu"].iter().chain(tolerates).map(toleration).collect();
@@ -31,7 +32,7 @@ impl ControlPlane {
                 "template": {
                     "metadata": {"labels": labels},
                     "spec": {
-                        "nodeSelector": {FLEET: fleet},
+                        "nodeSelector": selector,
                         "tolerations": tolerations,
                         "priorityClassName": "system-node-critical",
                         "containers": [{"name": "nvidia-device-plugin-ctr", "image": "nvcr.io/nvidia/k8s-device-plugin:v0.20.0"}]
