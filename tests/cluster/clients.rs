@@ -9,7 +9,7 @@ use kube::api::ListParams;
 use serde_json::json;
 
 use super::control_plane::{FLEET, Pace, eventually};
-use super::installation::{ALL, Installation, PLUGINS, TAINT, at_once};
+use super::installation::{ALL, Installation, PLUGINS, TAINT, at_once, policy_object};
 use super::work::{deployment, name, ready, template, uid};
 
 const NODE: &str = "gpu-a";
@@ -62,11 +62,17 @@ fn label(cluster: &Installation, labels: &[(&str, &str)]) {
     }
 }
 
-/// A node whose two halves are free, under the operator, and a controller whose policy pauses the operator's clients.
-async fn under_operator() -> Option<Installation> {
+/// A node whose two halves are free, under the operator, and a policy that has the operator's clients paused; with components of
+/// `deploy/kustomize`.
+async fn under_operator(components: &[&str]) -> Option<Installation> {
     let mut policy = at_once("Act");
     policy["clients"] = json!("operator-pause");
     let mut cluster = Installation::make("act", &policy).await?;
+    for component in components {
+        add_component(&cluster, "act", component);
+        // The overlay has a policy of its own.
+        cluster.plane.apply(&policy_object(&policy));
+    }
     cluster.add_node(NODE, &[("A100-40GB", &[("3g.20gb", 0), ("3g.20gb", 4)])], Pace::default()).await;
     label(&cluster, &LABELS);
     install_operator(&cluster);
@@ -99,8 +105,7 @@ fn as_before() -> (BTreeMap<String, String>, Option<String>) {
 
 #[tokio::test]
 async fn the_operators_clients_are_away_while_instances_change_and_come_back() {
-    let Some(mut cluster) = under_operator().await else { return };
-    add_component(&cluster, "act", "pause-clients");
+    let Some(mut cluster) = under_operator(&["pause-clients"]).await else { return };
     let before = clients(&cluster).await;
     let controller = cluster.controller("controller-1").await;
     cluster.controllers.push(controller);
@@ -130,7 +135,7 @@ async fn the_operators_clients_are_away_while_instances_change_and_come_back() {
 
 #[tokio::test]
 async fn without_the_switch_of_the_installation_no_label_is_written_and_nothing_is_changed() {
-    let Some(mut cluster) = under_operator().await else { return };
+    let Some(mut cluster) = under_operator(&[]).await else { return };
     let before = clients(&cluster).await;
     let controller = cluster.controller("controller-1").await;
     cluster.controllers.push(controller);
@@ -151,8 +156,7 @@ async fn without_the_switch_of_the_installation_no_label_is_written_and_nothing_
 
 #[tokio::test]
 async fn killed_while_clients_are_paused_the_next_leader_lets_them_go_on() {
-    let Some(mut cluster) = under_operator().await else { return };
-    add_component(&cluster, "act", "pause-clients");
+    let Some(mut cluster) = under_operator(&["pause-clients"]).await else { return };
     let controller = cluster.controller("controller-1").await;
     cluster.controllers.push(controller);
     cluster.plane.apply(&deployment(&cluster.team, "small", 1, &template("small", ALL, Some("1g.5gb"))));

@@ -1,4 +1,4 @@
-//! The bug zoo: 36 defects that other systems have had, each switched on alone, each of which must be noticed.
+//! The bug zoo: 37 defects that other systems have had, each switched on alone, each of which must be noticed.
 //!
 //! A case is a check that passes on the program as it is and fails, with the rule that is broken, once the defect is in it. The table in
 //! `docs/design/faults.md` says whose each defect was. A defect that survives shows a hole in the checks, and that is what must be mended.

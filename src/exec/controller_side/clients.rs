@@ -32,7 +32,8 @@ impl OperationMachine {
     /// Pauses them once more, where they have been let go on and the agent must go back after all. Nothing waits for it: what they hold, the agent
     /// tries again.
     pub(super) fn pause_again(&mut self, node: &NodeView) -> Read<()> {
-        if self.waits.given_up.is_none() { self.pause(node) } else { Ok(()) }
+        let ours = node.our_taint() == Some(self.id.0.as_str());
+        if ours && self.waits.given_up.is_none() { self.pause(node) } else { Ok(()) }
     }
 
     fn pause(&mut self, node: &NodeView) -> Read<()> {

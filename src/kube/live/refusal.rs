@@ -79,10 +79,11 @@ fn caused_by_budget(status: Option<&Status>) -> bool {
     details.is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "DisruptionBudget"))
 }
 
-/// Whether a patch was refused without a field being blamed: then a test of it has failed, or the path that it tests is gone.
+/// Whether a patch was refused without a word about why: then a test of it has failed, or the path that it tests is gone. Schemas blame a field, and
+/// admission policies give their message as a cause.
 fn untold(status: Option<&Status>) -> bool {
     let causes = status.and_then(|status| status.details.as_ref()).map(|details| &details.causes);
-    causes.is_none_or(|causes| causes.iter().all(|cause| cause.field.is_empty()))
+    causes.is_none_or(Vec::is_empty)
 }
 
 #[cfg(test)]
@@ -146,6 +147,12 @@ mod tests {
         let field =
             status("bad", r#"{"causes":[{"reason":"FieldValueInvalid","field":"spec.taints","message":"bad"}]}"#);
         assert!(matches!(error(422, &field, Question::TestedPatch), ClusterError::Invalid(_)));
+        let policy = status(
+            "nodes a is forbidden: ValidatingAdmissionPolicy p denied request: no label",
+            r#"{"name":"a","kind":"nodes","causes":[{"message":"ValidatingAdmissionPolicy p denied request: no label"}]}"#,
+        );
+        let ClusterError::Invalid(told) = error(422, &policy, Question::TestedPatch) else { panic!("told as a race") };
+        assert!(told.ends_with("no label"), "{told}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Checker, Invariant};
 use crate::exec::port::{ClusterRequest, Intent, NodeRequest, Store};
-use crate::exec::{GpuTarget, MigNode, NodeView, Operation, Phase};
+use crate::exec::{AgentPhase, GpuTarget, MigNode, NodeView, Operation, Phase};
 use crate::model::{Layout, Placement};
 use crate::plan::Place;
 use crate::sim::node::{Action, Board, Effect, Holder};
@@ -239,7 +239,10 @@ impl Checker {
         if destroys(seen) && accepted.is_some_and(|report| report.boot_id != seen.store.boot_id) {
             wrong.push("it was accepted in another boot");
         }
-        if destroys(seen) && taint != Some(operation.id.0.as_str()) && !self.racing(at, seen.node) {
+        // On the way back any taint of ours keeps pods away, also that of another installation.
+        let going_back = accepted.is_some_and(|report| report.phase == AgentPhase::RollingBack);
+        let kept = taint.is_some_and(|taint| going_back || taint == operation.id.0);
+        if destroys(seen) && !kept && !self.racing(at, seen.node) {
             wrong.push("its taint is not on the node");
         }
         for wrong in wrong {

@@ -44,6 +44,8 @@ pub struct Limits {
     pub race: u64,
     /// Longest time until a node's status tells what the kubelet knows.
     pub status_lag: u64,
+    /// Longest time until an agent tells of a driver that has ceased to answer: its watchdog's, and its way to the API server.
+    pub driver_lag: u64,
     /// Time in which one piece of work is evicted at most `policy.stability.pod_move_cap` times.
     pub move_window: u64,
     /// Most bytes of a record.
@@ -62,6 +64,7 @@ impl Limits {
             settle: millis(timing.settle),
             race: 5_000,
             status_lag: 15_000,
+            driver_lag: 40_000,
             move_window: 6 * 3_600_000,
             record_bytes: 100 * 1024,
             longest_rest: 6 * 3_600_000,
@@ -88,6 +91,8 @@ pub struct Checker {
     evicted: BTreeMap<String, Vec<u64>>,
     /// Operations that have evicted somebody.
     evicting: BTreeSet<OperationId>,
+    /// Operations that an agent has refused; whatever it says of them afterwards, it has touched nothing for them.
+    refused: BTreeSet<OperationId>,
     /// The node on which each operation was claimed first.
     names: BTreeMap<OperationId, String>,
     /// When our taint on each node was last set or removed.
@@ -107,6 +112,7 @@ impl Checker {
             rested: BTreeMap::new(),
             evicted: BTreeMap::new(),
             evicting: BTreeSet::new(),
+            refused: BTreeSet::new(),
             names: BTreeMap::new(),
             tainted: BTreeMap::new(),
         }

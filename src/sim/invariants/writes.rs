@@ -109,6 +109,8 @@ impl Checker {
         if agent_of != node {
             self.violated(at, Invariant::S3, node, format!("its status was written by the agent of {agent_of}"));
         }
+        let refused = seen.after.status.operation.as_ref().filter(|report| report.phase == AgentPhase::Refused);
+        self.refused.extend(refused.map(|report| report.id.clone()));
         let epoch = |record: &MigNode| record.status.operation.as_ref().map_or(0, |report| report.epoch);
         // A node that was made again under its name inherits nothing.
         let same = seen.after.status.node_uid == seen.before.status.node_uid;
@@ -210,9 +212,13 @@ impl Checker {
         let (Some(record), Some(machine)) = (seen.record, seen.machine) else { return };
         let restarted = record.spec.operation.as_ref().is_some_and(|operation| operation.plugin.is_some());
         let touched = record.status.operation.as_ref().is_some_and(|report| {
-            report.id == *seen.operation && !matches!(report.phase, AgentPhase::Refused | AgentPhase::Idle)
+            report.id == *seen.operation
+                && !self.refused.contains(&report.id)
+                && !matches!(report.phase, AgentPhase::Refused | AgentPhase::Idle)
         });
-        if !(restarted || touched) || self.disturbed_within(at, node, self.limits.status_lag) {
+        let silent = machine.boards.iter().any(|board| board.health() != Health::Well);
+        let lag = if silent { self.limits.driver_lag } else { self.limits.status_lag };
+        if !(restarted || touched) || self.disturbed_within(at, node, lag) {
             return;
         }
         // What an earlier life of the node has left half made, nobody offers; an operation touches it on its own GPUs only.

@@ -8,8 +8,10 @@ use super::scenarios::Scenario;
 
 /// Lines of the trace that are shown.
 const SHOWN: usize = 400;
+/// Lines of the trace that are kept; more than a run has.
+const KEPT: usize = 1_000_000;
 
-/// The smallest run that was found, with the end of its trace.
+/// The smallest run that was found, with its trace up to the first breach.
 pub fn shrink(scenario: &Scenario, failed: &Verdict) -> (Scenario, Verdict) {
     let Some(first) = failed.violations.first().map(|violation| violation.invariant) else {
         return (scenario.clone(), failed.clone());
@@ -41,7 +43,11 @@ pub fn shrink(scenario: &Scenario, failed: &Verdict) -> (Scenario, Verdict) {
     let proposers = Box::new(|| {
         Box::new(retile::controller::Retile { work_limit: 300_000 }) as Box<dyn retile::controller::Proposer>
     });
-    let smallest = run_with(&scenario, &plan, seed, proposers, SHOWN);
+    let mut smallest = run_with(&scenario, &plan, seed, proposers, KEPT);
+    let breach = smallest.violations.first().map_or(u64::MAX, |violation| violation.at);
+    let moment = |line: &String| line.split_whitespace().next().and_then(|at| at.parse::<u64>().ok()).unwrap_or(0);
+    smallest.trace.retain(|line| moment(line) <= breach);
+    smallest.trace.drain(..smallest.trace.len().saturating_sub(SHOWN));
     (scenario, smallest)
 }
 
