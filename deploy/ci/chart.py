@@ -47,7 +47,11 @@ MATRIX = {
         "agent": {"hostTools": {"enabled": True, "root": "/run/nvidia/driver"}, "driverRoot": "/driver"},
     },
     "no-agents": {"agent": {"enabled": False}},
-    "pausing": {"profile": "reshape", "controller": {"pauseClients": True, "protectNodes": True}},
+    "pausing": {
+        "profile": "reshape",
+        "controller": {"pauseClients": True, "protectNodes": True},
+        "policy": {"spec": {"mode": "Act", "clients": "operator-pause"}},
+    },
     "one-replica": {"controller": {"replicas": 1}},
     "bare": {
         "crds": {"install": True, "keep": False},

@@ -31,6 +31,8 @@ REFUSED_BY_SCHEMA = [
     {"networkPolicy": {"apiServer": {"cidrs": ["anywhere"]}}},
     {"monitoring": {"serviceMonitor": {"create": True}}},
     {"policy": {"spec": {"mode": "act"}}},
+    {"policy": {"spec": {"clients": "pause"}}},
+    {"controller": {"pauseClients": "yes"}},
     {"policy": {"spec": {"disruption": {"level": "Some"}}}},
 ]
 
@@ -42,6 +44,7 @@ REFUSED_BY_GUARD = [
         {"profile": "reshape", "policy": {"spec": {"mode": "Act", "disruption": {"level": "Balanced"}}}},
         "no right to evict",
     ),
+    ({"profile": "full", "policy": {"spec": {"clients": "operator-pause"}}}, "lets the controller write no label"),
     ({"profile": "full", "agent": {"enabled": False}}, "need agents"),
     ({"scaleUpDelay": {"enabled": True}}, "MutatingAdmissionPolicy"),
 ]

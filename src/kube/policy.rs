@@ -386,6 +386,7 @@ spec:
   disruption: {level: Balanced, gainFactor: \"0\"}
   budgets: {nodes: 3, gpus: 0%, evictionsPerCycle: 7}
   stability: {minPendingAge: 1m30s, gpuCoolDown: 0s, podMoveCap: 2}
+  clients: operator-pause
 ";
 
     #[test]
@@ -397,6 +398,7 @@ spec:
         assert_eq!(policy.budgets, budgets);
         let stability = Stability { min_pending_age_seconds: 90, gpu_cool_down_seconds: 0, pod_move_cap: Some(2) };
         assert_eq!(policy.stability, stability);
+        assert_eq!(parse_policy_document(FULL).expect("a policy").clients, Clients::OperatorPause);
     }
 
     #[test]
@@ -406,6 +408,7 @@ spec:
         assert_eq!(policy.gain_factor.thousandths(), 1500);
         assert_eq!(policy.budgets.evictions, Some(5));
         assert_eq!(policy.stability.min_pending_age_seconds, 30);
+        assert_eq!(PolicyDocument::default().clients, Clients::Restart);
     }
 
     #[test]
@@ -414,6 +417,7 @@ spec:
             ("mode: Recommend", "mode: Recomend", 5, "mode"),
             ("mode: Recommend", "mood: Act", 5, "mood"),
             ("interval: 5m", "interval: 5", 6, "interval"),
+            ("operator-pause", "operator-paused", 10, "clients"),
             ("interval: 5m", "interval: 1d", 6, "interval"),
             ("interval: 5m", "interval: -5m", 6, "interval"),
             ("gainFactor: \"0\"", "gainFactor: .nan", 7, "gainFactor"),

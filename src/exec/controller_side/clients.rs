@@ -55,6 +55,9 @@ impl OperationMachine {
 
     /// A pause that will never be allowed: the operation is given up with the next look.
     pub(super) fn pause_refused(&mut self, error: &ClusterError) {
-        self.waits.given_up = Some(format!("the GPU Operator's clients may not be paused: {error}"));
+        self.waits.given_up = Some(format!(
+            "the GPU Operator's clients may not be paused; set the chart's `controller.pauseClients: true`, or the MigPolicy's `spec.clients: \
+             restart`: {error}"
+        ));
     }
 }

@@ -1,12 +1,13 @@
 //! Pods without what nobody reads of them.
 //!
 //! Most pods of a cluster ask for no device. What counts of those that are bound is the room that they take, whether they have ended, and whom
-//! their anti-affinity keeps away; labels, tolerations, volumes and the rest decide only about pods that hold or want instances. In a large cluster
-//! they are most of what the index would keep.
+//! their anti-affinity keeps away, and as which clients the GPU Operator places them; labels, tolerations, volumes and the rest decide only about
+//! pods that hold or want instances. In a large cluster they are most of what the index would keep.
 
 use std::collections::BTreeMap;
 
 use super::views::is_plugin;
+use crate::exec::marks::DEPLOY;
 use crate::kube::objects::{Container, Meta, Pod};
 use crate::kube::requests::mentions_device;
 
@@ -19,9 +20,11 @@ pub(super) fn thin(pod: &mut Pod) {
     let Meta { labels, annotations, owner_references, .. } = &mut pod.metadata;
     *labels = BTreeMap::new();
     drop(std::mem::take(annotations));
-    *owner_references = Vec::new();
     let spec = &mut pod.spec;
-    spec.node_selector = BTreeMap::new();
+    spec.node_selector.retain(|key, _| key.starts_with(DEPLOY));
+    if spec.node_selector.is_empty() {
+        *owner_references = Vec::new();
+    }
     drop(std::mem::take(&mut spec.affinity.node));
     drop(std::mem::take(&mut spec.affinity.pod));
     spec.tolerations = Vec::new();
@@ -95,6 +98,20 @@ mod tests {
         assert!(Repulsion::of([&thin]).against(&web).is_some(), "it still keeps others away");
         assert!(thin.metadata.labels.is_empty() && thin.spec.volumes.is_empty() && thin.spec.tolerations.is_empty());
         assert_eq!(thin.spec.containers[0].resources.limits.len() + thin.status.conditions.len(), 1);
+    }
+
+    #[test]
+    fn a_client_that_the_operator_has_placed_is_still_known_as_one() {
+        let dcgm = pod(|pod| pod["spec"]["nodeSelector"]["nvidia.com/gpu.deploy.dcgm"] = json!("true"));
+        let view = |pod: &Pod| pod_view(pod, &Budgets::default(), &Scope::default(), 0);
+        let thin = thinned(&dcgm);
+        assert_eq!(view(&thin).deployed_as, ["dcgm".to_owned()].into());
+        assert_eq!((view(&thin).deployed_as, thin.spec.node_selector.len()), (view(&dcgm).deployed_as, 1));
+        let unowned = pod(|pod| {
+            pod["spec"]["nodeSelector"]["nvidia.com/gpu.deploy.dcgm"] = json!("true");
+            pod["metadata"]["ownerReferences"] = json!([]);
+        });
+        assert_eq!(view(&unowned).deployed_as.len(), 0, "only a DaemonSet's pod goes with the label");
     }
 
     #[test]
