@@ -8,6 +8,7 @@ use retile::controller::run::{Clerk, Counted, Cycle, requests};
 use retile::controller::{CycleReport, Planned};
 use retile::exec::{OperationId, Outcome};
 use retile::kube::crd::{MigPlan, PlanPhase};
+use retile::kube::live::ControllerCluster;
 use retile::model::Mode;
 use retile::plan::Plan;
 use retile::telemetry::ControllerMetrics;
@@ -81,4 +82,43 @@ async fn plans_made_while_the_api_server_is_away_are_told_of_once_it_is_back() {
     .await;
     drop(send);
     works.await.expect("it ends when nobody can be heard any more");
+    what_is_not_to_be_changed_any_more_is_not_proposed(&cluster, &api).await;
+}
+
+/// A plan that nobody has carried out is put aside once nothing is to be changed, also by the next leader.
+async fn what_is_not_to_be_changed_any_more_is_not_proposed(
+    cluster: &Arc<ControllerCluster>,
+    api: &kube::Api<MigPlan>,
+) {
+    let single = plan(include_str!("../../testdata/plans/valid/single-strategy.json"));
+    let empty = plan(include_str!("../../testdata/plans/valid/nothing-changes.json"));
+    let proposes = |plan: &Plan| Cycle { mode: Mode::Recommend, ..cycle(Some(plan.clone()), CycleReport::default()) };
+    let phases = async || {
+        let plans = api.list(&kube::api::ListParams::default()).await.ok()?.items;
+        let status = plans.into_iter().filter_map(|plan| plan.status);
+        Some(status.map(|status| (status.phase, status.detail)).collect::<Vec<_>>())
+    };
+    for (leader, cycles) in [("second", vec![proposes(&single)]), ("third", vec![proposes(&empty)])] {
+        let (metrics, _book) = ControllerMetrics::new(&requests());
+        let clerk = Clerk::new(Arc::clone(cluster), leader, metrics, |_, _| ());
+        let (send, receive) = channel(16);
+        let works = tokio::spawn(clerk.run(receive));
+        for cycle in cycles {
+            send.send(cycle).await.expect("it listens");
+        }
+        eventually(&format!("the {leader} leader's cycle is told"), async || {
+            let phases = phases().await?;
+            let wanted = if leader == "second" { PlanPhase::Proposed } else { PlanPhase::Superseded };
+            phases.iter().any(|(phase, _)| *phase == Some(wanted)).then_some(())
+        })
+        .await;
+        drop(send);
+        works.await.expect("it ends when nobody can be heard any more");
+    }
+    let phases = phases().await.expect("they are there");
+    assert!(!phases.iter().any(|(phase, _)| *phase == Some(PlanPhase::Proposed)), "{phases:?}");
+    assert!(
+        phases.contains(&(Some(PlanPhase::Superseded), "nothing is to be changed any more".to_owned())),
+        "{phases:?}"
+    );
 }

@@ -11,7 +11,9 @@ use crate::kube::live::{ConnectError, ConnectOptions, Server, Writes, connect};
 /// How the cluster is called in messages.
 pub(crate) const NAME: &str = "the cluster";
 /// Longest wait for the answer to one request.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a busy API server is asked again. One that has just learnt of a kind is busy for a moment.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A connection, and what drives it.
 pub(crate) struct Reach {
@@ -34,8 +36,14 @@ impl Reach {
         let ClusterArgs { kubeconfig, context } = cluster.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| CliError::Internal(format!("no event loop can be made: {error}")))?;
-        let options =
-            ConnectOptions { kubeconfig, context, timeout: PATIENCE, writes, ..ConnectOptions::new("retile") };
+        let options = ConnectOptions {
+            kubeconfig,
+            context,
+            timeout: TIMEOUT,
+            patience: PATIENCE,
+            writes,
+            ..ConnectOptions::new("retile")
+        };
         let server = runtime.block_on(connect(&options)).map_err(|error| no_way(&error))?;
         Ok(Self { runtime, server })
     }

@@ -192,12 +192,15 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
         Ok(())
     }
 
-    /// Publishes a plan with changes, and puts those aside that it takes the place of.
+    /// Publishes a plan with changes, and puts those aside that it takes the place of; one without any only puts aside.
     async fn publish(&mut self, cycle: &Cycle) -> Result<(), ClusterError> {
-        let published = |plan: &Plan| self.published.as_ref().is_some_and(|(_, nodes)| *nodes == plan.nodes);
-        let Some(plan) = cycle.plan.as_ref().filter(|plan| !plan.nodes.is_empty() && !published(plan)) else {
+        let Some(plan) = &cycle.plan else { return Ok(()) };
+        if plan.nodes.is_empty() {
+            return self.put_aside().await;
+        }
+        if self.published.as_ref().is_some_and(|(_, nodes)| *nodes == plan.nodes) {
             return Ok(());
-        };
+        }
         let Published { name, .. } = publish(self.cluster.server(), plan, &summary(plan)).await?;
         tracing::info!(plan = name, "published");
         for old in plans(self.cluster.server()).await? {
@@ -208,6 +211,17 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
             }
         }
         self.published = Some((name, plan.nodes.clone()));
+        Ok(())
+    }
+
+    /// Nothing is to be changed any more: what was proposed last is not.
+    async fn put_aside(&mut self) -> Result<(), ClusterError> {
+        let Some((name, _)) = self.published.as_ref().filter(|(name, _)| !self.courses.hold(name)) else {
+            return Ok(());
+        };
+        let why = "nothing is to be changed any more";
+        set_phase(self.cluster.server(), name, PlanPhase::Superseded, why, None).await?;
+        self.published = None;
         Ok(())
     }
 
@@ -229,15 +243,21 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
         Ok(())
     }
 
-    /// Takes up the plans that an earlier leader was carrying out.
+    /// Takes up the plans that an earlier leader was carrying out, and the one that it has proposed last.
     async fn resume(&mut self) -> Result<(), ClusterError> {
         if self.resumed {
             return Ok(());
         }
         let under_way = self.cluster.operations();
         for plan in plans(self.cluster.server()).await? {
-            if plan.phase == Some(PlanPhase::Executing) {
-                self.courses.found(&plan.name, &plan.operations, &under_way);
+            match plan.phase {
+                Some(PlanPhase::Executing) => self.courses.found(&plan.name, &plan.operations, &under_way),
+                None | Some(PlanPhase::Proposed) if !plan.approved => {
+                    let document = crate::plan::from_json(&plan.document, &plan.name);
+                    self.published =
+                        document.ok().map(|document| (plan.name, document.nodes)).or(self.published.take());
+                }
+                None | Some(PlanPhase::Proposed | PlanPhase::Finished | PlanPhase::Superseded) => {}
             }
         }
         self.resumed = true;

@@ -52,6 +52,11 @@ impl Courses {
         self.0.insert(plan.to_owned(), Course { operations, left, ..Course::default() });
     }
 
+    /// Whether a plan is being carried out.
+    pub(super) fn hold(&self, plan: &str) -> bool {
+        self.0.contains_key(plan)
+    }
+
     /// What became of the word of a person.
     pub(super) fn approved(&mut self, approval: &Approval) -> Word {
         let Approval { name, operations, goes_on, left_out } = approval;

@@ -29,7 +29,12 @@ pub struct Server {
     manager: &'static str,
     timeout: Duration,
     writes: Writes,
+    /// How long a busy API server is asked again.
+    patience: Duration,
 }
+
+/// Rest before a busy API server is asked again, where it names none.
+const REST: Duration = Duration::from_secs(1);
 
 /// What is sent.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +62,13 @@ pub(super) struct Call<'a> {
 impl Server {
     /// A way through an existing client, which must not repeat requests by itself. `manager` names who owns the fields that are written.
     pub fn new(client: Client, manager: &'static str, timeout: Duration, writes: Writes) -> Self {
-        Self { client, manager, timeout, writes }
+        Self { client, manager, timeout, writes, patience: Duration::ZERO }
+    }
+
+    /// The same for somebody who asks once and waits for the answer: a busy API server (429, which carries nothing out) is asked again for so long,
+    /// at the moments that it names. Whoever has a loop of its own tries again there.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The client, for watches.
@@ -87,6 +98,20 @@ impl Server {
     }
 
     async fn exchange(&self, call: &Call<'_>) -> Result<Vec<u8>, ClusterError> {
+        let mut left = self.patience;
+        loop {
+            match self.exchange_once(call).await {
+                Err(ClusterError::Throttled { retry_after }) if !left.is_zero() => {
+                    let rest = retry_after.unwrap_or(REST).clamp(REST, left.max(REST));
+                    left = left.saturating_sub(rest);
+                    tokio::time::sleep(rest).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn exchange_once(&self, call: &Call<'_>) -> Result<Vec<u8>, ClusterError> {
         if self.writes == Writes::Refused && call.method != Method::GET && !is_review(&call.path) {
             return Err(ClusterError::Forbidden("this program was started so that it writes nothing".to_owned()));
         }

@@ -21,6 +21,8 @@ pub struct ConnectOptions {
     pub program: &'static str,
     /// Longest wait for the answer to one request.
     pub timeout: Duration,
+    /// How long a busy API server is asked again; not at all by default, because programs have loops of their own.
+    pub patience: Duration,
     /// Whether anything may be written at all.
     pub writes: Writes,
 }
@@ -28,7 +30,14 @@ pub struct ConnectOptions {
 impl ConnectOptions {
     /// The usual way for a program.
     pub fn new(program: &'static str) -> Self {
-        Self { kubeconfig: None, context: None, program, timeout: Duration::from_secs(10), writes: Writes::Allowed }
+        Self {
+            kubeconfig: None,
+            context: None,
+            program,
+            timeout: Duration::from_secs(10),
+            patience: Duration::ZERO,
+            writes: Writes::Allowed,
+        }
     }
 }
 
@@ -78,7 +87,7 @@ pub async fn connect(options: &ConnectOptions) -> Result<Server, ConnectError> {
         config.headers.push((USER_AGENT, agent));
     }
     let client = Client::try_from(config).map_err(ConnectError::Client)?;
-    Ok(Server::new(client, options.program, options.timeout, options.writes))
+    Ok(Server::new(client, options.program, options.timeout, options.writes).with_patience(options.patience))
 }
 
 async fn configuration(options: &ConnectOptions) -> Result<Config, ConnectError> {

@@ -49,6 +49,31 @@ async fn a_listing_says_what_each_object_is_and_a_forbidden_kind_is_an_error() {
     assert_eq!(refused.error, ClusterError::Forbidden("no".into()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_busy_server_is_asked_again_by_who_has_patience() {
+    let busy = || {
+        (
+            429,
+            json!({"kind": "Status", "status": "Failure", "message": "storage is (re)initializing",
+        "reason": "TooManyRequests", "details": {"retryAfterSeconds": 2}}),
+        )
+    };
+    let script = Script::new([busy(), busy(), (200, json!({"items": [named("a")]}))]);
+    let begun = tokio::time::Instant::now();
+    let patient = script.server(Writes::Refused).with_patience(std::time::Duration::from_secs(5));
+    assert_eq!(objects(&patient, &PODS).await.expect("listed"), Some(vec![named("a")]));
+    assert_eq!(begun.elapsed().as_secs(), 4, "at the moments that it names");
+    let script = Script::new(std::iter::repeat_with(busy).take(9));
+    let patient = script.server(Writes::Refused).with_patience(std::time::Duration::from_secs(5));
+    let refused = objects(&patient, &PODS).await.expect_err("it stays busy");
+    assert!(matches!(refused.error, ClusterError::Throttled { .. }));
+    assert_eq!(script.arrived().len(), 4, "and no longer than that");
+    let script = Script::new([busy()]);
+    let refused = objects(&script.server(Writes::Refused), &PODS).await.expect_err("it is busy");
+    assert!(matches!(refused.error, ClusterError::Throttled { .. }));
+    assert_eq!(script.arrived().len(), 1, "whoever has a loop tries again there");
+}
+
 fn conflict() -> (u16, Value) {
     (409, json!({"kind": "Status", "status": "Failure", "message": "there is one", "reason": "AlreadyExists"}))
 }
