@@ -151,6 +151,7 @@ impl OperationMachine {
     }
 
     /// The same, with what is done to other clients of the node's GPUs.
+    #[must_use]
     pub fn with_clients(self, clients: Clients) -> Self {
         Self { clients, ..self }
     }

@@ -215,7 +215,7 @@ impl World {
         self.label(client).is_none_or(|value| value == marks::DEPLOYED)
     }
 
-    /// The operator's DaemonSets follow the labels.
+    /// The operator's `DaemonSet`s follow the labels.
     fn place_clients(&mut self) {
         for client in ["device-plugin", "dcgm"] {
             let there = |pod: &PodView| pod.deployed_as.contains(client);

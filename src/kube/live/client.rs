@@ -67,6 +67,7 @@ impl Server {
 
     /// The same for somebody who asks once and waits for the answer: a busy API server (429, which carries nothing out) is asked again for so long,
     /// at the moments that it names. Whoever has a loop of its own tries again there.
+    #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }

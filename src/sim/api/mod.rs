@@ -50,6 +50,7 @@ impl ApiServer {
     }
 
     /// The same for a controller that keeps autoscalers off nodes with its taint, or does not.
+    #[must_use]
     pub fn protecting(self, protects: bool) -> Self {
         Self { protects, ..self }
     }
