@@ -12,7 +12,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::control_plane::{ControlPlane, Daemon, FLEET, HollowNode, Pace, eventually};
-use super::work::is_ready;
+use super::work::{is_ready, name};
 
 /// Where retile is installed.
 pub(crate) const NAMESPACE: &str = "retile-system";
@@ -90,6 +90,18 @@ impl Installation {
         self.restart_plugin(name).await;
         let agent = self.agent(name).await;
         self.agents.push(agent);
+        self.settled().await;
+    }
+
+    /// Waits until the pods of retile's own objects run: until then they take room that a plan counts, and whoever looks finds them missing.
+    async fn settled(&self) {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        eventually("retile's own pods run", async || {
+            let pods = pods.list(&ListParams::default()).await.ok()?.items;
+            let controllers = pods.iter().filter(|pod| name(pod).starts_with("retile-controller")).count();
+            (controllers == 2 && pods.iter().all(is_ready)).then_some(())
+        })
+        .await;
     }
 
     /// Replaces the device plugin's pod on a node, which may have seen the board before it was partitioned.
