@@ -312,8 +312,7 @@ impl Controller {
             if mutant::on(Mutant(26)) && observation.nodes.iter().any(|node| node.name == record.name && !node.ready) {
                 continue;
             }
-            let machine = OperationMachine::adopt(&record.name, operation.id.clone(), epoch, self.settings.timing)
-                .with_clients(self.settings.clients);
+            let machine = OperationMachine::adopt(&record.name, operation.id.clone(), epoch, self.settings.timing);
             asked.extend(self.begin(&record.name, machine, operation.clone(), Cause::Adopted, now));
         }
         asked
@@ -335,8 +334,7 @@ impl Controller {
                 node_uid: view.uid.clone(),
                 residents: residents(observation, &node),
             });
-            let machine = OperationMachine::claim(&node, operation.clone(), self.settings.timing)
-                .with_clients(self.settings.clients);
+            let machine = OperationMachine::claim(&node, operation.clone(), self.settings.timing);
             asked.extend(self.begin(&node, machine, operation, Cause::Repair(why), now));
         }
         asked

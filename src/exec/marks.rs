@@ -14,9 +14,11 @@ pub const PROTECTION: &str = "retile.dev/autoscaler-protection";
 /// Annotation of a node that lists, with commas between them, the clients that we have paused on it: names of [`CLIENTS`].
 pub const PAUSED_CLIENTS: &str = "retile.dev/paused-clients";
 
-/// Clients of a node's GPUs that the GPU Operator places by a label each: how these begin, and how they end.
+/// How the labels begin by which the GPU Operator places its operands on nodes, one each.
 pub const DEPLOY: &str = "nvidia.com/gpu.deploy.";
-/// Those that may hold GPUs while instances change. (`mig-manager` does the same to the same.)
+/// The label of the device plugin.
+pub const DEPLOY_PLUGIN: &str = "nvidia.com/gpu.deploy.device-plugin";
+/// How these labels end for those that may hold GPUs while instances change. NVIDIA's mig-manager pauses the same.
 pub const CLIENTS: [&str; 6] = ["device-plugin", "gpu-feature-discovery", "dcgm-exporter", "dcgm", "nvsm", "client"];
 /// The value with which the GPU Operator's pods are placed.
 pub const DEPLOYED: &str = "true";
@@ -30,6 +32,8 @@ const PROTECTED: &str = "true";
 
 /// Labels or annotations by key.
 type Map = BTreeMap<String, String>;
+/// What is to be written onto a node with these labels and annotations: [`pause`] or [`resume`].
+pub type Marking = fn(&Map, &Map) -> Marks;
 
 /// Labels and annotations to write.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -114,8 +118,8 @@ impl Marks {
 }
 
 impl NodeView {
-    /// Whether clients on it are on record as paused by us.
-    pub(super) fn clients_paused(&self) -> bool {
+    /// Whether a pause of ours is on record on it, whatever its labels say by now.
+    pub(super) fn pause_on_record(&self) -> bool {
         self.annotations.contains_key(PAUSED_CLIENTS)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Input: a [`NodeView`]. Output: the owner and the sign by which it is known. Pure.
 
-use super::marks;
+use super::marks::{self, DEPLOY_PLUGIN};
 use super::view::NodeView;
 
 const MIG_CONFIG: &str = "nvidia.com/mig.config";
@@ -12,8 +12,6 @@ const UPGRADE_STATE: &str = "nvidia.com/gpu-driver-upgrade-state";
 const WORKLOAD: &str = "nvidia.com/gpu.workload.config";
 const OPERANDS: &str = "nvidia.com/gpu.deploy.operands";
 const VGPU: &str = "nvidia.com/vgpu.present";
-/// By this label the GPU Operator places the device plugin's pod, without which no operation can end.
-const DEPLOY_PLUGIN: &str = "nvidia.com/gpu.deploy.device-plugin";
 /// How values of deploy labels begin that take an operand off the node for a while; each pauser ends them in its own way.
 const PAUSED_FOR: &str = "paused-for-";
 /// Taints by which autoscalers announce that they remove a node.

@@ -6,6 +6,7 @@
 
 use super::objects::Node;
 use super::taints;
+use crate::exec::marks::DEPLOY_PLUGIN;
 use crate::exec::partitioner_of;
 use crate::model::Reason;
 
@@ -15,8 +16,6 @@ const PAUSED: &str = "retile.dev/paused";
 const MIG_CONFIG: &str = "nvidia.com/mig.config";
 const MIG_CONFIG_STATE: &str = "nvidia.com/mig.config.state";
 const DEPLOY_MIG_MANAGER: &str = "nvidia.com/gpu.deploy.mig-manager";
-/// By this label the GPU Operator places the device plugin's pod. mig-manager and driver upgrades pause it there, and a forgotten pause stays.
-const DEPLOY_PLUGIN: &str = "nvidia.com/gpu.deploy.device-plugin";
 
 /// What decides about ownership besides the node itself.
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +117,7 @@ fn unusable(node: &Node) -> Option<String> {
     if node.label("nvidia.com/gpu.deploy.operands") == Some("false") {
         return Some("an administrator keeps the GPU operator off the node".to_owned());
     }
+    // mig-manager and driver upgrades pause it there, and a forgotten pause stays.
     if let Some(paused) = node.label(DEPLOY_PLUGIN).filter(|value| value.starts_with("paused-for-")) {
         return Some(format!(
             "the device plugin is paused on the node (`{DEPLOY_PLUGIN}={paused}`); whoever paused it sets the label back, \

@@ -8,13 +8,14 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client};
+use retile::exec::marks::DEPLOY_PLUGIN;
 use retile::exec::port::{ClusterReply, ClusterRequest};
 use retile::exec::{TAINT_KEY, Taint};
 use retile::kube::live::{AgentCluster, ControllerCluster};
 use retile::model::PodRef;
 use serde_json::{Value, json};
 
-use super::cluster::{Budget, Cluster, DEPLOY_PLUGIN, Plugin, Rule, State, Wish};
+use super::cluster::{Budget, Cluster, Plugin, Rule, State, Wish};
 use super::control_plane::{ControlPlane, FLEET, HollowNode, Manner, eventually, unique};
 use super::scene;
 

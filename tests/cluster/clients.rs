@@ -80,6 +80,13 @@ async fn under_operator(components: &[&str]) -> Option<Installation> {
     Some(cluster)
 }
 
+/// Starts a controller, and a pod that waits for a smaller instance.
+async fn one_waits(cluster: &mut Installation) {
+    let controller = cluster.controller("controller-1").await;
+    cluster.controllers.push(controller);
+    cluster.plane.apply(&deployment(&cluster.team, "small", 1, &template("small", ALL, Some("1g.5gb"))));
+}
+
 /// The operator's pods on the node that are not being deleted: UID by application.
 async fn clients(cluster: &Installation) -> BTreeMap<String, String> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), PLUGINS);
@@ -107,9 +114,7 @@ fn as_before() -> (BTreeMap<String, String>, Option<String>) {
 async fn the_operators_clients_are_away_while_instances_change_and_come_back() {
     let Some(mut cluster) = under_operator(&["pause-clients"]).await else { return };
     let before = clients(&cluster).await;
-    let controller = cluster.controller("controller-1").await;
-    cluster.controllers.push(controller);
-    cluster.plane.apply(&deployment(&cluster.team, "small", 1, &template("small", ALL, Some("1g.5gb"))));
+    one_waits(&mut cluster).await;
     eventually("clients are paused, on record, and gone", async || {
         cluster.controllers[0].must_run();
         let (labels, record) = labels(&cluster).await;
@@ -137,9 +142,7 @@ async fn the_operators_clients_are_away_while_instances_change_and_come_back() {
 async fn without_the_switch_of_the_installation_no_label_is_written_and_nothing_is_changed() {
     let Some(mut cluster) = under_operator(&[]).await else { return };
     let before = clients(&cluster).await;
-    let controller = cluster.controller("controller-1").await;
-    cluster.controllers.push(controller);
-    cluster.plane.apply(&deployment(&cluster.team, "small", 1, &template("small", ALL, Some("1g.5gb"))));
+    one_waits(&mut cluster).await;
     let told = eventually("the operation is given up", async || {
         cluster.controllers[0].must_run();
         let record = cluster.record(NODE).await?;
@@ -159,9 +162,7 @@ async fn without_the_switch_of_the_installation_no_label_is_written_and_nothing_
 #[tokio::test]
 async fn killed_while_clients_are_paused_the_next_leader_lets_them_go_on() {
     let Some(mut cluster) = under_operator(&["pause-clients"]).await else { return };
-    let controller = cluster.controller("controller-1").await;
-    cluster.controllers.push(controller);
-    cluster.plane.apply(&deployment(&cluster.team, "small", 1, &template("small", ALL, Some("1g.5gb"))));
+    one_waits(&mut cluster).await;
     eventually("clients are paused", async || labels(&cluster).await.1).await;
     cluster.controllers[0].kill();
     cluster.agents[0].kill();

@@ -103,9 +103,6 @@ pub(crate) enum Plugin {
     Labelled,
 }
 
-/// The GPU Operator's label for the device plugin.
-pub(crate) const DEPLOY_PLUGIN: &str = "nvidia.com/gpu.deploy.device-plugin";
-
 /// A cluster that can be set up and asked.
 pub(crate) trait Cluster {
     /// A name that nobody else uses, for cases that share a cluster.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use retile::exec::Taint;
+use retile::exec::marks::DEPLOY_PLUGIN;
 use retile::exec::port::{ClusterReply, ClusterRequest};
 use retile::model::{Catalogue, PodRef};
 use retile::plan::Place;
@@ -14,7 +15,7 @@ use retile::sim::process::{ProcessId, Program};
 use retile::sim::world::{BoardSpec, Fleet, Hand, NodeSpec, Programs, Settings, World};
 use retile::sim::{Arrival, Kind, Record, Workload};
 
-use crate::cluster::{Budget, Cluster, DEPLOY_PLUGIN, Plugin, Rule, State, Wish};
+use crate::cluster::{Budget, Cluster, Plugin, Rule, State, Wish};
 
 const BOARD: &str = "A100-40GB";
 const MACHINE: &str = "machine";

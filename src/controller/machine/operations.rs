@@ -21,8 +21,7 @@ impl Controller {
     pub(super) fn claim_all(&mut self, operations: BTreeMap<String, Operation>, now: Moment) -> Vec<Asked> {
         let mut asked = Vec::new();
         for (node, operation) in operations {
-            let machine = OperationMachine::claim(&node, operation.clone(), self.settings.timing)
-                .with_clients(self.settings.clients);
+            let machine = OperationMachine::claim(&node, operation.clone(), self.settings.timing);
             asked.extend(self.begin(&node, machine, operation, Cause::Planned, now));
         }
         asked
@@ -37,6 +36,7 @@ impl Controller {
         cause: Cause,
         now: Moment,
     ) -> Vec<Asked> {
+        let machine = machine.with_clients(self.settings.clients);
         let running =
             Running { machine, operation, cause, begun: false, forbidden: false, judging: false, evicting: None };
         self.flight.running.insert(node.to_owned(), running);

@@ -204,8 +204,7 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
         let Published { name, .. } = publish(self.cluster.server(), plan, &summary(plan)).await?;
         tracing::info!(plan = name, "published");
         for old in plans(self.cluster.server()).await? {
-            let proposed = matches!(old.phase, None | Some(PlanPhase::Proposed));
-            if old.name != name && proposed && !old.approved {
+            if old.name != name && old.is_proposed() && !old.approved {
                 set_phase(self.cluster.server(), &old.name, PlanPhase::Superseded, "a newer plan was made", None)
                     .await?;
             }
@@ -228,8 +227,7 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
     /// Looks for plans that a person has approved.
     async fn look(&mut self) -> Result<(), ClusterError> {
         for plan in plans(self.cluster.server()).await? {
-            let proposed = matches!(plan.phase, None | Some(PlanPhase::Proposed));
-            if !plan.approved || !proposed || !self.passed.insert(plan.name.clone()) {
+            if !plan.approved || !plan.is_proposed() || !self.passed.insert(plan.name.clone()) {
                 continue;
             }
             match crate::plan::from_json(&plan.document, &plan.name) {
@@ -250,14 +248,13 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
         }
         let under_way = self.cluster.operations();
         for plan in plans(self.cluster.server()).await? {
-            match plan.phase {
-                Some(PlanPhase::Executing) => self.courses.found(&plan.name, &plan.operations, &under_way),
-                None | Some(PlanPhase::Proposed) if !plan.approved => {
-                    let document = crate::plan::from_json(&plan.document, &plan.name);
-                    self.published =
-                        document.ok().map(|document| (plan.name, document.nodes)).or(self.published.take());
-                }
-                None | Some(PlanPhase::Proposed | PlanPhase::Finished | PlanPhase::Superseded) => {}
+            if plan.phase == Some(PlanPhase::Executing) {
+                self.courses.found(&plan.name, &plan.operations, &under_way);
+            } else if plan.is_proposed()
+                && !plan.approved
+                && let Ok(document) = crate::plan::from_json(&plan.document, &plan.name)
+            {
+                self.published = Some((plan.name, document.nodes));
             }
         }
         self.resumed = true;

@@ -16,7 +16,7 @@ impl OperationMachine {
             return Ok(());
         }
         self.pause(node)?;
-        if !node.clients_paused() {
+        if !node.pause_on_record() {
             return Ok(());
         }
         let since = *self.waits.paused.get_or_insert(round.now);
@@ -46,7 +46,7 @@ impl OperationMachine {
 
     /// Lets the clients go on.
     pub(super) fn resume_clients(&mut self, node: &NodeView) -> Read<()> {
-        if !node.clients_paused() {
+        if !node.pause_on_record() {
             return Ok(());
         }
         let (name, operation) = (self.node.clone(), self.id.clone());

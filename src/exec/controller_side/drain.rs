@@ -46,7 +46,7 @@ impl OperationMachine {
         }
         if remaining.is_empty() {
             // With its clients paused the node is as the operation wants it, and not as a judge could read it.
-            if !operation.victims.is_empty() && !self.evicted && !node.clients_paused() {
+            if !operation.victims.is_empty() && !self.evicted && !node.pause_on_record() {
                 self.judge(round)?;
             }
             self.pause_clients(round, node)?;

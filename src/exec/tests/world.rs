@@ -70,9 +70,6 @@ pub(super) struct World {
     pub(super) log: Vec<String>,
 }
 
-/// What is written onto a node with these labels and annotations.
-type Marking = fn(&BTreeMap<String, String>, &BTreeMap<String, String>) -> marks::Marks;
-
 /// What a request gets in place of its effect.
 #[derive(Debug, Clone)]
 pub(super) enum Refusal {
@@ -396,7 +393,7 @@ impl World {
         }
     }
 
-    fn mark(&mut self, version: Version, marks: Marking) -> ClusterReply {
+    fn mark(&mut self, version: Version, marks: marks::Marking) -> ClusterReply {
         let node = self.node.as_mut().ok_or(ClusterError::NotFound)?;
         if node.version != version {
             return Err(ClusterError::Conflict);
@@ -404,7 +401,7 @@ impl World {
         self.versions += 1;
         node.version = Version(self.versions);
         marks(&node.labels, &node.annotations).apply(&mut node.labels, &mut node.annotations);
-        self.log.push(if node.clients_paused() { "paused" } else { "resumed" }.to_owned());
+        self.log.push(if node.pause_on_record() { "paused" } else { "resumed" }.to_owned());
         self.get_node()
     }
 

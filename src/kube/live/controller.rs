@@ -17,6 +17,7 @@ use super::snapshot::{Snapshot, matters, relevant};
 use super::views::{node_view, pod_view};
 use super::wake::Wake;
 use super::{clock, refused_for};
+use crate::exec::marks;
 use crate::exec::port::{ClusterAnswer, ClusterError, ClusterReply, ClusterRequest, Observation};
 use crate::exec::{NodeView, OperationId, Phase};
 use crate::kube::budgets::Budgets;
@@ -134,9 +135,11 @@ impl ControllerCluster {
                 view(server.remove_taint(node, *version, operation).await?)
             }
             ClusterRequest::PauseClients { node, version, operation } => {
-                view(server.pause_clients(node, *version, operation).await?)
+                view(server.mark(node, *version, Some(operation), marks::pause).await?)
             }
-            ClusterRequest::ResumeClients { node, version, .. } => view(server.resume_clients(node, *version).await?),
+            ClusterRequest::ResumeClients { node, version, .. } => {
+                view(server.mark(node, *version, None, marks::resume).await?)
+            }
             ClusterRequest::Evict { pod, body, dry_run } => {
                 server.evict(pod, body, *dry_run).await.map(|()| ClusterAnswer::Accepted)
             }

@@ -35,6 +35,16 @@ pub struct Published {
     pub document: String,
 }
 
+impl Published {
+    /// Whether nothing of it has begun, and nobody has put it aside.
+    pub fn is_proposed(&self) -> bool {
+        match self.phase {
+            None | Some(PlanPhase::Proposed) => true,
+            Some(PlanPhase::Executing | PlanPhase::Finished | PlanPhase::Superseded) => false,
+        }
+    }
+}
+
 fn collection() -> String {
     format!("/apis/{}/{}/migplans", crd::GROUP, crd::VERSION)
 }
@@ -237,7 +247,7 @@ async fn objects(server: &Server) -> Result<Vec<MigPlan>, ClusterError> {
 /// Removes the oldest of those that were there before a new one, beyond the number that is kept with it.
 async fn prune(server: &Server, older: &[Published]) -> Result<(), ClusterError> {
     let excess = (older.len() + 1).saturating_sub(KEPT);
-    let idle = |plan: &&Published| plan.phase != Some(PlanPhase::Executing) && !(plan.approved && waits(plan));
+    let idle = |plan: &&Published| plan.phase != Some(PlanPhase::Executing) && !(plan.approved && plan.is_proposed());
     for plan in older.iter().filter(idle).take(excess) {
         let path = format!("{}/{}", collection(), name(&plan.name)?);
         let call = Call { method: Method::DELETE, path, content: Content::None, question: Question::Plain };
@@ -247,13 +257,6 @@ async fn prune(server: &Server, older: &[Published]) -> Result<(), ClusterError>
         }
     }
     Ok(())
-}
-
-fn waits(plan: &Published) -> bool {
-    match plan.phase {
-        None | Some(PlanPhase::Proposed) => true,
-        Some(PlanPhase::Executing | PlanPhase::Finished | PlanPhase::Superseded) => false,
-    }
 }
 
 fn published(plan: MigPlan) -> Published {

@@ -25,8 +25,8 @@ pub use budgets::DELETION_TIMEOUT;
 pub use deletion::{DeleteError, Deletion};
 pub use informer::{Heard, Informer};
 pub use objects::{
-    APP, Amount, Budget, BudgetRule, BudgetStatus, DEPLOY_PLUGIN, Disruption, LeaseObject, Meta, NAMESPACE, Name, Node,
-    Owner, PLUGIN_NAMESPACE, Pod, PodPhase, Record, Toleration, WORK,
+    APP, Amount, Budget, BudgetRule, BudgetStatus, Disruption, LeaseObject, Meta, NAMESPACE, Name, Node, Owner,
+    PLUGIN_NAMESPACE, Pod, PodPhase, Record, Toleration, WORK,
 };
 pub use observe::{DO_NOT_MOVE, Observer};
 pub use requests::View;

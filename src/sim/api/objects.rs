@@ -12,8 +12,6 @@ pub const WORK: &str = "work";
 pub const APP: &str = "app";
 /// Namespace of all work.
 pub const NAMESPACE: &str = "default";
-/// Label by which the device plugin is placed on nodes that have it.
-pub const DEPLOY_PLUGIN: &str = "nvidia.com/gpu.deploy.device-plugin";
 /// Namespace of the device plugin.
 pub const PLUGIN_NAMESPACE: &str = "gpu-operator";
 

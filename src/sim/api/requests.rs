@@ -1,6 +1,5 @@
 //! Answers to what the loop and the agents ask.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::ApiServer;
@@ -10,13 +9,10 @@ use super::observe::Observer;
 use super::rules::{check_spec, check_status, cut_spec, cut_status};
 use super::store::{Object, Objects};
 use super::views::{node_view, pod_view, record_view};
-use crate::exec::marks::{self, Marks};
+use crate::exec::marks::{self, Marking};
 use crate::exec::mutant::{self, Mutant};
 use crate::exec::port::{ClusterAnswer, ClusterError, ClusterReply, ClusterRequest, Lease};
 use crate::exec::{MigNodeSpec, MigNodeStatus, OperationId, TAINT_KEY, Taint, Version};
-
-/// What is to be written onto a node with these labels and annotations.
-type Marking = fn(&BTreeMap<String, String>, &BTreeMap<String, String>) -> Marks;
 
 /// Name of the one lease.
 pub(super) fn lease_name() -> Name {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::objects::{DEPLOY_PLUGIN, Node, Owner, Pod, Record};
+use super::objects::{Node, Owner, Pod, Record};
 use super::observe::movability;
 use super::store::Objects;
+use crate::exec::marks::DEPLOY_PLUGIN;
 use crate::exec::{MigNode, NodeView, PodView, Version};
 
 pub(in crate::sim) fn node_view(node: &Node) -> NodeView {

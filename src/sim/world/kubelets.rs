@@ -1,7 +1,8 @@
 //! Kubelets: pods that are let in, start, end; the device plugin's pod; the status of the node; reboots.
 
 use crate::exec::Taint;
-use crate::sim::api::{DEPLOY_PLUGIN, Deletion, Meta, Name, Owner, PLUGIN_NAMESPACE, Pod, PodPhase, Toleration};
+use crate::exec::marks::{DEPLOY_PLUGIN, DEPLOYED};
+use crate::sim::api::{Deletion, Meta, Name, Owner, PLUGIN_NAMESPACE, Pod, PodPhase, Toleration};
 use crate::sim::process::ProcessId;
 use crate::sim::workloads::Stop;
 
@@ -267,7 +268,7 @@ impl World {
             let _ = self.api.delete_pod(now, &pod.meta.name, &Deletion::default());
         }
         let Some(found) = self.api.objects().nodes.get(node) else { return };
-        let placed = found.meta.labels.get(DEPLOY_PLUGIN).is_none_or(|value| value == "true");
+        let placed = found.meta.labels.get(DEPLOY_PLUGIN).is_none_or(|value| value == DEPLOYED);
         if !placed {
             for pod in pods.iter().filter(|pod| !pod.finished() && !pod.deleting()) {
                 let _ = self.api.delete_pod(now, &pod.meta.name, &Deletion::default());

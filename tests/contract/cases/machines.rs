@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use retile::exec::marks::DEPLOY_PLUGIN;
 use retile::exec::port::ClusterError;
 use retile::exec::{PodView, Version};
 use retile::model::PodRef;
 
 use crate::cluster::{
-    Budget, Cluster, DEPLOY_PLUGIN, Plugin, Rule, State, Wish, change_node, delete_plugin, eventually, evict, get_node,
-    node_of, observe, pause, pods_on, report, resume, taint, untaint,
+    Budget, Cluster, Plugin, Rule, State, Wish, change_node, delete_plugin, eventually, evict, get_node, node_of,
+    observe, pause, pods_on, report, resume, taint, untaint,
 };
 
 /// The device plugin's pod that serves a node.

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{Content, Server};
-use crate::exec::marks::{self, Marks};
+use crate::exec::marks::{self, Marking, Marks};
 use crate::exec::port::ClusterError;
 use crate::exec::{OperationId, TAINT_KEY, Version};
 use crate::kube::live::client::{Call, name};
@@ -77,29 +77,21 @@ impl Server {
         self.patch_node(node, version, steps).await
     }
 
-    /// Pauses the clients of the GPUs that the GPU Operator has placed on a node that still has this version and this operation's taint.
-    pub(in crate::kube::live) async fn pause_clients(
+    /// Writes marks onto a node that still has this version; with `under`, only while it has the taint of that operation.
+    pub(in crate::kube::live) async fn mark(
         &self,
         node: &str,
         version: Version,
-        operation: &OperationId,
+        under: Option<&OperationId>,
+        marks: Marking,
     ) -> Result<Slim<Node>, ClusterError> {
         let Found { node: found, annotated } = self.node_at(node, version).await?;
-        let (_, mut steps) = tainted(&found, operation)?;
+        let mut steps = match under {
+            Some(operation) => tainted(&found, operation)?.1,
+            None => Vec::new(),
+        };
         let meta = &found.metadata;
-        steps.extend(marking(&marks::pause(&meta.plain_labels(), meta.annotations.all()), annotated));
-        self.patch_node(node, version, steps).await
-    }
-
-    /// Lets the clients go on that are on record as paused, on a node that still has this version.
-    pub(in crate::kube::live) async fn resume_clients(
-        &self,
-        node: &str,
-        version: Version,
-    ) -> Result<Slim<Node>, ClusterError> {
-        let Found { node: found, annotated } = self.node_at(node, version).await?;
-        let meta = &found.metadata;
-        let steps = marking(&marks::resume(&meta.plain_labels(), meta.annotations.all()), annotated);
+        steps.extend(marking(&marks(&meta.plain_labels(), meta.annotations.all()), annotated));
         self.patch_node(node, version, steps).await
     }
 
