@@ -2,8 +2,9 @@
 
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
+use retile::exec::port::ClusterError;
 use retile::kube::crd::{MigPlan, PlanPhase};
-use retile::kube::live::{KEPT, Writes, plans, publish, set_phase};
+use retile::kube::live::{KEPT, Writes, plans, publish, put_aside, set_phase};
 use retile::kube::policy::parse_policy_document;
 use retile::plan::Plan;
 use serde_json::json;
@@ -112,5 +113,22 @@ async fn plans_are_published_once_kept_in_number_and_never_changed() {
     assert_eq!(publish(&server, &plan(0), "serves one pod").await.expect("published before").name, next.name);
     let over = plans(&server).await.expect("listed").into_iter().find(|plan| plan.name == first.name);
     assert!(over.is_none_or(|over| over.operations == operations), "they stay in its status");
+    // Whoever approves a proposal comes before whoever puts it aside as it was read earlier.
+    let patch = |json: serde_json::Value| {
+        let (api, name) = (api.clone(), next.name.clone());
+        async move { api.patch(&name, &PatchParams::default(), &Patch::Merge(&json)).await }
+    };
+    let find = async |name: &str| plans(&server).await.expect("listed").into_iter().find(|plan| plan.name == name);
+    let read = find(&next.name).await.expect("it is there");
+    patch(json!({"spec": {"approval": {"approved": true, "by": "me"}}})).await.expect("people approve");
+    assert_eq!(put_aside(&server, &read, "nothing is to be changed").await, Err(ClusterError::Conflict));
+    let approved = find(&next.name).await.expect("it is there");
+    put_aside(&server, &approved, "nothing is to be changed").await.expect("nothing to do");
+    assert!(find(&next.name).await.is_some_and(|plan| plan.is_proposed() && plan.approved), "the word counts");
+    let proposal = plan(1);
+    let proposal = publish(&server, &proposal, "").await.expect("published");
+    put_aside(&server, &find(&proposal.name).await.expect("it is there"), "late").await.expect("written");
+    assert_eq!(find(&proposal.name).await.and_then(|plan| plan.phase), Some(PlanPhase::Superseded));
+
     set_phase(&server, "gone", PlanPhase::Finished, "", None).await.expect("a plan that is gone needs no word");
 }

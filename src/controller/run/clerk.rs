@@ -19,7 +19,9 @@ use super::policy::Wishes;
 use super::reports::{Cycle, summary};
 use crate::exec::port::ClusterError;
 use crate::kube::crd::{self, LastPlan, PlanPhase};
-use crate::kube::live::{ControllerCluster, Doing, Events, Notice, Published, Told, moment, plans, publish, set_phase};
+use crate::kube::live::{
+    ControllerCluster, Doing, Events, Notice, Published, Told, moment, plans, publish, put_aside, set_phase,
+};
 use crate::model::Mode;
 use crate::plan::{NodePlan, Plan};
 use crate::telemetry::ControllerMetrics;
@@ -196,7 +198,7 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
     async fn publish(&mut self, cycle: &Cycle) -> Result<(), ClusterError> {
         let Some(plan) = &cycle.plan else { return Ok(()) };
         if plan.nodes.is_empty() {
-            return self.put_aside().await;
+            return self.withdraw().await;
         }
         if self.published.as_ref().is_some_and(|(_, nodes)| *nodes == plan.nodes) {
             return Ok(());
@@ -204,22 +206,23 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
         let Published { name, .. } = publish(self.cluster.server(), plan, &summary(plan)).await?;
         tracing::info!(plan = name, "published");
         for old in plans(self.cluster.server()).await? {
-            if old.name != name && old.is_proposed() && !old.approved {
-                set_phase(self.cluster.server(), &old.name, PlanPhase::Superseded, "a newer plan was made", None)
-                    .await?;
+            if old.name != name {
+                put_aside(self.cluster.server(), &old, "a newer plan was made").await?;
             }
         }
         self.published = Some((name, plan.nodes.clone()));
         Ok(())
     }
 
-    /// Nothing is to be changed any more: what was proposed last is not.
-    async fn put_aside(&mut self) -> Result<(), ClusterError> {
+    /// Nothing is to be changed any more: what was proposed last is not, unless a person has approved it, and is told what becomes of that.
+    async fn withdraw(&mut self) -> Result<(), ClusterError> {
         let Some((name, _)) = self.published.as_ref().filter(|(name, _)| !self.courses.hold(name)) else {
             return Ok(());
         };
-        let why = "nothing is to be changed any more";
-        set_phase(self.cluster.server(), name, PlanPhase::Superseded, why, None).await?;
+        let there = plans(self.cluster.server()).await?.into_iter().find(|plan| plan.name == *name);
+        if let Some(plan) = there {
+            put_aside(self.cluster.server(), &plan, "nothing is to be changed any more").await?;
+        }
         self.published = None;
         Ok(())
     }

@@ -23,17 +23,28 @@ impl Refusals {
     /// Notes an answer; a refusal that was not told yet.
     pub(super) fn note(&mut self, request: &ClusterRequest, reply: &ClusterReply) -> Option<Refusal> {
         let kind = request.kind();
-        match reply {
-            Err(ClusterError::Forbidden(why)) if self.0.insert(kind) => {
-                Some(Refusal { request: kind, object: object(request), why: why.clone(), remedy: remedy(request) })
-            }
+        let why = match reply {
             Ok(_) => {
                 self.0.remove(kind);
-                None
+                return None;
             }
-            Err(_) => None,
-        }
+            Err(ClusterError::Forbidden(why)) => why,
+            // What an admission policy denies is invalid to the API server.
+            Err(ClusterError::Invalid(why)) if marks(request) => why,
+            Err(_) => return None,
+        };
+        self.0.insert(kind).then(|| Refusal {
+            request: kind,
+            object: object(request),
+            why: why.clone(),
+            remedy: remedy(request),
+        })
     }
+}
+
+/// Whether a request writes what a switch of the installation must allow.
+fn marks(request: &ClusterRequest) -> bool {
+    matches!(request, ClusterRequest::PauseClients { .. } | ClusterRequest::ResumeClients { .. })
 }
 
 /// What a request is about.
@@ -63,7 +74,8 @@ fn remedy(request: &ClusterRequest) -> &'static str {
             "install the rights of the profile `reshape` or `full` (docs/how-to/install.md), or set the MigPolicy's `spec.mode: Observe`"
         }
         ClusterRequest::PauseClients { .. } | ClusterRequest::ResumeClients { .. } => {
-            "set the chart's `controller.pauseClients: true` (docs/coexistence.md), or the MigPolicy's `spec.clients: restart`"
+            "set the chart's `controller.pauseClients: true` with the rights of the profile `reshape` or `full` (docs/coexistence.md); once nothing \
+             is paused, the MigPolicy's `spec.clients: restart` does as well"
         }
         ClusterRequest::Evict { .. } => {
             "install the rights of the profile `full` (docs/how-to/install.md), or set the MigPolicy's `spec.disruption.level: IdleOnly`"
@@ -103,5 +115,18 @@ mod tests {
         assert!(refusals.note(&ClusterRequest::GetLease, &no).is_some_and(|told| told.remedy.contains("roles")));
         refusals.note(&taint("a"), &Ok(ClusterAnswer::Accepted));
         assert!(refusals.note(&taint("a"), &no).is_some(), "it was allowed in between");
+    }
+
+    #[test]
+    fn what_the_admission_policy_denies_is_told_with_its_switch() {
+        let version = Version(1);
+        let pause = ClusterRequest::PauseClients { node: "a".into(), version, operation: OperationId("op-1".into()) };
+        let denied = Err(ClusterError::Invalid("denied request: no label".into()));
+        let mut refusals = Refusals::default();
+        let told = refusals.note(&pause, &denied).expect("the first time");
+        assert!(told.why.contains("no label") && told.remedy.contains("controller.pauseClients"), "{told:?}");
+        assert_eq!(refusals.note(&pause, &denied), None, "told once");
+        let taint = ClusterRequest::AddTaint { node: "a".into(), version, operation: OperationId("op-1".into()) };
+        assert_eq!(refusals.note(&taint, &denied), None, "any other request was wrong by itself");
     }
 }

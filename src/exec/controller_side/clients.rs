@@ -12,10 +12,7 @@ use crate::model::Clients;
 impl OperationMachine {
     /// Pauses the clients and waits until their pods are gone. Gives the operation up where they do not go; nothing has been changed yet.
     pub(super) fn pause_clients(&mut self, round: &Round<'_>, node: &NodeView) -> Read<()> {
-        if round.operation.is_repair() {
-            return Ok(());
-        }
-        self.pause(node)?;
+        self.pause(round, node)?;
         if !node.pause_on_record() {
             return Ok(());
         }
@@ -31,22 +28,24 @@ impl OperationMachine {
 
     /// Pauses them once more, where they have been let go on and the agent must go back after all. Nothing waits for it: what they hold, the agent
     /// tries again.
-    pub(super) fn pause_again(&mut self, node: &NodeView) -> Read<()> {
+    pub(super) fn pause_again(&mut self, round: &Round<'_>, node: &NodeView) -> Read<()> {
         let ours = node.our_taint() == Some(self.id.0.as_str());
-        if ours && self.waits.given_up.is_none() { self.pause(node) } else { Ok(()) }
+        if ours && self.waits.given_up.is_none() { self.pause(round, node) } else { Ok(()) }
     }
 
-    fn pause(&mut self, node: &NodeView) -> Read<()> {
-        if self.clients != Clients::OperatorPause || !node.can_pause() {
+    /// A repair changes no instance, and pauses nobody.
+    fn pause(&mut self, round: &Round<'_>, node: &NodeView) -> Read<()> {
+        if self.clients != Clients::OperatorPause || round.operation.is_repair() || !node.can_pause() {
             return Ok(());
         }
         let (name, operation) = (self.node.clone(), self.id.clone());
         first(self.ask(Asked::Pause, ClusterRequest::PauseClients { node: name, version: node.version, operation }))
     }
 
-    /// Lets the clients go on.
+    /// Lets the clients go on. Where that is refused for longer than an operation may take, it stands in nobody's way any more: people are told.
     pub(super) fn resume_clients(&mut self, node: &NodeView) -> Read<()> {
-        if !node.pause_on_record() {
+        let over = self.under_way(self.now) > self.timing.operation + self.timing.plugin;
+        if (over && self.waits.kept_paused) || !node.pause_on_record() {
             return Ok(());
         }
         let (name, operation) = (self.node.clone(), self.id.clone());

@@ -64,7 +64,7 @@ impl OperationMachine {
         if node.our_taint().is_none() {
             return Ok(self.add_taint(node));
         }
-        self.pause_again(node)?;
+        self.pause_again(round, node)?;
         Ok(self.poll("the agent to restore the instances"))
     }
 

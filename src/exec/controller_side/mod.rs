@@ -82,6 +82,8 @@ struct Waits {
     heartbeat: u64,
     /// When clients were first seen to be paused.
     paused: Option<Moment>,
+    /// Whether they may not be let go on.
+    kept_paused: bool,
     /// The node's heartbeat at which it first advertised the layout.
     advertised: Option<u64>,
     /// Victims whose eviction was allowed in a dry run.
@@ -252,9 +254,11 @@ impl OperationMachine {
         if *asked == Asked::Record && *error == ClusterError::NotFound {
             return Some(Next::End(Closed::Lost(format!("node {} has no record any more", self.node))));
         }
+        let denied = matches!(error, ClusterError::Forbidden(_) | ClusterError::Invalid(_));
+        self.waits.kept_paused |= denied && *asked == Asked::Resume;
         let evicting = matches!(asked, Asked::Rehearsal(_) | Asked::Eviction);
         match error {
-            ClusterError::Forbidden(_) | ClusterError::Invalid(_) if *asked == Asked::Pause => {
+            _ if denied && *asked == Asked::Pause => {
                 self.pause_refused(error);
                 None
             }

@@ -12,7 +12,7 @@ impl OperationMachine {
         let &Round { record, operation, now, .. } = round;
         let node = self.node_of(round)?;
         if node.pause_on_record() && !mutant::on(Mutant(37)) {
-            // Given up before the agent began: the plugin comes back first, which is looked for there.
+            // Given up with nothing changed: the plugin comes back first, which is looked for there.
             return self.replace_plugin(round, operation.outcome);
         }
         let Some(value) = ours(node, &self.id) else {

@@ -6,6 +6,7 @@ use super::*;
 use crate::exec::marks;
 use crate::exec::port::NodeError;
 use crate::exec::{AgentPhase, Closed, Operation, OperationId, Origin, Phase, TAINT_KEY, Taint, repair};
+use crate::model::Clients;
 
 fn mend(id: &str) -> Operation {
     let origin = Origin { id: OperationId(id.into()), epoch: 9, node_uid: "node-1".into(), residents: Vec::new() };
@@ -175,4 +176,15 @@ fn clients_that_were_left_paused_are_let_go_on_by_a_repair() {
     let node = drive.world.node();
     assert!(node.annotations.is_empty() && node.labels.values().all(|value| value == "true"), "{node:?}");
     assert!(!drive.world.tainted());
+}
+
+#[test]
+fn a_repair_pauses_nobody_also_when_the_plugin_does_not_come_back() {
+    let mut drive = drive(World::new().under_operator(), &[]).with_clients(Clients::OperatorPause);
+    drive.run_for(Duration::from_secs(5));
+    drive.world.record.as_mut().expect("a record").spec.operation = None;
+    drive.world.plugin_returns = false;
+    drive.claim(mend("repair-1"));
+    assert_eq!(outcome(&mut drive), Outcome::Degraded, "{:#?}", drive.world.log);
+    assert!(!drive.world.log.iter().any(|line| line == "paused"), "{:#?}", drive.world.log);
 }

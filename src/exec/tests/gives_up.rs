@@ -391,3 +391,12 @@ fn a_plugin_that_does_not_come_back_is_paused_once_more_while_the_agent_goes_bac
     assert_eq!(drive.world.log.iter().filter(|line| *line == "paused").count(), 2);
     assert!(goes_on(&mut drive));
 }
+
+#[test]
+fn clients_that_may_not_go_on_any_more_are_left_to_people_and_not_tried_for_ever() {
+    let mut drive = pausing(&["victim"]);
+    let forbidden = Refusal::Cluster(ClusterError::Invalid("no label".into()));
+    drive.world.refuse.insert("resume", (u32::MAX, forbidden));
+    assert_eq!(ended(&mut drive).0, Outcome::Degraded);
+    assert!(drive.world.tainted() && !goes_on(&mut drive));
+}

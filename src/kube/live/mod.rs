@@ -43,7 +43,7 @@ pub use connect::{ConnectError, ConnectOptions, connect};
 pub use controller::{ControllerCluster, ControllerOptions, Health};
 pub use events::{Events, Happened, Notice, Regarding, Told};
 pub use in_force::PolicyInForce;
-pub use plans::{KEPT, Published, Submitted, plans, publish, set_phase, submit, who_asks};
+pub use plans::{KEPT, Published, Submitted, plans, publish, put_aside, set_phase, submit, who_asks};
 pub use reception::{Doing, RefusedPolicy};
 pub use sights::Sights;
 pub use views::{PLUGIN, stays_under_our_taint};

@@ -23,6 +23,8 @@ const TIMES: u32 = 32;
 pub struct Published {
     /// Name of its object.
     pub name: String,
+    /// Version of the object, as it was read.
+    pub version: String,
     /// Fingerprint of the state that it was made for.
     pub fingerprint: String,
     /// Whether a person wants it carried out.
@@ -218,20 +220,37 @@ pub async fn set_phase(
     detail: &str,
     operations: Option<&[String]>,
 ) -> Result<(), ClusterError> {
-    let mut body = json!({"status": {"phase": phase, "detail": crd::cut(detail, crd::DETAIL)}});
+    let mut body = status_of(phase, detail);
     if let Some(operations) = operations {
         body["status"]["operations"] = json!(operations);
     }
-    let call = Call {
-        method: Method::PATCH,
-        path: format!("{}/{}/status", collection(), name(plan)?),
-        content: Content::Merge(&body),
-        question: Question::Plain,
-    };
+    write_status(server, plan, &body).await
+}
+
+fn status_of(phase: PlanPhase, detail: &str) -> serde_json::Value {
+    json!({"status": {"phase": phase, "detail": crd::cut(detail, crd::DETAIL)}})
+}
+
+async fn write_status(server: &Server, plan: &str, body: &serde_json::Value) -> Result<(), ClusterError> {
+    let path = format!("{}/{}/status", collection(), name(plan)?);
+    let call = Call { method: Method::PATCH, path, content: Content::Merge(body), question: Question::Plain };
     match server.send(&call).await {
         Err(ClusterError::NotFound) => Ok(()),
         other => other,
     }
+}
+
+/// Puts a proposal aside that nobody has approved, as it was read: whoever approves it meanwhile comes first, and this is a conflict.
+///
+/// # Errors
+/// As the API server refuses.
+pub async fn put_aside(server: &Server, plan: &Published, why: &str) -> Result<(), ClusterError> {
+    if plan.approved || !plan.is_proposed() {
+        return Ok(());
+    }
+    let mut body = status_of(PlanPhase::Superseded, why);
+    body["metadata"] = json!({"resourceVersion": plan.version});
+    write_status(server, &plan.name, &body).await
 }
 
 async fn objects(server: &Server) -> Result<Vec<MigPlan>, ClusterError> {
@@ -264,6 +283,7 @@ fn published(plan: MigPlan) -> Published {
     let MigPlanStatus { phase, operations, .. } = status.unwrap_or_default();
     Published {
         name: metadata.name.unwrap_or_default(),
+        version: metadata.resource_version.unwrap_or_default(),
         fingerprint: spec.fingerprint,
         approved: spec.approval.is_some_and(|approval| approval.approved),
         phase,

@@ -10,7 +10,7 @@ use crate::exec::{
     Taint, Version,
 };
 use crate::plan::Place;
-use crate::sim::node::{Health, SimNode};
+use crate::sim::node::{Board, Health, SimNode};
 
 /// How many nodes there are, and how many are not available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,8 +109,12 @@ impl Checker {
         if agent_of != node {
             self.violated(at, Invariant::S3, node, format!("its status was written by the agent of {agent_of}"));
         }
-        let refused = seen.after.status.operation.as_ref().filter(|report| report.phase == AgentPhase::Refused);
-        self.refused.extend(refused.map(|report| report.id.clone()));
+        match seen.after.status.operation.as_ref().map(|report| (report.phase, &report.id)) {
+            Some((AgentPhase::Refused, id)) => _ = self.refused.insert(id.clone()),
+            // What an agent says when it has changed its mind; degraded it may be for reasons of its own.
+            Some((AgentPhase::Accepted | AgentPhase::Executing, id)) => _ = self.refused.remove(id),
+            _ => {}
+        }
         let epoch = |record: &MigNode| record.status.operation.as_ref().map_or(0, |report| report.epoch);
         // A node that was made again under its name inherits nothing.
         let same = seen.after.status.node_uid == seen.before.status.node_uid;
@@ -216,13 +220,14 @@ impl Checker {
                 && !self.refused.contains(&report.id)
                 && !matches!(report.phase, AgentPhase::Refused | AgentPhase::Idle)
         });
-        let silent = machine.boards.iter().any(|board| board.health() != Health::Well);
+        let gpus = record.spec.operation.as_ref().map_or(&[][..], |operation| operation.gpus.as_slice());
+        let ours = |board: &&Board| gpus.iter().any(|gpu| gpu.uuid == board.uuid());
+        let silent = machine.boards.iter().filter(ours).any(|board| board.health() != Health::Well);
         let lag = if silent { self.limits.driver_lag } else { self.limits.status_lag };
         if !(restarted || touched) || self.disturbed_within(at, node, lag) {
             return;
         }
         // What an earlier life of the node has left half made, nobody offers; an operation touches it on its own GPUs only.
-        let gpus = record.spec.operation.as_ref().map_or(&[][..], |operation| operation.gpus.as_slice());
         if let Err(what) = agree(machine, &seen.after.allocatable, gpus) {
             self.violated(at, Invariant::S12, node, what);
         }
