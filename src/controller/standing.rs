@@ -90,6 +90,11 @@ pub(super) fn standing(
     if let Some(taint) = node.our_taint() {
         return Some((Reason::WaitingForExecution, format!("the node carries our taint of operation {taint}")));
     }
+    if seen.node.pause_on_record() {
+        let why =
+            format!("clients of its GPUs are still paused since an earlier operation (annotation {PAUSED_CLIENTS})");
+        return Some((Reason::WaitingForExecution, why));
+    }
     differs(seen)
         .then(|| (Reason::WaitingForExecution, "the node advertises other instances than its boards have".to_owned()))
 }
@@ -114,8 +119,8 @@ pub(super) fn stays_away(seen: Seen<'_>) -> Option<String> {
 
 /// Whether what we put on a node under operation is there without one. Who takes our taint off by hand leaves the rest.
 pub(super) fn orphaned(seen: Seen<'_>) -> bool {
-    let marked = [PROTECTION, PAUSED_CLIENTS].iter().any(|mark| seen.node.annotations.contains_key(*mark));
-    let left = marked || seen.node.our_taint().is_some();
+    let protected = seen.node.annotations.contains_key(PROTECTION);
+    let left = protected || seen.node.can_resume() || seen.node.our_taint().is_some();
     left && seen.record.is_some_and(|record| record.spec.operation.is_none())
 }
 

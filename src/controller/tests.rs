@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::testing::{Cluster, Stage, pod, settings};
 use super::{Approval, Cause, CycleReport, Farewell, LeftOut, Settings, Ticket};
-use crate::exec::marks::PROTECTION;
+use crate::exec::marks::{DEPLOY, PAUSED, PAUSED_CLIENTS, PROTECTION};
 use crate::exec::port::{ClusterRequest, Lease};
 use crate::exec::{Ended, OperationId, Origin, Outcome, Phase, Version, repair};
 use crate::model::{Limit, Mode, Reason};
@@ -513,6 +513,21 @@ fn an_orphaned_protection_from_autoscalers_is_cured_like_a_taint() {
     stage.live(SECOND * 10);
     assert!(stage.cluster.records["a"].spec.operation.as_ref().expect("a repair").is_repair());
     assert!(stage.cluster.nodes["a"].our_taint().is_some(), "the protection goes with the taint");
+}
+
+#[test]
+fn clients_that_were_left_paused_are_cured_like_a_taint_once_nobody_else_has_joined_the_pause() {
+    let plugin = format!("{DEPLOY}device-plugin");
+    let mut cluster = empty(&["a"]).waiting("p", "7g.40gb");
+    let node = cluster.nodes.get_mut("a").expect("there");
+    node.annotations.insert(PAUSED_CLIENTS.to_owned(), "device-plugin".to_owned());
+    node.labels.insert(plugin.clone(), format!("{PAUSED}_paused-for-driver-upgrade"));
+    let mut stage = Stage::new(cluster, settings("me"));
+    stage.live(SECOND * 400);
+    assert!(stage.claimed().is_empty(), "neither a repair nor a plan: the node is left to the driver manager");
+    stage.cluster.nodes.get_mut("a").expect("there").labels.insert(plugin, PAUSED.to_owned());
+    stage.live(SECOND * 320);
+    assert!(stage.cluster.records["a"].spec.operation.as_ref().expect("a repair").is_repair());
 }
 
 #[test]

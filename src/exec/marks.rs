@@ -2,7 +2,7 @@
 //!
 //! Inputs: labels and annotations of a node as they were read. Outputs: [`Marks`], to be written in one patch on what was read. Pure. Invariants: what
 //! is written is on record on the node itself, in the same patch; only what is on record is taken back, and only while it still says what was
-//! written: what somebody else has set since is theirs and stays.
+//! written: what somebody else has set since is theirs and stays. A pause that somebody else has joined is on record until they have left it.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,8 @@ pub const DEPLOY_PLUGIN: &str = "nvidia.com/gpu.deploy.device-plugin";
 pub const CLIENTS: [&str; 6] = ["device-plugin", "gpu-feature-discovery", "dcgm-exporter", "dcgm", "nvsm", "client"];
 /// The value with which the GPU Operator's pods are placed.
 pub const DEPLOYED: &str = "true";
-/// The value that takes them off a node, and that the operator leaves alone.
+/// The value that takes them off a node, and that the operator leaves alone. Who pauses a client that is paused already joins a value of their own to
+/// it with an underscore, as NVIDIA's driver manager does, and takes it off again: they leave what they have found.
 pub const PAUSED: &str = "paused-for-mig-change";
 
 /// What the Cluster Autoscaler and Karpenter read.
@@ -77,25 +78,33 @@ pub fn pause(labels: &Map, annotations: &Map) -> Marks {
     }
 }
 
-/// Lets go on what [`pause`] has paused.
+/// Lets go on what [`pause`] has paused. What others have joined stays on record: they will leave our value behind.
 pub fn resume(labels: &Map, annotations: &Map) -> Marks {
+    let Some(record) = annotations.get(PAUSED_CLIENTS) else { return Marks::default() };
+    let joined = |value: &str| value != PAUSED && value.split('_').any(|part| part == PAUSED);
+    let kept = recorded(labels, annotations, joined).join(",");
+    let left = if kept.is_empty() { Some(None) } else { (kept != *record).then_some(Some(kept)) };
     let ours = paused(labels, annotations).into_iter();
-    let record = annotations.contains_key(PAUSED_CLIENTS).then_some((PAUSED_CLIENTS, None));
     Marks {
         labels: ours.map(|client| (label_of(client), DEPLOYED)).collect(),
-        annotations: record.into_iter().collect(),
+        annotations: left.map(|left| (PAUSED_CLIENTS, left)).into_iter().collect(),
     }
 }
 
 /// Clients that we have paused on a node, and nobody has touched since.
 pub fn paused(labels: &Map, annotations: &Map) -> Vec<&'static str> {
+    recorded(labels, annotations, |value| value == PAUSED)
+}
+
+/// Clients on record whose label has such a value.
+fn recorded(labels: &Map, annotations: &Map, such: impl Fn(&str) -> bool) -> Vec<&'static str> {
     let Some(record) = annotations.get(PAUSED_CLIENTS) else { return Vec::new() };
     let listed = CLIENTS.into_iter().filter(|client| record.split(',').any(|ours| ours == *client));
-    listed.filter(|client| labels.get(&label_of(client)).is_some_and(|value| value == PAUSED)).collect()
+    listed.filter(|client| labels.get(&label_of(client)).is_some_and(|value| such(value))).collect()
 }
 
 /// The label by which a client is placed.
-fn label_of(client: &str) -> String {
+pub(crate) fn label_of(client: &str) -> String {
     format!("{DEPLOY}{client}")
 }
 
@@ -119,8 +128,13 @@ impl Marks {
 
 impl NodeView {
     /// Whether a pause of ours is on record on it, whatever its labels say by now.
-    pub(super) fn pause_on_record(&self) -> bool {
+    pub(crate) fn pause_on_record(&self) -> bool {
         self.annotations.contains_key(PAUSED_CLIENTS)
+    }
+
+    /// Whether there is anything to let go on, or a record to correct.
+    pub(crate) fn can_resume(&self) -> bool {
+        !resume(&self.labels, &self.annotations).is_empty()
     }
 
     /// Whether there is anything to pause on it.
@@ -198,6 +212,22 @@ mod tests {
         assert_eq!(pause(&after, &annotations), Marks::default(), "once is enough");
         resume(&after, &annotations).apply(&mut after, &mut annotations);
         assert_eq!((after, annotations), (before, Map::new()));
+    }
+
+    #[test]
+    fn a_pause_that_the_driver_manager_has_joined_is_on_record_until_it_has_left() {
+        let joined = "paused-for-mig-change_paused-for-driver-upgrade";
+        let mut node = labels(&[("device-plugin", joined), ("dcgm", PAUSED), ("nvsm", "paused-for-driver-upgrade")]);
+        let mut annotations = map(&[(PAUSED_CLIENTS, "device-plugin,dcgm,nvsm")]);
+        let marks = resume(&node, &annotations);
+        assert_eq!(keys(&marks), [(PAUSED_CLIENTS, Some("device-plugin"))]);
+        marks.apply(&mut node, &mut annotations);
+        let expected = [("device-plugin", joined), ("dcgm", DEPLOYED), ("nvsm", "paused-for-driver-upgrade")];
+        assert_eq!(node, labels(&expected));
+        assert_eq!(resume(&node, &annotations), Marks::default(), "nothing to do until it has left");
+        node.insert(label_of("device-plugin"), PAUSED.to_owned());
+        resume(&node, &annotations).apply(&mut node, &mut annotations);
+        assert_eq!((node[&label_of("device-plugin")].as_str(), annotations), (DEPLOYED, Map::new()));
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub enum ClusterRequest {
         version: Version,
         /// Value that our taint must have.
         operation: OperationId,
+        /// Whether only to ask if it would be allowed.
+        dry_run: bool,
     },
     /// Lets the clients go on that are on record as paused, on a node that still has this version.
     ResumeClients {

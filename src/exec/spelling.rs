@@ -7,7 +7,7 @@ use super::port::{ClusterError, ClusterReply, ClusterRequest, NodeError, NodeReq
 
 impl ClusterRequest {
     /// All kinds.
-    pub const KINDS: [&'static str; 15] = [
+    pub const KINDS: [&'static str; 16] = [
         "observe",
         "get_mig_node",
         "get_node",
@@ -17,6 +17,7 @@ impl ClusterRequest {
         "add_taint",
         "remove_taint",
         "pause_clients",
+        "pause_clients_dry_run",
         "resume_clients",
         "evict",
         "evict_dry_run",
@@ -36,7 +37,8 @@ impl ClusterRequest {
             Self::WriteStatus { .. } => "write_status",
             Self::AddTaint { .. } => "add_taint",
             Self::RemoveTaint { .. } => "remove_taint",
-            Self::PauseClients { .. } => "pause_clients",
+            Self::PauseClients { dry_run: false, .. } => "pause_clients",
+            Self::PauseClients { dry_run: true, .. } => "pause_clients_dry_run",
             Self::ResumeClients { .. } => "resume_clients",
             Self::Evict { dry_run: false, .. } => "evict",
             Self::Evict { dry_run: true, .. } => "evict_dry_run",
@@ -131,6 +133,8 @@ mod tests {
         let (node, version) = (String::new, Version(1));
         let pod = PodRef { namespace: "a".into(), name: "b".into(), uid: "c".into() };
         let evict = |dry_run| ClusterRequest::Evict { pod: pod.clone(), body: EvictionBody::of(&pod), dry_run };
+        let pause =
+            |dry_run| ClusterRequest::PauseClients { node: node(), version, operation: OperationId(node()), dry_run };
         let requests = [
             ClusterRequest::Observe { fresh: true },
             ClusterRequest::GetMigNode { node: node() },
@@ -140,7 +144,8 @@ mod tests {
             ClusterRequest::WriteStatus { node: node(), version, status: Box::new(MigNodeStatus::default()) },
             ClusterRequest::AddTaint { node: node(), version, operation: OperationId(node()) },
             ClusterRequest::RemoveTaint { node: node(), version, operation: OperationId(node()) },
-            ClusterRequest::PauseClients { node: node(), version, operation: OperationId(node()) },
+            pause(false),
+            pause(true),
             ClusterRequest::ResumeClients { node: node(), version, operation: OperationId(node()) },
             evict(false),
             evict(true),

@@ -263,7 +263,14 @@ pub(crate) fn untaint(node: &str, version: Version, operation: &str) -> ClusterR
 
 /// A request to pause the GPU Operator's clients on a node.
 pub(crate) fn pause(node: &str, version: Version, operation: &str) -> ClusterRequest {
-    ClusterRequest::PauseClients { node: node.to_owned(), version, operation: OperationId(operation.to_owned()) }
+    let operation = OperationId(operation.to_owned());
+    ClusterRequest::PauseClients { node: node.to_owned(), version, operation, dry_run: false }
+}
+
+/// A request that only asks whether they might be paused.
+pub(crate) fn rehearse_pause(node: &str, version: Version, operation: &str) -> ClusterRequest {
+    let operation = OperationId(operation.to_owned());
+    ClusterRequest::PauseClients { node: node.to_owned(), version, operation, dry_run: true }
 }
 
 /// A request to let them go on.

@@ -31,6 +31,8 @@ use crate::telemetry::controller::ByResult;
 const LOOK: Duration = Duration::from_secs(5);
 /// Least time between two writes of nothing but figures into a policy.
 const FIGURES: Duration = Duration::from_mins(1);
+/// Cycles in a row with nothing to change after which a proposal is put aside: one alone may be due to a node that is away for a moment.
+const IDLE: u32 = 2;
 /// Cycles that wait for the API server; the oldest are given up first.
 const BACKLOG: usize = 64;
 
@@ -44,6 +46,8 @@ pub struct Clerk<A> {
     mode: Mode,
     /// The plan that was published last: its name, and its changes.
     published: Option<(String, Vec<NodePlan>)>,
+    /// Cycles in a row, up to now, with nothing to change.
+    idle: u32,
     /// Approved plans that were passed on.
     passed: BTreeSet<String>,
     /// Cycles whose plans are still to be published, oldest first.
@@ -73,6 +77,7 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
             people: People::default(),
             mode: Mode::Observe,
             published: None,
+            idle: 0,
             passed: BTreeSet::new(),
             backlog: VecDeque::new(),
             courses: Courses::default(),
@@ -198,7 +203,7 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
     async fn publish(&mut self, cycle: &Cycle) -> Result<(), ClusterError> {
         let Some(plan) = &cycle.plan else { return Ok(()) };
         if plan.nodes.is_empty() {
-            return self.withdraw().await;
+            return if self.idle + 1 >= IDLE { self.withdraw().await } else { Ok(()) };
         }
         if self.published.as_ref().is_some_and(|(_, nodes)| *nodes == plan.nodes) {
             return Ok(());
@@ -266,6 +271,9 @@ impl<A: Fn(String, Plan) + Send + Sync> Clerk<A> {
 
     /// Takes in what a cycle says of plans.
     fn hear(&mut self, cycle: &Cycle) {
+        if let Some(plan) = &cycle.plan {
+            self.idle = if plan.nodes.is_empty() { self.idle.saturating_add(1) } else { 0 };
+        }
         self.words.extend(cycle.report.approval.as_ref().map(|approval| self.courses.approved(approval)));
         let begun = cycle.report.planned.as_ref().map(|planned| planned.operations.as_slice()).unwrap_or_default();
         if cycle.mode == Mode::Act

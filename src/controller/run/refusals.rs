@@ -120,7 +120,8 @@ mod tests {
     #[test]
     fn what_the_admission_policy_denies_is_told_with_its_switch() {
         let version = Version(1);
-        let pause = ClusterRequest::PauseClients { node: "a".into(), version, operation: OperationId("op-1".into()) };
+        let operation = OperationId("op-1".into());
+        let pause = ClusterRequest::PauseClients { node: "a".into(), version, operation, dry_run: true };
         let denied = Err(ClusterError::Invalid("denied request: no label".into()));
         let mut refusals = Refusals::default();
         let told = refusals.note(&pause, &denied).expect("the first time");

@@ -4,14 +4,31 @@
 //! Whatever way an operation ends, it ends through `Restarting` or `Releasing`, or is left to people; each lets paused clients go on first. What is
 //! paused stands on the node, so whoever goes on with an operation knows.
 
-use super::{Asked, OperationMachine, Read, Round, first};
+use super::{Asked, OperationMachine, Read, Round, Todo, first};
+use crate::exec::ownership::foreign_owner;
 use crate::exec::port::{ClusterError, ClusterRequest};
 use crate::exec::view::NodeView;
 use crate::model::Clients;
 
 impl OperationMachine {
+    /// Asks whether they may be paused, before anybody is evicted for an operation that would then be given up.
+    pub(super) fn rehearse_pause(&mut self, round: &Round<'_>, node: &NodeView) -> Read<()> {
+        if self.waits.pause_rehearsed || !self.may_pause(round, node) {
+            return Ok(());
+        }
+        first(self.ask_to_pause(node, true))
+    }
+
     /// Pauses the clients and waits until their pods are gone. Gives the operation up where they do not go; nothing has been changed yet.
     pub(super) fn pause_clients(&mut self, round: &Round<'_>, node: &NodeView) -> Read<()> {
+        if self.may_pause(round, node) && !node.ready {
+            let late = self.in_phase(round.now) >= self.timing.drain;
+            return first(if late {
+                self.abort(round.record, "the node is not ready, so that its clients would not end")
+            } else {
+                self.poll("the node to be ready again")
+            });
+        }
         self.pause(round, node)?;
         if !node.pause_on_record() {
             return Ok(());
@@ -30,22 +47,29 @@ impl OperationMachine {
     /// tries again.
     pub(super) fn pause_again(&mut self, round: &Round<'_>, node: &NodeView) -> Read<()> {
         let ours = node.our_taint() == Some(self.id.0.as_str());
-        if ours && self.waits.given_up.is_none() { self.pause(round, node) } else { Ok(()) }
+        let alone = foreign_owner(node).is_none();
+        if ours && alone && self.waits.given_up.is_none() { self.pause(round, node) } else { Ok(()) }
     }
 
-    /// A repair changes no instance, and pauses nobody.
     fn pause(&mut self, round: &Round<'_>, node: &NodeView) -> Read<()> {
-        if self.clients != Clients::OperatorPause || round.operation.is_repair() || !node.can_pause() {
-            return Ok(());
-        }
+        if self.may_pause(round, node) { first(self.ask_to_pause(node, false)) } else { Ok(()) }
+    }
+
+    /// Whether there is somebody to pause. A repair changes no instance, and pauses nobody.
+    fn may_pause(&self, round: &Round<'_>, node: &NodeView) -> bool {
+        self.clients == Clients::OperatorPause && !round.operation.is_repair() && node.can_pause()
+    }
+
+    fn ask_to_pause(&mut self, node: &NodeView, dry_run: bool) -> Todo {
         let (name, operation) = (self.node.clone(), self.id.clone());
-        first(self.ask(Asked::Pause, ClusterRequest::PauseClients { node: name, version: node.version, operation }))
+        let asked = if dry_run { Asked::PauseRehearsal } else { Asked::Pause };
+        self.ask(asked, ClusterRequest::PauseClients { node: name, version: node.version, operation, dry_run })
     }
 
     /// Lets the clients go on. Where that is refused for longer than an operation may take, it stands in nobody's way any more: people are told.
     pub(super) fn resume_clients(&mut self, node: &NodeView) -> Read<()> {
         let over = self.under_way(self.now) > self.timing.operation + self.timing.plugin;
-        if (over && self.waits.kept_paused) || !node.pause_on_record() {
+        if (over && self.waits.kept_paused) || !node.can_resume() {
             return Ok(());
         }
         let (name, operation) = (self.node.clone(), self.id.clone());

@@ -1,6 +1,6 @@
 //! Phase `Draining`: evicts the victims one at a time (C4) until a fresh list shows none of them (C5), and then pauses the clients of the GPUs.
 //!
-//! Before the first real eviction all of them are tried dry, so that a budget that allows nothing costs nobody anything.
+//! Before the first real eviction all of them are tried dry, and the pause too, so that what is not allowed costs nobody anything.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::{Asked, OperationMachine, Read, Round, Todo};
 use crate::exec::mutant::{self, Mutant};
 use crate::exec::port::{ClusterError, ClusterRequest, EvictionBody};
 use crate::exec::record::{Operation, Phase};
-use crate::exec::view::PodView;
+use crate::exec::view::{NodeView, PodView};
 
 /// A pod that the plan has not counted; for the defect of deleting what makes a count wrong.
 fn surplus(operation: &Operation, pod: &PodView) -> bool {
@@ -64,11 +64,11 @@ impl OperationMachine {
         if let Err(reason) = checked {
             return Ok(self.abort(record, &reason));
         }
-        self.evict(round, &remaining, untouched)
+        self.evict(round, node, &remaining, untouched)
     }
 
     /// The next eviction: first those whose budget allows the fewest.
-    fn evict(&mut self, round: &Round<'_>, remaining: &[&PodView], untouched: bool) -> Read<Todo> {
+    fn evict(&mut self, round: &Round<'_>, node: &NodeView, remaining: &[&PodView], untouched: bool) -> Read<Todo> {
         let headroom = |pod: &PodView| pod.budgets.iter().copied().min().unwrap_or(u32::MAX);
         let mut order: Vec<&PodView> = remaining.iter().copied().filter(|pod| !pod.deleting).collect();
         order.sort_by_key(|pod| (headroom(pod), &pod.pod));
@@ -77,6 +77,7 @@ impl OperationMachine {
             if let Some(pod) = unrehearsed {
                 return Ok(self.post(pod, true));
             }
+            self.rehearse_pause(round, node)?;
             self.judge(round)?;
         }
         match order.first() {

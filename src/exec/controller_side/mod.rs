@@ -56,6 +56,8 @@ enum Asked {
     Judge,
     Write,
     Taint,
+    /// Whether the clients may be paused.
+    PauseRehearsal,
     Pause,
     Resume,
     Rehearsal(String),
@@ -80,6 +82,8 @@ struct Waits {
     tainted: Option<Moment>,
     /// The agent's heartbeat then.
     heartbeat: u64,
+    /// Whether the pause of clients was allowed in a dry run.
+    pause_rehearsed: bool,
     /// When clients were first seen to be paused.
     paused: Option<Moment>,
     /// Whether they may not be let go on.
@@ -225,6 +229,7 @@ impl OperationMachine {
             (asked, _) => {
                 match asked {
                     Asked::Rehearsal(uid) => _ = self.waits.rehearsed.insert(uid.clone()),
+                    Asked::PauseRehearsal => self.waits.pause_rehearsed = true,
                     Asked::Eviction => {
                         self.evicted = true;
                         self.blocked.reset();
@@ -258,7 +263,7 @@ impl OperationMachine {
         self.waits.kept_paused |= denied && *asked == Asked::Resume;
         let evicting = matches!(asked, Asked::Rehearsal(_) | Asked::Eviction);
         match error {
-            _ if denied && *asked == Asked::Pause => {
+            _ if denied && matches!(asked, Asked::PauseRehearsal | Asked::Pause) => {
                 self.pause_refused(error);
                 None
             }

@@ -11,7 +11,7 @@ impl OperationMachine {
     pub(super) fn release(&mut self, round: &Round<'_>) -> Read<Todo> {
         let &Round { record, operation, now, .. } = round;
         let node = self.node_of(round)?;
-        if node.pause_on_record() && !mutant::on(Mutant(37)) {
+        if node.can_resume() && !mutant::on(Mutant(37)) {
             // Given up with nothing changed: the plugin comes back first, which is looked for there.
             return self.replace_plugin(round, operation.outcome);
         }

@@ -18,6 +18,9 @@ impl OperationMachine {
         if let Some(reason) = self.waits.given_up.clone().or_else(|| unfit(node)) {
             return Ok(self.abort(record, &reason));
         }
+        if !operation.is_repair() && node.pause_on_record() {
+            return Ok(self.abort(record, "clients of the node's GPUs are paused since an earlier operation"));
+        }
         self.taint(round, node)?;
         let since = *self.waits.tainted.get_or_insert_with(|| {
             self.waits.heartbeat = record.status.heartbeat;

@@ -1,9 +1,11 @@
 //! Something goes wrong: the operation is given up, and the node is as it was, or people are told.
 
+use std::time::Duration;
+
 use super::world::{Refusal, board, pod_ref};
 use super::*;
 use crate::exec::port::{ClusterError, Judgement, NodeError};
-use crate::exec::{AgentPhase, Closed, Phase, TAINT_KEY, Taint};
+use crate::exec::{AgentPhase, Closed, Phase, TAINT_KEY, Taint, marks};
 use crate::model::{Clients, Movability, Reason};
 
 fn ended(drive: &mut Drive) -> (Outcome, String) {
@@ -342,14 +344,63 @@ fn clients_that_do_not_go_end_the_operation_and_are_let_go_on() {
 #[test]
 fn a_pause_that_is_forbidden_ends_the_operation_before_anything_is_changed() {
     for error in [ClusterError::Forbidden("no".into()), ClusterError::Invalid("no label".into())] {
-        let mut drive = pausing(&["victim"]);
-        drive.world.refuse.insert("pause", (9, Refusal::Cluster(error)));
-        let (outcome, detail) = ended(&mut drive);
-        assert_eq!(outcome, Outcome::Aborted);
-        assert!(detail.contains("clients may not be paused"), "{detail}");
-        assert!(!changed(&drive) && goes_on(&mut drive));
-        settled(&drive, Outcome::Aborted);
+        // As a dry run asks, and where only what was allowed then is not any more.
+        for (what, costs) in [("pause rehearsal", false), ("pause", true)] {
+            let mut drive = pausing(&["victim"]);
+            drive.world.refuse.insert(what, (9, Refusal::Cluster(error.clone())));
+            let (outcome, detail) = ended(&mut drive);
+            assert_eq!(outcome, Outcome::Aborted);
+            assert!(detail.contains("clients may not be paused"), "{detail}");
+            assert_eq!(evicted(&drive), costs, "{what}");
+            assert!(!changed(&drive) && goes_on(&mut drive));
+            settled(&drive, Outcome::Aborted);
+        }
     }
+}
+
+#[test]
+fn clients_are_not_paused_on_a_node_that_is_not_ready() {
+    for back in [true, false] {
+        let mut drive = drive(World::new().under_operator(), &[]).with_clients(Clients::OperatorPause);
+        drive.run_until(|drive| drive.world.log.iter().any(|line| line == "spec Some(Draining)"));
+        drive.world.node().ready = false;
+        drive.run_for(Duration::from_secs(60));
+        assert!(!drive.world.log.iter().any(|line| line == "paused"), "{:#?}", drive.world.log);
+        drive.world.node().ready = back;
+        let (outcome, detail) = ended(&mut drive);
+        assert_eq!(outcome, if back { Outcome::Done } else { Outcome::Aborted }, "{detail}");
+        assert!(back || detail.contains("the node is not ready"), "{detail}");
+        assert!(goes_on(&mut drive));
+    }
+}
+
+#[test]
+fn a_node_with_a_pause_that_was_left_is_not_begun_with() {
+    let mut drive = pausing(&["victim"]);
+    let node = drive.world.node();
+    marks::pause(&node.labels, &node.annotations).apply(&mut node.labels, &mut node.annotations);
+    let (outcome, detail) = ended(&mut drive);
+    assert_eq!(outcome, Outcome::Aborted);
+    assert!(detail.contains("since an earlier operation") && !evicted(&drive), "{detail}");
+    assert!(!changed(&drive) && goes_on(&mut drive), "it lets them go on all the same");
+}
+
+/// NVIDIA's driver manager pauses what we have paused, and in the end leaves what it has found.
+#[test]
+fn a_pause_that_the_driver_manager_has_joined_is_on_record_until_it_has_left() {
+    const JOINED: &str = "paused-for-mig-change_paused-for-driver-upgrade";
+    let all = |drive: &mut Drive, value: &str| {
+        drive.world.node().labels.values_mut().for_each(|label| value.clone_into(label));
+    };
+    let mut drive = pausing(&["victim"]);
+    drive.run_until(|drive| drive.world.log.iter().any(|line| line == "paused"));
+    all(&mut drive, JOINED);
+    assert_eq!(ended(&mut drive).0, Outcome::Aborted);
+    let node = drive.world.node();
+    assert!(node.labels.values().all(|label| label == JOINED) && node.pause_on_record() && !node.can_resume());
+    assert!(!changed(&drive), "{:#?}", drive.world.log);
+    all(&mut drive, marks::PAUSED);
+    assert!(drive.world.node().can_resume(), "a repair lets them go on");
 }
 
 #[test]

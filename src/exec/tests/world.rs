@@ -302,6 +302,7 @@ impl World {
             ClusterRequest::WriteStatus { .. } => "status",
             ClusterRequest::AddTaint { .. } => "taint",
             ClusterRequest::RemoveTaint { .. } => "untaint",
+            ClusterRequest::PauseClients { dry_run: true, .. } => "pause rehearsal",
             ClusterRequest::PauseClients { .. } => "pause",
             ClusterRequest::ResumeClients { .. } => "resume",
             ClusterRequest::DeletePluginPod { .. } => "plugin",
@@ -372,8 +373,12 @@ impl World {
                 self.log.push("untaint".to_owned());
                 self.get_node()
             }
-            ClusterRequest::PauseClients { version, operation, .. } => {
+            ClusterRequest::PauseClients { version, operation, dry_run, .. } => {
                 assert_eq!(self.node().our_taint(), Some(operation.0.as_str()), "paused without a taint");
+                if dry_run {
+                    self.log.push("pause rehearsed".to_owned());
+                    return if self.node().version == version { self.get_node() } else { Err(ClusterError::Conflict) };
+                }
                 self.mark(version, marks::pause)
             }
             ClusterRequest::ResumeClients { version, .. } => self.mark(version, marks::resume),

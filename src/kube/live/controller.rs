@@ -134,11 +134,11 @@ impl ControllerCluster {
             ClusterRequest::RemoveTaint { node, version, operation } => {
                 view(server.remove_taint(node, *version, operation).await?)
             }
-            ClusterRequest::PauseClients { node, version, operation } => {
-                view(server.mark(node, *version, Some(operation), marks::pause).await?)
+            ClusterRequest::PauseClients { node, version, operation, dry_run } => {
+                view(server.mark(node, *version, Some(operation), marks::pause, *dry_run).await?)
             }
             ClusterRequest::ResumeClients { node, version, .. } => {
-                view(server.mark(node, *version, None, marks::resume).await?)
+                view(server.mark(node, *version, None, marks::resume, false).await?)
             }
             ClusterRequest::Evict { pod, body, dry_run } => {
                 server.evict(pod, body, *dry_run).await.map(|()| ClusterAnswer::Accepted)

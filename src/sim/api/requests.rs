@@ -46,8 +46,11 @@ impl ApiServer {
             ClusterRequest::RemoveTaint { node, version, operation } => {
                 self.remove_taint(now, node, *version, operation)
             }
-            ClusterRequest::PauseClients { node, version, operation } => {
+            ClusterRequest::PauseClients { node, version, operation, dry_run } => {
                 self.ours(node, operation)?;
+                if *dry_run {
+                    return self.node_at(node, *version).map(|found| ClusterAnswer::Node(Box::new(node_view(found))));
+                }
                 self.mark(now, node, *version, marks::pause)
             }
             ClusterRequest::ResumeClients { node, version, .. } => self.mark(now, node, *version, marks::resume),
@@ -140,12 +143,18 @@ impl ApiServer {
 
     /// Writes marks onto a node.
     fn mark(&mut self, now: u64, node: &str, version: Version, marks: Marking) -> ClusterReply {
-        let found = self.objects().nodes.get(node).ok_or(ClusterError::NotFound)?;
-        check(found.meta.version, version)?;
+        let found = self.node_at(node, version)?;
         let marks = marks(&found.meta.labels, &found.meta.annotations);
         let node = self.modify_node(now, node, |node| marks.apply(&mut node.meta.labels, &mut node.meta.annotations));
         let node = node.ok_or(ClusterError::NotFound)?;
         Ok(ClusterAnswer::Node(Box::new(node_view(&node))))
+    }
+
+    /// A node that still has this version.
+    fn node_at(&self, node: &str, version: Version) -> Result<&Node, ClusterError> {
+        let found = self.objects().nodes.get(node).ok_or(ClusterError::NotFound)?;
+        check(found.meta.version, version)?;
+        Ok(found)
     }
 
     fn change_taints(

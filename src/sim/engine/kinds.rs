@@ -41,7 +41,7 @@ kinds! {
     ResumeClients,
     /// An eviction that is meant.
     Evict,
-    /// An eviction that is only asked about.
+    /// An eviction, or a pause of clients, that is only asked about.
     DryRun,
     /// The device plugin's pod.
     DeletePluginPod,
@@ -92,10 +92,12 @@ impl RequestKind {
             ClusterRequest::WriteStatus { .. } => Self::WriteStatus,
             ClusterRequest::AddTaint { .. } => Self::AddTaint,
             ClusterRequest::RemoveTaint { .. } => Self::RemoveTaint,
-            ClusterRequest::PauseClients { .. } => Self::PauseClients,
+            ClusterRequest::PauseClients { dry_run: false, .. } => Self::PauseClients,
             ClusterRequest::ResumeClients { .. } => Self::ResumeClients,
             ClusterRequest::Evict { dry_run: false, .. } => Self::Evict,
-            ClusterRequest::Evict { dry_run: true, .. } => Self::DryRun,
+            ClusterRequest::Evict { dry_run: true, .. } | ClusterRequest::PauseClients { dry_run: true, .. } => {
+                Self::DryRun
+            }
             ClusterRequest::DeletePluginPod { .. } => Self::DeletePluginPod,
             ClusterRequest::GetLease => Self::GetLease,
             ClusterRequest::WriteLease { .. } => Self::WriteLease,

@@ -93,6 +93,8 @@ pub struct Checker {
     evicting: BTreeSet<OperationId>,
     /// Operations that an agent has refused; whatever it says of them afterwards, it has touched nothing for them.
     refused: BTreeSet<OperationId>,
+    /// Operations that have paused clients.
+    pausing: BTreeSet<OperationId>,
     /// The node on which each operation was claimed first.
     names: BTreeMap<OperationId, String>,
     /// When our taint on each node was last set or removed.
@@ -113,6 +115,7 @@ impl Checker {
             evicted: BTreeMap::new(),
             evicting: BTreeSet::new(),
             refused: BTreeSet::new(),
+            pausing: BTreeSet::new(),
             names: BTreeMap::new(),
             tainted: BTreeMap::new(),
         }

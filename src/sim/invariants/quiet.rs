@@ -59,6 +59,11 @@ impl Checker {
             self.violated(at, Invariant::L2, name, format!("the taint of {taint} is left"));
         }
         let ours = [marks::PROTECTION, marks::PAUSED_CLIENTS];
+        let paused =
+            |client: &str| view.labels.get(&marks::label_of(client)).is_some_and(|value| value == marks::PAUSED);
+        if let Some(client) = marks::CLIENTS.iter().find(|client| paused(client)) {
+            self.violated(at, Invariant::L2, name, format!("{client} is left paused"));
+        }
         for mark in ours.into_iter().filter(|mark| view.annotations.contains_key(*mark)) {
             // What is degraded waits for people, with its taint and what goes with that; clients are never left paused.
             if !degraded || mark == marks::PAUSED_CLIENTS {

@@ -150,6 +150,9 @@ impl Checker {
         for (what, _) in same.iter().filter(|(_, same)| !same) {
             self.violated(at, Invariant::S11, node, format!("{} changed the node's {what}", seen.operation));
         }
+        if seen.after.pause_on_record() && !seen.before.pause_on_record() {
+            self.pausing.insert(seen.operation.clone());
+        }
         if ours(seen.after) != ours(seen.before) {
             self.tainted.insert(node.to_owned(), at);
         }
@@ -165,7 +168,7 @@ impl Checker {
                 let was = seen.before.our_taint().unwrap_or_default();
                 self.violated(at, Invariant::S11, node, format!("{} removed the taint of {was}", seen.operation));
             }
-            if seen.after.annotations.contains_key(marks::PAUSED_CLIENTS) {
+            if !marks::paused(&seen.after.labels, &seen.after.annotations).is_empty() {
                 let what = format!("{} removed the taint while clients are paused", seen.operation);
                 self.violated(at, Invariant::S12, node, what);
             }
@@ -214,7 +217,9 @@ impl Checker {
     fn check_untaint(&mut self, at: u64, seen: &SeenNodeWrite<'_>) {
         let node = seen.after.name.as_str();
         let (Some(record), Some(machine)) = (seen.record, seen.machine) else { return };
-        let restarted = record.spec.operation.as_ref().is_some_and(|operation| operation.plugin.is_some());
+        // A plugin that was paused is away while the board may still be as it was.
+        let restarted = record.spec.operation.as_ref().is_some_and(|operation| operation.plugin.is_some())
+            || self.pausing.contains(seen.operation);
         let touched = record.status.operation.as_ref().is_some_and(|report| {
             report.id == *seen.operation
                 && !self.refused.contains(&report.id)

@@ -1,6 +1,8 @@
 //! What people and other systems do to the cluster, at a moment or at a request.
 
-use crate::exec::Taint;
+use std::collections::BTreeMap;
+
+use crate::exec::{Taint, marks};
 use crate::sim::api::{Amount, Budget, BudgetRule, BudgetStatus, Deletion, Meta, NAMESPACE, Name, Pod};
 use crate::sim::engine::RequestKind;
 use crate::sim::node::{ByHand, Disk, Health, Holder};
@@ -9,6 +11,9 @@ use crate::sim::workload::Arrival;
 use crate::sim::workloads::Stop;
 
 use super::World;
+
+/// What NVIDIA's driver manager writes into the labels of clients that it pauses.
+const UPGRADE: &str = "paused-for-driver-upgrade";
 
 /// When something is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +53,8 @@ pub enum Hand {
     Taint(String, Taint),
     /// All taints with a key are removed from a node.
     Untaint(String, String),
+    /// NVIDIA's driver manager pauses the operator's clients on a node, beside whoever has paused them before; or lets them go on, and leaves what it found.
+    DriverManager(String, bool),
     /// A label of a node is set, or removed.
     Label(String, String, Option<String>),
     /// A node is cordoned, or uncordoned.
@@ -125,6 +132,7 @@ impl World {
                 Some(value) => drop(node.meta.labels.insert(key.clone(), value.clone())),
                 None => drop(node.meta.labels.remove(key)),
             })),
+            Hand::DriverManager(node, begins) => self.driver_manager(node, *begins),
             Hand::Cordon(node, cordoned) => {
                 self.api.modify_node(now, node, |node| node.unschedulable = *cordoned);
             }
@@ -167,13 +175,34 @@ impl World {
         }
     }
 
+    fn driver_manager(&mut self, node: &str, begins: bool) {
+        let now = self.queue.now();
+        let Some(meta) = self.api.objects().nodes.get(node).map(|node| node.meta.clone()) else { return };
+        let found = if begins {
+            let labels = meta.labels.into_iter();
+            let found: BTreeMap<_, _> = labels.filter(|(key, _)| key.starts_with(marks::DEPLOY)).collect();
+            self.upgrades.insert(meta.uid, found.clone());
+            found
+        } else {
+            self.upgrades.remove(&meta.uid).unwrap_or_default()
+        };
+        let value = |found: String| match found.as_str() {
+            marks::DEPLOYED if begins => UPGRADE.to_owned(),
+            marks::PAUSED if begins => format!("{found}_{UPGRADE}"),
+            _ => found,
+        };
+        self.api.modify_node(now, node, |node| {
+            node.meta.labels.extend(found.into_iter().map(|(key, found)| (key, value(found))));
+        });
+    }
+
     fn set_budget(&mut self, name: &str, application: &str, rule: BudgetRule) {
         let now = self.queue.now();
         let name = Name::of(NAMESPACE, name);
         let selector = if application.is_empty() {
-            std::collections::BTreeMap::new()
+            BTreeMap::new()
         } else {
-            std::collections::BTreeMap::from([(crate::sim::api::APP.to_owned(), application.to_owned())])
+            BTreeMap::from([(crate::sim::api::APP.to_owned(), application.to_owned())])
         };
         if self.api.objects().budgets.contains_key(&name) {
             self.api.modify_budget(now, &name, |budget| {

@@ -67,6 +67,8 @@ pub struct World {
     faults: Box<dyn Faults>,
     before: BTreeMap<(RequestKind, u64), Vec<Hand>>,
     after: BTreeMap<(RequestKind, u64), Vec<Hand>>,
+    /// Deploy labels of nodes, by UID, as the driver manager has found them before it paused clients.
+    upgrades: BTreeMap<String, BTreeMap<String, String>>,
     /// Requests so far, by kind.
     requests: BTreeMap<RequestKind, u64>,
     /// Version up to which changes were passed on.
@@ -119,6 +121,7 @@ impl World {
             faults: Box::new(NoFaults),
             before: BTreeMap::new(),
             after: BTreeMap::new(),
+            upgrades: BTreeMap::new(),
             requests: BTreeMap::new(),
             seen: 0,
             due: Due::default(),

@@ -168,6 +168,7 @@ impl World {
             | Hand::RestartPlugin(node)
             | Hand::Taint(node, _)
             | Hand::Untaint(node, _)
+            | Hand::DriverManager(node, _)
             | Hand::Label(node, ..)
             | Hand::Cordon(node, _)
             | Hand::Pin(_, node)
@@ -220,7 +221,7 @@ impl World {
             }
             ClusterRequest::AddTaint { node, .. }
             | ClusterRequest::RemoveTaint { node, .. }
-            | ClusterRequest::PauseClients { node, .. }
+            | ClusterRequest::PauseClients { node, dry_run: false, .. }
             | ClusterRequest::ResumeClients { node, .. } => {
                 before.record = record(node);
                 before.view = view(node);
@@ -236,6 +237,7 @@ impl World {
                 }
             }
             ClusterRequest::Evict { dry_run: true, .. }
+            | ClusterRequest::PauseClients { dry_run: true, .. }
             | ClusterRequest::Observe { .. }
             | ClusterRequest::GetMigNode { .. }
             | ClusterRequest::GetNode { .. }

@@ -4,7 +4,9 @@ use retile::exec::marks::{DEPLOY, PAUSED, PAUSED_CLIENTS};
 use retile::exec::port::ClusterError;
 use retile::exec::{NodeView, TAINT_KEY, Taint, Version};
 
-use crate::cluster::{Cluster, change_node, eventually, get_node, node_of, pause, refused, resume, taint, untaint};
+use crate::cluster::{
+    Cluster, change_node, eventually, get_node, node_of, pause, refused, rehearse_pause, resume, taint, untaint,
+};
 
 fn ours(node: &NodeView) -> Vec<(&str, &str)> {
     let ours = node.taints.iter().filter(|taint| taint.key == TAINT_KEY);
@@ -51,16 +53,28 @@ pub(crate) async fn clients_are_paused_and_go_on_as_the_record_says(cluster: &mu
     assert_eq!(refused(cluster.ask(&pause(&name, before.version, "op-1")).await), ClusterError::Conflict, "no taint");
     let tainted = change_node(cluster, &name, |version| taint(&name, version, "op-1")).await;
     assert_eq!(refused(cluster.ask(&pause(&name, tainted.version, "op-2")).await), ClusterError::Conflict);
+    let wrong = rehearse_pause(&name, tainted.version, "op-2");
+    assert_eq!(refused(cluster.ask(&wrong).await), ClusterError::Conflict, "not its taint");
+    change_node(cluster, &name, |version| rehearse_pause(&name, version, "op-1")).await;
+    let asked = node_of(cluster.ask(&get_node(&name)).await);
+    assert_eq!((clients(&asked), asked.annotations.get(PAUSED_CLIENTS)), (clients(&before), None), "only asked");
     let paused = change_node(cluster, &name, |version| pause(&name, version, "op-1")).await;
     let expected = [("dcgm", PAUSED), ("device-plugin", PAUSED), ("mig-manager", "true"), ("nvsm", "false")];
     assert_eq!(clients(&paused), expected);
     assert_eq!(paused.annotations.get(PAUSED_CLIENTS).map(String::as_str), Some("device-plugin,dcgm"));
     assert_eq!(ours(&paused), [("op-1", "NoSchedule")]);
     assert_eq!(refused(cluster.ask(&resume(&name, tainted.version)).await), ClusterError::Conflict, "it has changed");
+    let joined = format!("{PAUSED}_paused-for-driver-upgrade");
+    cluster.label_node(&name, &format!("{DEPLOY}device-plugin"), &joined).await;
     cluster.label_node(&name, &format!("{DEPLOY}dcgm"), "false").await;
+    let upgraded = change_node(cluster, &name, |version| resume(&name, version)).await;
+    let expected = [("dcgm", "false"), ("device-plugin", &*joined), ("mig-manager", "true"), ("nvsm", "false")];
+    assert_eq!(clients(&upgraded), expected, "what somebody has set since is theirs");
+    assert_eq!(upgraded.annotations.get(PAUSED_CLIENTS).map(String::as_str), Some("device-plugin"), "not ended yet");
+    cluster.label_node(&name, &format!("{DEPLOY}device-plugin"), PAUSED).await;
     let resumed = change_node(cluster, &name, |version| resume(&name, version)).await;
     let expected = [("dcgm", "false"), ("device-plugin", "true"), ("mig-manager", "true"), ("nvsm", "false")];
-    assert_eq!(clients(&resumed), expected, "what somebody has set since is theirs");
+    assert_eq!(clients(&resumed), expected);
     assert_eq!(resumed.annotations.get(PAUSED_CLIENTS), None);
     let again = change_node(cluster, &name, |version| resume(&name, version)).await;
     assert_eq!(clients(&again), expected, "there is nothing more to let go on");

@@ -123,7 +123,16 @@ pub fn deed_of(kind: Kind, node: &str, leader: &ProcessId, scenario: &Scenario, 
         Kind::AgentCrashes => deed(vec![Hand::Crash(agent)]),
         Kind::MigManager => label("nvidia.com/mig.config", "all-balanced"),
         Kind::MigManagerPending => label("nvidia.com/mig.config.state", "pending"),
-        Kind::DriverUpgrade => label("nvidia.com/gpu-driver-upgrade-state", "upgrade-required"),
+        // The driver manager comes to a node that has the state already, and goes before that does.
+        Kind::DriverUpgrade => {
+            let state = |value: Option<&str>| {
+                Hand::Label(node.to_owned(), "nvidia.com/gpu-driver-upgrade-state".to_owned(), value.map(str::to_owned))
+            };
+            Some(Deed {
+                now: vec![state(Some("upgrade-required")), Hand::DriverManager(name.clone(), true)],
+                later: vec![(100_000, Hand::DriverManager(name, false)), (100_000, state(None))],
+            })
+        }
         Kind::Karpenter => foreign("karpenter.sh/disrupted"),
         Kind::Autoscaler => foreign("ToBeDeletedByClusterAutoscaler"),
         Kind::Cordoned => mended(Hand::Cordon(name.clone(), true), 100_000, Hand::Cordon(name, false)),

@@ -152,7 +152,9 @@ fn of_lead(slot: &Slot, request: &ClusterRequest) -> Site {
         ClusterRequest::WriteSpec { spec, .. } => of_spec(spec),
         ClusterRequest::AddTaint { .. } => Site::C2,
         ClusterRequest::RemoveTaint { .. } => Site::C8,
-        ClusterRequest::Evict { dry_run: true, .. } => Site::DryRun,
+        ClusterRequest::Evict { dry_run: true, .. } | ClusterRequest::PauseClients { dry_run: true, .. } => {
+            Site::DryRun
+        }
         ClusterRequest::Evict { .. } => Site::C4,
         // Both bring the plugin to look at the board anew; nothing else pauses it first.
         ClusterRequest::DeletePluginPod { .. }

@@ -59,7 +59,7 @@ impl Server {
         if protect {
             steps.extend(marking(&marks::protect(found.metadata.annotations.all()), annotated));
         }
-        self.patch_node(node, version, steps).await
+        self.patch_node(node, version, steps, false).await
     }
 
     /// Removes our taint with this value, and what has kept autoscalers off, from a node that still has this version; no other.
@@ -74,16 +74,18 @@ impl Server {
         steps.push(json!({"op": "remove", "path": format!("/spec/taints/{at}")}));
         // Whether or not nodes are protected now: what is on record was put on by us.
         steps.extend(marking(&marks::unprotect(found.metadata.annotations.all()), annotated));
-        self.patch_node(node, version, steps).await
+        self.patch_node(node, version, steps, false).await
     }
 
-    /// Writes marks onto a node that still has this version; with `under`, only while it has the taint of that operation.
+    /// Writes marks onto a node that still has this version; with `under`, only while it has the taint of that operation; with `dry_run` the
+    /// server only says whether it would be allowed.
     pub(in crate::kube::live) async fn mark(
         &self,
         node: &str,
         version: Version,
         under: Option<&OperationId>,
         marks: Marking,
+        dry_run: bool,
     ) -> Result<Slim<Node>, ClusterError> {
         let Found { node: found, annotated } = self.node_at(node, version).await?;
         let mut steps = match under {
@@ -92,7 +94,7 @@ impl Server {
         };
         let meta = &found.metadata;
         steps.extend(marking(&marks(&meta.plain_labels(), meta.annotations.all()), annotated));
-        self.patch_node(node, version, steps).await
+        self.patch_node(node, version, steps, dry_run).await
     }
 
     /// A node that still has this version.
@@ -111,6 +113,7 @@ impl Server {
         node: &str,
         version: Version,
         mut steps: Vec<Value>,
+        dry_run: bool,
     ) -> Result<Slim<Node>, ClusterError> {
         let version = version.0.to_string();
         // The server applies the patch anew when somebody else was faster; then the test fails.
@@ -118,7 +121,7 @@ impl Server {
         let body = Value::Array(steps);
         let call = Call {
             method: Method::PATCH,
-            path: format!("/api/v1/nodes/{}", name(node)?),
+            path: format!("/api/v1/nodes/{}{}", name(node)?, if dry_run { "?dryRun=All" } else { "" }),
             content: Content::Patch(&body),
             question: Question::TestedPatch,
         };
