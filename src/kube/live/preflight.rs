@@ -27,8 +27,8 @@ pub struct Facts {
     pub controllers: Part<Vec<Value>>,
     /// `DaemonSet`s of the agent.
     pub agents: Part<Vec<Value>>,
-    /// Names of retile's admission policies that are bound.
-    pub admission: Part<Vec<String>>,
+    /// retile's admission policies that are bound.
+    pub admission: Part<Vec<Bound>>,
     /// retile's objects.
     pub installed: Part<Installed>,
     /// What planning reads.
@@ -39,6 +39,15 @@ pub struct Facts {
     pub rights: Vec<(&'static str, String, Part<bool>)>,
     /// Whether the controller may do so; empty where that may not be asked.
     pub controller_rights: Vec<(&'static str, String, Part<bool>)>,
+}
+
+/// An admission policy that is bound; one that is not does nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// Its name.
+    pub policy: String,
+    /// Whether it lets the controller pause the GPU Operator's clients.
+    pub pauses: bool,
 }
 
 /// Finds out. `namespace` is where retile is installed, or would be.
@@ -97,13 +106,18 @@ async fn items(server: &Server, path: &str) -> Part<Vec<Value>> {
     }
 }
 
-/// Policies that somebody has bound; one that is not bound does nothing.
-async fn admission(server: &Server) -> Part<Vec<String>> {
+/// Label of a binding whose policy lets clients be paused.
+const PAUSES: &str = "/metadata/labels/retile.dev~1pauses-clients";
+
+async fn admission(server: &Server) -> Part<Vec<Bound>> {
     let ours = "labelSelector=app.kubernetes.io%2Fpart-of%3Dretile";
     let path = format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings?{ours}");
     let bindings = items(server, &path).await?;
-    let bound = bindings.iter().filter_map(|binding| binding.pointer("/spec/policyName")?.as_str());
-    Ok(bound.map(str::to_owned).collect())
+    let bound = bindings.iter().filter_map(|binding| {
+        let policy = binding.pointer("/spec/policyName")?.as_str()?.to_owned();
+        Some(Bound { policy, pauses: binding.pointer(PAUSES).is_some_and(|value| value == "true") })
+    });
+    Ok(bound.collect())
 }
 
 /// What the live verbs need: reading for all, creating and approving plans for `apply`.

@@ -6,7 +6,7 @@ use super::Check;
 use crate::cli::show::names::{clean, count, some_of};
 use crate::kube::crd;
 use crate::kube::live::preflight::{Facts, Part};
-use crate::model::Mode;
+use crate::model::{Clients, Mode};
 
 const API: &str = "API server";
 const RETILE: &str = "retile";
@@ -31,6 +31,7 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
         checks.push(leader(facts));
         checks.push(agents(facts));
         checks.push(admission(facts));
+        checks.extend(clients(facts));
     }
     checks.push(own_rights(facts));
     if installed {
@@ -210,8 +211,26 @@ fn admission(facts: &Facts) -> Check {
             "no admission policies: an agent's token could write other nodes' records",
             "install them with the chart (`admissionPolicies`); docs/security.md",
         ),
-        Ok(names) => Check::ok(RETILE, format!("admission policies: {}", some_of(names, MOST))),
+        Ok(bound) => {
+            let names: Vec<&String> = bound.iter().map(|bound| &bound.policy).collect();
+            Check::ok(RETILE, format!("admission policies: {}", some_of(&names, MOST)))
+        }
     }
+}
+
+/// Whether what the policy wants done to the GPU Operator's clients is allowed. Without admission policies it is.
+fn clients(facts: &Facts) -> Option<Check> {
+    let wanted = facts.installed.as_ref().ok()?.policy().document.clients;
+    let bound = facts.admission.as_deref().ok()?;
+    let allowed = bound.is_empty() || bound.iter().any(|bound| bound.pauses);
+    (wanted == Clients::OperatorPause && !allowed).then(|| {
+        Check::fail(
+            RETILE,
+            "the MigPolicy has the GPU Operator's clients paused (`spec.clients: operator-pause`), and the admission policies forbid it: every \
+             operation on a node with them is given up",
+            "set the chart's `controller.pauseClients: true`, or `spec.clients: restart`; docs/coexistence.md",
+        )
+    })
 }
 
 /// Rights that are missing, and those whose review failed.

@@ -10,6 +10,7 @@ use super::super::standing::SILENCE;
 use super::Check;
 use crate::cli::show::names::{count, some_of};
 use crate::exec::TAINT_KEY;
+use crate::exec::marks::PAUSED_CLIENTS;
 use crate::kube::export::{self, PolicyFile, ReadError, ReadOptions, Source};
 use crate::kube::live::installed::status_written;
 use crate::kube::live::preflight::Facts;
@@ -51,6 +52,7 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
         && installed.nodes.is_some()
     {
         checks.extend(reports(&capable, installed.nodes.as_deref().unwrap_or_default(), installed.now));
+        checks.extend(left_paused(&nodes, installed.nodes.as_deref().unwrap_or_default()));
         checks.push(opted_in(&capable));
     }
     checks.extend(owners(listing));
@@ -181,6 +183,20 @@ fn reports(capable: &[&Value], records: &[Value], now: i64) -> Vec<Check> {
         checks.push(Check::fail(NODES, found, "docs/runbooks/RetileNodeDegraded.md"));
     }
     checks
+}
+
+/// Nodes whose clients are paused without an operation that would let them go on.
+fn left_paused(nodes: &[&Value], records: &[Value]) -> Option<Check> {
+    let busy = |node: &Value| records.iter().any(|it| name(it) == name(node) && !it["spec"]["operation"].is_null());
+    let paused = |node: &Value| !node["metadata"]["annotations"][PAUSED_CLIENTS].is_null();
+    let left: Vec<&Value> = nodes.iter().copied().filter(|node| paused(node) && !busy(node)).collect();
+    (!left.is_empty()).then(|| {
+        Check::warn(
+            NODES,
+            format!("retile has paused the GPU Operator's clients and no operation is under way on {}", names(&left)),
+            "a controller in mode Act lets them go on while the node's agent reports; by hand: docs/troubleshooting.md",
+        )
+    })
 }
 
 fn opted_in(capable: &[&Value]) -> Check {

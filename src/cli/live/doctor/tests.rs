@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Level, checks, render};
 use crate::kube::live::installed::Installed;
-use crate::kube::live::preflight::Facts;
+use crate::kube::live::preflight::{Bound, Facts};
 use crate::kube::strip::Stripped;
 
 fn listing(objects: &[Value]) -> Stripped {
@@ -76,7 +76,7 @@ fn installed() -> Facts {
         definitions: definitions.into(),
         controllers: Ok(vec![workload("retile-controller", &json!({"replicas": 2}), &json!({"readyReplicas": 2}))]),
         agents: Ok(vec![workload("retile-agent", &json!({}), &json!({"desiredNumberScheduled": 1, "numberReady": 1}))]),
-        admission: Ok(vec!["retile-agent-own-node".into()]),
+        admission: Ok(vec![Bound { policy: "retile-agent-own-node".into(), pauses: false }]),
         installed: Ok(Installed {
             nodes: Some(vec![record]),
             policies: Some(Vec::new()),
@@ -172,6 +172,33 @@ fn what_does_not_work_fails_with_a_remedy() {
         more_than_allowed.contains("the policy's mode is Recommend, and the controller may not: patch nodes"),
         "{more_than_allowed}"
     );
+}
+
+#[test]
+fn a_policy_that_pauses_clients_fails_where_that_is_forbidden() {
+    let mut facts = installed();
+    let pausing = json!({"apiVersion": "retile.dev/v1alpha1", "kind": "MigPolicy", "metadata": {"name": "default"},
+        "spec": {"mode": "Act", "clients": "operator-pause"}});
+    facts.installed.as_mut().expect("known").policies = Some(vec![pausing]);
+    let forbidden = "the admission policies forbid it";
+    assert!(plain(&facts).contains(forbidden) && worst(&facts) == Level::Fail, "{}", plain(&facts));
+    facts.admission.as_mut().expect("known").push(Bound { policy: "retile-controller-node".into(), pauses: true });
+    assert!(!plain(&facts).contains(forbidden), "{}", plain(&facts));
+    facts.admission = Ok(Vec::new());
+    assert!(!plain(&facts).contains(forbidden), "nobody forbids anything: {}", plain(&facts));
+}
+
+#[test]
+fn clients_that_were_left_paused_are_told_with_what_lets_them_go_on() {
+    let mut facts = installed();
+    let mut left = node("gpu-a", &json!({"retile.dev/managed": "true"}));
+    left["metadata"]["annotations"] = json!({"retile.dev/paused-clients": "dcgm"});
+    facts.listing = Ok(listing(&[left, plugin("gpu-a")]));
+    let text = plain(&facts);
+    assert!(text.contains("no operation is under way on gpu-a") && text.contains("docs/troubleshooting.md"), "{text}");
+    let record = &mut facts.installed.as_mut().expect("known").nodes.as_mut().expect("there")[0];
+    record["spec"] = json!({"operation": {"id": "op-1"}});
+    assert!(!plain(&facts).contains("no operation is under way"), "it is an operation's: {}", plain(&facts));
 }
 
 #[test]
