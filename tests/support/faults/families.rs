@@ -163,7 +163,7 @@ pub fn cases(family: &str) -> Vec<Case> {
         "F12" => across(&["s5"], &STEPS, &before, &F12, 2),
         "F15" => {
             let mut cases = across(&["s13"], &API, &before, &F3, 1);
-            for kinds in [&F8[..], &F9, &F10, &F11] {
+            for kinds in [&F8[..], &[Kind::RecordDeleted], &F9, &F10, &F11] {
                 cases.extend(across(&["s13"], &STEPS, &after, kinds, 1));
             }
             cases
