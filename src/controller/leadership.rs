@@ -55,7 +55,7 @@ impl Leadership {
         self.machine().epoch()
     }
 
-    /// Makes the fencing number greater than one that was found in a record.
+    /// Makes the fencing number greater than one that was found in a record, as of the next renewal.
     pub(super) fn exceed(&self, epoch: u64) {
         self.machine().exceed(epoch);
     }

@@ -2,7 +2,8 @@
 //!
 //! Inputs: answers to `GetLease` and `WriteLease`. Outputs: these requests. Invariants: a lease of another is taken only after it has stood
 //! still for its whole duration *by this process's own clock*; leadership counts from the moment at which the renewal was sent, not answered,
-//! and is never resumed once it has run out.
+//! and is never resumed once it has run out. A lease that is gone frees nobody: its holder acts on until it runs out and makes it anew with its next
+//! renewal, so that who has seen it held waits for its whole duration as well. A fencing number counts once the lease itself says it.
 
 use crate::exec::mutant::{self, Mutant};
 use crate::exec::port::{ClusterAnswer, ClusterError, ClusterReply, ClusterRequest, Lease};
@@ -27,6 +28,8 @@ pub(super) struct LeaseMachine {
     attempts: Vec<(Lease, Moment)>,
     /// The lease of another as it was seen first, and when.
     seen: Option<(Lease, Moment)>,
+    /// Since when there is no lease where one was seen.
+    missing: Option<Moment>,
     /// Lowest number of transitions that the next lease may say.
     floor: u64,
 }
@@ -40,7 +43,7 @@ struct Held {
 
 impl LeaseMachine {
     pub(super) fn new(identity: String, times: LeaseTimes) -> Self {
-        Self { identity, times, held: None, attempts: Vec::new(), seen: None, floor: 0 }
+        Self { identity, times, held: None, attempts: Vec::new(), seen: None, missing: None, floor: 0 }
     }
 
     /// Whether this process leads, and may still act on it.
@@ -72,10 +75,11 @@ impl LeaseMachine {
 
     /// The fencing number, while this process holds the lease.
     pub(super) fn epoch(&self) -> Option<u64> {
-        self.held.as_ref().map(|held| held.lease.transitions.max(self.floor))
+        self.held.as_ref().map(|held| held.lease.transitions)
     }
 
-    /// Makes the fencing number greater than one that was found in a record, which happens when the lease object was lost.
+    /// Makes the fencing number greater than one that was found in a record, as of the next renewal. That happens when the lease object was lost; or
+    /// somebody else leads by now, which the renewal finds out: who is outdated must not outbid.
     pub(super) fn exceed(&mut self, epoch: u64) {
         self.floor = self.floor.max(epoch.saturating_add(1));
     }
@@ -87,7 +91,7 @@ impl LeaseMachine {
         match event {
             Event::Wake => self.wake(now),
             Event::Reply(Ok(ClusterAnswer::Lease(version, lease))) => self.see(version, lease, now),
-            Event::Reply(Err(ClusterError::NotFound)) => self.write(None, now),
+            Event::Reply(Err(ClusterError::NotFound)) => self.gone(now),
             Event::Reply(Err(ClusterError::Conflict)) => Next::Ask(ClusterRequest::GetLease),
             Event::Reply(Ok(_) | Err(_)) => Next::Rest(self.times.retry),
         }
@@ -103,7 +107,18 @@ impl LeaseMachine {
         }
     }
 
+    /// There is no lease. Whoever held it may act on it for a while, and may not know yet.
+    fn gone(&mut self, now: Moment) -> Next<ClusterRequest, Lost> {
+        let others = self.held.is_none() && self.seen.as_ref().is_some_and(|(lease, _)| !lease.holder.is_empty());
+        let since = *self.missing.get_or_insert(now);
+        if others && now.since(since) < self.times.duration {
+            return Next::Rest(self.times.retry);
+        }
+        self.write(None, now)
+    }
+
     fn see(&mut self, version: Version, lease: Lease, now: Moment) -> Next<ClusterRequest, Lost> {
+        self.missing = None;
         if let Some(&(_, renewed)) = self.attempts.iter().find(|(written, _)| *written == lease) {
             self.attempts.clear();
             self.held = Some(Held { version, lease, renewed });
@@ -256,9 +271,36 @@ mod tests {
     fn a_lease_object_that_is_lost_does_not_lower_the_epoch() {
         let (mut machine, _) = leader();
         machine.exceed(6);
-        assert_eq!(machine.epoch(), Some(7));
+        assert_eq!(machine.epoch(), Some(1), "not before the lease says it");
         machine.step(Event::Wake, Moment(2_000));
         let (version, mine) = written(machine.step(Event::Reply(Err(ClusterError::NotFound)), Moment(2_000)));
         assert_eq!((version, mine.transitions), (None, 7));
+        machine.step(reply(9, mine), Moment(2_100));
+        assert_eq!(machine.epoch(), Some(7));
+    }
+
+    #[test]
+    fn a_leader_that_is_outdated_does_not_outbid_the_new_one() {
+        let (mut machine, _) = leader();
+        // The lease was deleted and taken, and the new leader's number is on record.
+        machine.exceed(2);
+        assert_eq!(machine.epoch(), Some(1), "not before the lease says it");
+        assert_eq!(written(machine.step(Event::Wake, Moment(2_000))).1.transitions, 3);
+        assert_eq!(machine.step(Event::Reply(Err(ClusterError::Conflict)), Moment(2_000)), READ);
+        assert_eq!(machine.step(reply(5, lease("b", 2, 2)), Moment(2_100)), Next::End(Lost));
+    }
+
+    #[test]
+    fn a_lease_that_is_gone_is_taken_only_after_its_duration_by_who_has_seen_it_held() {
+        let gone = || Event::Reply(Err(ClusterError::NotFound));
+        let mut machine = machine("b");
+        machine.step(Event::Wake, Moment(0));
+        assert_eq!(machine.step(reply(7, lease("a", 40, 3)), Moment(0)), REST);
+        assert_eq!(machine.step(gone(), Moment(14_000)), REST, "it may have been renewed a moment ago");
+        assert_eq!(machine.step(reply(9, lease("a", 41, 3)), Moment(16_000)), REST, "its holder has made it anew");
+        assert_eq!(machine.step(gone(), Moment(18_000)), REST);
+        assert_eq!(machine.step(gone(), Moment(32_900)), REST);
+        let (version, mine) = written(machine.step(gone(), Moment(33_000)));
+        assert_eq!((version, mine), (None, lease("b", 42, 4)));
     }
 }

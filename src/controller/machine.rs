@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use crate::exec::mutant::{self, Mutant};
 use crate::exec::port::{ClusterAnswer, ClusterError, ClusterReply, ClusterRequest, Observation};
-use crate::exec::{Backoff, Event, Moment, Next, Operation, OperationId, OperationMachine, Origin, Phase, repair};
+use crate::exec::{
+    Backoff, Event, MigNode, Moment, Next, Operation, OperationId, OperationMachine, Origin, Phase, repair,
+};
 use crate::model::Mode;
 use crate::plan::Plan;
 
@@ -250,14 +252,17 @@ impl Controller {
 
     /// One look at everything: what was left behind is adopted, what is wrong is repaired, and when it is time a plan is made.
     fn cycle(&mut self, observation: &Observation, now: Moment) -> Vec<Asked> {
-        let Some(mut epoch) = self.lease.epoch() else { return Vec::new() };
+        let Some(epoch) = self.lease.epoch() else { return Vec::new() };
         // A lease that was lost counts from the start again, and what its last holder wrote may arrive after the first look. Only then
-        // can an epoch of ours be on record that this process has not written.
+        // can an epoch of ours be on record that this process has not written. Or else somebody leads in our place: nothing is begun until the
+        // lease itself says the higher number.
         let first = self.looked.is_none();
         let outdone = |highest: u64| highest > epoch || (first && highest == epoch);
-        if let Some(highest) = highest_epoch(observation).filter(|&highest| outdone(highest)) {
+        let highest = observation.records.iter().filter_map(MigNode::highest_epoch).max();
+        if let Some(highest) = highest.filter(|&highest| outdone(highest)) {
             self.lease.exceed(highest);
-            epoch = highest.saturating_add(1);
+            self.looked = self.looked.map(|_| now);
+            return vec![(Ticket::Loop, Next::Rest(self.settings.timing.poll))];
         }
         self.looked = Some(now);
         self.memory.note(observation, &self.settings, now);
@@ -423,15 +428,4 @@ impl Controller {
         }
         self.reports.push_back(report);
     }
-}
-
-/// The highest fencing number that any record knows.
-fn highest_epoch(observation: &Observation) -> Option<u64> {
-    let of = |record: &crate::exec::MigNode| {
-        let spec = record.spec.operation.as_ref().map(|operation| operation.epoch);
-        let status = record.status.operation.as_ref().map(|operation| operation.epoch);
-        let history = record.spec.history.iter().map(|ended| ended.epoch);
-        history.chain(spec).chain(status).max()
-    };
-    observation.records.iter().filter_map(of).max()
 }

@@ -273,6 +273,11 @@ fn an_operation_that_is_found_is_adopted_under_a_higher_epoch() {
     cluster.records.get_mut("a").expect("there").spec.operation = Some(operation);
     cluster.taint("a", Some("old-1"));
     let mut stage = Stage::new(cluster, settings("me"));
+    let writes =
+        |stage: &Stage| stage.log.iter().filter(|(_, it)| matches!(it, ClusterRequest::WriteSpec { .. })).count();
+    assert_eq!(writes(&stage), 0, "the lease says the number first");
+    stage.pass(SECOND * 3);
+    assert_eq!(stage.cluster.lease.as_ref().map(|(_, lease)| lease.transitions), Some(4));
     let adopted = stage.cluster.records["a"].spec.operation.clone().expect("still there");
     assert_eq!((adopted.id.0.as_str(), adopted.epoch, adopted.phase), ("old-1", 4, Phase::Drained));
     assert_eq!(stage.cluster.records["b"].spec.operation.as_ref().map(|operation| operation.epoch), Some(4));
@@ -280,7 +285,20 @@ fn an_operation_that_is_found_is_adopted_under_a_higher_epoch() {
     stage.pass(SECOND * 5);
     let mut started = reports(&mut stage).into_iter().flat_map(|report| report.started);
     assert!(started.any(|started| started.cause == Cause::Adopted && started.operation.0 == "old-1"));
-    assert_eq!(stage.cluster.lease.as_ref().map(|(_, lease)| lease.transitions), Some(4), "the lease catches up");
+}
+
+#[test]
+fn a_leader_that_was_replaced_does_not_outbid_who_leads_now() {
+    let mut stage = Stage::new(empty(&["a"]), settings("me"));
+    // The lease was deleted by hand, somebody else has taken it, and this process does not know yet.
+    stage.cluster.lease = Some((Version(99), Lease { holder: "other".into(), renewals: 1, transitions: 2 }));
+    let origin = Origin { id: OperationId("new-1".into()), epoch: 2, node_uid: "uid-a".into(), residents: Vec::new() };
+    stage.cluster.records.get_mut("a").expect("there").spec.operation = Some(repair(origin));
+    stage.deaf.insert(Ticket::Lease);
+    stage.live(SECOND * 9);
+    assert!(stage.controller.may_write(stage.now));
+    let operation = stage.cluster.records["a"].spec.operation.as_ref();
+    assert_eq!(operation.map(|operation| operation.epoch), Some(2), "it is left to its leader");
 }
 
 #[test]
@@ -290,7 +308,7 @@ fn an_epoch_that_appears_late_is_exceeded_as_well() {
     // The last holder of a lease that was deleted: its claim arrives after our first look.
     let origin = Origin { id: OperationId("late-1".into()), epoch: 2, node_uid: "uid-a".into(), residents: Vec::new() };
     stage.cluster.records.get_mut("a").expect("there").spec.operation = Some(repair(origin));
-    stage.live(SECOND * 300);
+    stage.live(SECOND * 310);
     assert_eq!(stage.controller.epoch(), Some(3));
     let operation = stage.cluster.records["a"].spec.operation.as_ref();
     assert!(operation.is_none_or(|operation| operation.epoch == 3), "it is led: {operation:?}");
@@ -448,6 +466,7 @@ fn a_gpu_rests_after_an_operation() {
         detail: String::new(),
     }];
     let mut stage = Stage::new(cluster, settings("me"));
+    stage.pass(SECOND * 3);
     assert!(stage.claimed().is_empty());
     let first = reports(&mut stage).remove(0);
     assert_eq!(first.cooling, 1);

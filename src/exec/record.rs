@@ -50,6 +50,15 @@ pub struct MigNode {
     pub status: MigNodeStatus,
 }
 
+impl MigNode {
+    /// The highest fencing number that the record knows; none if it knows no operation.
+    pub fn highest_epoch(&self) -> Option<u64> {
+        let spec = self.spec.operation.as_ref().map(|operation| operation.epoch);
+        let status = self.status.operation.as_ref().map(|report| report.epoch);
+        self.spec.history.iter().map(|ended| ended.epoch).chain(spec).chain(status).max()
+    }
+}
+
 /// What the controller wants of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

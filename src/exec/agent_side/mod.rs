@@ -367,7 +367,7 @@ impl AgentMachine {
             Action::Finish => Ok(self.finish(&facts, &situation)),
             Action::Forward => self.forward(&facts, &situation),
             Action::Backward | Action::Restore => self.backward(&facts, &situation),
-            Action::Verify => Ok(self.verify(&facts, &situation)),
+            Action::Verify => self.verify(&facts, &situation),
             Action::Forget => Ok(self.clear(&facts)),
         }
     }

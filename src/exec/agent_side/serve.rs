@@ -2,7 +2,7 @@
 
 use super::backward::layout;
 use super::situation::Situation;
-use super::{AgentMachine, Asked, Attempt, Facts, Todo};
+use super::{AgentMachine, Asked, Attempt, Facts, Read, Todo};
 use crate::exec::mutant::{self, Mutant};
 use crate::exec::port::NodeRequest;
 use crate::exec::record::{AgentPhase, Phase};
@@ -91,25 +91,31 @@ impl AgentMachine {
         self.declare(facts, &operation.id, AgentPhase::Idle, "the board is whole again")
     }
 
-    /// A8: the plugin offers exactly what the board has.
-    pub(super) fn verify(&mut self, facts: &Facts<'_>, situation: &Situation) -> Todo {
+    /// A8: the plugin offers exactly what the board has, and is not the one that is being replaced: what that one offers ends with it.
+    pub(super) fn verify(&mut self, facts: &Facts<'_>, situation: &Situation) -> Read<Todo> {
         let restarted = situation.operation.as_ref().filter(|operation| operation.phase == Phase::Restarting);
         let Some(operation) = restarted.filter(|_| situation.row.phase != AgentPhase::Applied) else {
-            return self.wait(facts, self.timing.poll, "the controller");
+            return Ok(self.wait(facts, self.timing.poll, "the controller"));
         };
+        if let Some(old) = &operation.plugin {
+            let pods = self.pods_of(facts.look)?;
+            if pods.iter().any(|pod| pod.pod.uid == old.uid && !pod.finished) {
+                return Ok(self.wait(facts, self.timing.poll, "the device plugin's pod that is being replaced to end"));
+            }
+        }
         let Some(offered) = &facts.look.allocatable else {
-            return self.local(Asked::Allocatable, NodeRequest::Allocatable);
+            return Ok(self.local(Asked::Allocatable, NodeRequest::Allocatable));
         };
         let instances = facts.boards.iter().filter(|board| board.mig_mode).flat_map(|board| &board.instances);
         let mut there: Vec<&String> = instances.filter_map(|instance| instance.compute.as_ref()).collect();
         there.sort_unstable();
         if !there.into_iter().eq(offered) && !mutant::on(Mutant(8)) {
-            return self.wait(facts, self.timing.poll, "the device plugin to offer the board's instances");
+            return Ok(self.wait(facts, self.timing.poll, "the device plugin to offer the board's instances"));
         }
         if facts.store.intent.is_some() || facts.store.applied.as_ref() != Some(&layout(facts.boards)) {
-            return self.clear(facts);
+            return Ok(self.clear(facts));
         }
-        self.declare(facts, &operation.id, AgentPhase::Applied, "")
+        Ok(self.declare(facts, &operation.id, AgentPhase::Applied, ""))
     }
 }
 

@@ -375,6 +375,10 @@ impl OperationMachine {
             let reason = format!("operation {} is under way on node {}", other.id, self.node);
             return first(Next::End(Closed::Lost(reason)));
         }
+        if let Some(highest) = record.highest_epoch().filter(|highest| *highest > self.epoch) {
+            let reason = format!("epoch {highest} is on record for node {}, this is epoch {}", self.node, self.epoch);
+            return first(Next::End(Closed::Lost(reason)));
+        }
         first(self.claim_with(record, *draft))
     }
 

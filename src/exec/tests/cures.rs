@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::world::Refusal;
 use super::*;
 use crate::exec::marks;
-use crate::exec::port::NodeError;
+use crate::exec::port::{ClusterError, NodeError};
 use crate::exec::{AgentPhase, Closed, Operation, OperationId, Origin, Phase, TAINT_KEY, Taint, repair};
 use crate::model::Clients;
 
@@ -67,6 +68,20 @@ fn an_orphaned_taint_is_taken_over() {
     assert!(!drive.world.tainted());
     assert!(drive.world.log.iter().any(|line| line == "plugin deleted"));
     assert_eq!(drive.world.layout(0), places(&BASE));
+}
+
+#[test]
+fn what_the_replaced_plugin_offers_does_not_count() {
+    let mut drive = Drive::new(World::new(), mend("repair-1"));
+    let plugin = |drive: &Drive| drive.world.pods.iter().find(|pod| pod.device_plugin).map(|pod| pod.pod.uid.clone());
+    let old = plugin(&drive);
+    assert!(old.is_some());
+    // It offers all along what the board has, and its deletion takes some time.
+    drive.world.refuse.insert("plugin", (3, Refusal::Cluster(ClusterError::Throttled { retry_after: None })));
+    let applied = |drive: &Drive| drive.world.agent().is_some_and(|(phase, _)| phase == AgentPhase::Applied);
+    drive.run_until(applied);
+    assert!(applied(&drive) && plugin(&drive) != old, "{:#?}", drive.world.log);
+    assert_eq!(outcome(&mut drive), Outcome::Done);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::world::{Refusal, board, pod_ref};
 use super::*;
 use crate::exec::port::{ClusterError, Judgement, NodeError};
-use crate::exec::{AgentPhase, Closed, Phase, TAINT_KEY, Taint, marks};
+use crate::exec::{AgentPhase, Closed, Ended, OperationId, Phase, TAINT_KEY, Taint, marks};
 use crate::model::{Clients, Movability, Reason};
 
 fn ended(drive: &mut Drive) -> (Outcome, String) {
@@ -45,6 +45,23 @@ fn an_eviction_that_is_forbidden_ends_the_operation() {
         assert!(!evicted(&drive));
         settled(&drive, Outcome::Aborted);
     }
+}
+
+#[test]
+fn nothing_is_claimed_where_a_higher_epoch_is_on_record() {
+    let mut drive = drive(World::with_victim(), &["victim"]);
+    drive.run_until(|drive| drive.world.record.is_some());
+    let ended = Ended {
+        id: OperationId("of-the-next-leader".into()),
+        epoch: 2,
+        gpus: Vec::new(),
+        outcome: Outcome::Done,
+        detail: String::new(),
+    };
+    drive.world.record.as_mut().expect("it was reported").spec.history.push(ended);
+    let Closed::Lost(why) = drive.run() else { panic!("it goes on: {:#?}", drive.world.log) };
+    assert!(why.contains("epoch 2"), "{why}");
+    assert!(!evicted(&drive) && !drive.world.tainted());
 }
 
 #[test]

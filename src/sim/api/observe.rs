@@ -196,10 +196,13 @@ impl<'a> Assembly<'a> {
         demand
     }
 
-    /// Nodes where the scheduler may put a pod, our own taint left out, because it goes again.
+    /// Nodes where the scheduler may put a pod, our own taint left out, because it goes again. Who asks for instances does so by their own resource,
+    /// which no node of the strategy `single` ever offers.
     fn eligible(&mut self, pod: &Pod) -> NodeSetId {
-        let fits =
-            |(name, _): &(&String, &NodeId)| self.objects.nodes.get(*name).is_some_and(|node| lets_in(node, pod));
+        let offers = |node: &Node| pod.requests.is_empty() || strategy(node) == MigStrategy::Mixed;
+        let fits = |(name, _): &(&String, &NodeId)| {
+            self.objects.nodes.get(*name).is_some_and(|node| lets_in(node, pod) && offers(node))
+        };
         let set: NodeSet = self.nodes.iter().filter(fits).map(|(_, &id)| id).collect();
         self.builder.node_set(set)
     }

@@ -81,8 +81,10 @@ pub struct Checker {
     disturbed: BTreeMap<String, u64>,
     /// What each actor last saw, since its last effect.
     looks: BTreeMap<String, BTreeMap<Look, bool>>,
-    /// Highest epoch that was written for a node.
-    epochs: BTreeMap<String, u64>,
+    /// Highest epoch that was written for a node, by name and UID: one that was made again knows nothing of what the old one's record knew.
+    epochs: BTreeMap<(String, String), u64>,
+    /// Highest epoch that each controller has put on the lease.
+    granted: BTreeMap<String, u64>,
     /// Latest agent process that changed a board of the node.
     agents: BTreeMap<String, u64>,
     /// When each GPU's last change was closed.
@@ -110,6 +112,7 @@ impl Checker {
             disturbed: BTreeMap::new(),
             looks: BTreeMap::new(),
             epochs: BTreeMap::new(),
+            granted: BTreeMap::new(),
             agents: BTreeMap::new(),
             rested: BTreeMap::new(),
             evicted: BTreeMap::new(),

@@ -24,8 +24,8 @@ pub struct FleetCount {
 /// A write of a record's spec that the API server accepted.
 #[derive(Debug, Clone, Copy)]
 pub struct SeenSpecWrite<'a> {
-    /// Whether one of our controllers wrote it.
-    pub ours: bool,
+    /// Which of our controllers wrote it; none if somebody else did.
+    pub writer: Option<&'a str>,
     /// The version that the writer had read.
     pub based_on: Version,
     /// The record before.
@@ -67,18 +67,25 @@ pub struct SeenNodeWrite<'a> {
 }
 
 impl Checker {
+    /// The API server has accepted a lease from one of our controllers.
+    pub fn on_lease_write(&mut self, writer: &str, epoch: u64) {
+        let highest = self.granted.entry(writer.to_owned()).or_default();
+        *highest = epoch.max(*highest);
+    }
+
     /// The API server has accepted the spec of a record.
     pub fn on_spec_write(&mut self, at: u64, seen: &SeenSpecWrite<'_>) {
         let node = seen.after.name.as_str();
         self.check_version(at, node, seen.based_on, seen.before);
         self.check_size(at, seen.after);
-        if !seen.ours {
+        let Some(writer) = seen.writer else {
             self.disturbed(at, node);
             return;
-        }
+        };
         let (before, after) = (seen.before.spec.operation.as_ref(), seen.after.spec.operation.as_ref());
         if let Some(after) = after {
-            self.check_epoch(at, node, after.epoch);
+            self.check_epoch(at, node, after);
+            self.check_granted(at, node, writer, after.epoch);
         }
         match (before, after) {
             (None, Some(after)) => {
@@ -245,13 +252,23 @@ impl Checker {
         }
     }
 
-    fn check_epoch(&mut self, at: u64, node: &str, epoch: u64) {
-        let highest = self.epochs.entry(node.to_owned()).or_default();
+    fn check_epoch(&mut self, at: u64, node: &str, operation: &Operation) {
+        let epoch = operation.epoch;
+        let highest = self.epochs.entry((node.to_owned(), operation.node_uid.clone())).or_default();
         if epoch < *highest {
             let what = format!("a write of epoch {epoch} was accepted after one of epoch {highest}");
             self.violated(at, Invariant::S14, node, what);
         } else {
             *highest = epoch;
+        }
+    }
+
+    /// Who is outdated could outbid everybody if a number counted that the lease never said in its name. Without any lease nobody is fenced.
+    fn check_granted(&mut self, at: u64, node: &str, writer: &str, epoch: u64) {
+        let granted = self.granted.get(writer).copied().unwrap_or(0);
+        if !self.granted.is_empty() && epoch > granted {
+            let what = format!("{writer} wrote epoch {epoch}, and the lease gave it {granted}");
+            self.violated(at, Invariant::S14, node, what);
         }
     }
 

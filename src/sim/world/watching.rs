@@ -236,14 +236,14 @@ impl World {
                     before.pod = Some(pod_view(found, objects));
                 }
             }
+            ClusterRequest::WriteLease { .. } => {}
             ClusterRequest::Evict { dry_run: true, .. }
             | ClusterRequest::PauseClients { dry_run: true, .. }
             | ClusterRequest::Observe { .. }
             | ClusterRequest::GetMigNode { .. }
             | ClusterRequest::GetNode { .. }
             | ClusterRequest::ListPods { .. }
-            | ClusterRequest::GetLease
-            | ClusterRequest::WriteLease { .. } => return None,
+            | ClusterRequest::GetLease => return None,
         }
         Some(before)
     }
@@ -259,6 +259,10 @@ impl World {
         let Some(before) = before else { return };
         let at = self.queue.now();
         match request {
+            ClusterRequest::WriteLease { lease, .. } if reply.is_ok() => {
+                let Some(watching) = &mut self.watching else { return };
+                watching.checker.on_lease_write(&process.to_string(), lease.transitions);
+            }
             ClusterRequest::WriteSpec { version, .. } if reply.is_ok() => self.watch_spec(process, *version, &before),
             ClusterRequest::WriteStatus { version, .. } if reply.is_ok() => {
                 self.watch_status(process, *version, &before);
@@ -322,8 +326,9 @@ impl World {
         };
         let Some(record) = &before.record else { return };
         let fleet = self.fleet_count(&before.node);
-        let ours = matches!(process, ProcessId::Controller(_));
-        let seen = SeenSpecWrite { ours, based_on, before: record, after: &after, pods: &before.pods, fleet };
+        let writer = matches!(process, ProcessId::Controller(_)).then(|| process.to_string());
+        let writer = writer.as_deref();
+        let seen = SeenSpecWrite { writer, based_on, before: record, after: &after, pods: &before.pods, fleet };
         if let Some(watching) = &mut self.watching {
             watching.checker.on_spec_write(at, &seen);
         }

@@ -5,7 +5,8 @@ use super::*;
 /// A write of the spec by us: from one record to the other, with this many other nodes not available.
 fn spec_write(checker: &mut Checker, at: u64, before: &MigNode, after: &MigNode, pods: &[PodView], occupied: u64) {
     let fleet = FleetCount { managed: 10, occupied };
-    checker.on_spec_write(at, &SeenSpecWrite { ours: true, based_on: before.version, before, after, pods, fleet });
+    let (writer, based_on) = (Some("controller-0"), before.version);
+    checker.on_spec_write(at, &SeenSpecWrite { writer, based_on, before, after, pods, fleet });
 }
 
 fn written(before: &MigNode, after: &MigNode, pods: &[PodView]) -> Vec<Invariant> {
@@ -73,7 +74,8 @@ fn s14_old_versions_and_epochs_are_not_accepted() {
     let (before, after) = (without_operation(), with_operation(|_| {}));
     let mut checker = checker();
     let fleet = FleetCount { managed: 10, occupied: 0 };
-    let stale = SeenSpecWrite { ours: true, based_on: Version(6), before: &before, after: &after, pods: &[], fleet };
+    let (writer, based_on) = (Some("controller-0"), Version(6));
+    let stale = SeenSpecWrite { writer, based_on, before: &before, after: &after, pods: &[], fleet };
     checker.on_spec_write(1, &stale);
     assert_eq!(broken(&checker), [Invariant::S14]);
 
@@ -94,6 +96,29 @@ fn s14_old_versions_and_epochs_are_not_accepted() {
     assert_eq!(broken(&checker).len(), 4);
     checker.on_status_write(3, &SeenStatusWrite { after: &seen, ..write });
     assert_eq!(broken(&checker).len(), 4);
+}
+
+#[test]
+fn s14_an_epoch_is_that_of_the_lease_and_of_one_life_of_a_node() {
+    let claimed = |epoch| {
+        with_operation(|operation| {
+            operation.epoch = epoch;
+            operation.phase = Phase::Draining;
+        })
+    };
+    let mut checker = checker();
+    checker.on_lease_write("controller-0", 6);
+    spec_write(&mut checker, 1, &claimed(5), &claimed(6), &[view_of("victim")], 0);
+    assert_eq!(broken(&checker), []);
+    checker.on_lease_write("controller-1", 7);
+    spec_write(&mut checker, 2, &claimed(6), &claimed(7), &[view_of("victim")], 0);
+    assert_eq!(broken(&checker), [Invariant::S14], "the lease gave this number to another");
+    let mut made_again = claimed(5);
+    made_again.spec.operation.as_mut().expect("as set up").node_uid = "uid-made-again".into();
+    spec_write(&mut checker, 3, &without_operation(), &made_again, &[], 0);
+    assert_eq!(broken(&checker).len(), 1, "the record of the node before is gone");
+    spec_write(&mut checker, 4, &claimed(7), &claimed(6), &[view_of("victim")], 0);
+    assert_eq!(broken(&checker).len(), 2);
 }
 
 #[test]
