@@ -1,5 +1,5 @@
 # Sourced by deploy/check and deploy/render: brings what they need into a cache outside the tree, once.
-# Sets `python` (with the packages of ci/requirements.txt) and `PROMTOOL` (empty where it cannot be had).
+# Sets `python` (with the packages of ci/requirements.txt), `PROMTOOL` (empty where it cannot be had) and `HELM` (empty where there is none).
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/retile-ci"
 deploy="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 
@@ -29,3 +29,7 @@ if [[ -z "$PROMTOOL" ]]; then
   [[ -x "$cache/prometheus/usr/bin/promtool" ]] && PROMTOOL="$cache/prometheus/usr/bin/promtool"
 fi
 export PROMTOOL
+
+# Not brought: it is built from source in three minutes, and ci/requirements.txt has the same as a library. Where there is one, it is tried too.
+HELM="${HELM:-$(command -v helm || true)}"
+export HELM

@@ -22,6 +22,9 @@ KARPENTER = "karpenter.sh/do-not-disrupt"
 PROTECTION = "retile.dev/autoscaler-protection"
 DEPLOY = "nvidia.com/gpu.deploy."
 PAUSED = "paused-for-mig-change"
+# NVIDIA's driver manager adds its own to what is paused already, and takes it off again.
+TWICE = f"{PAUSED}_paused-for-driver-upgrade"
+UPGRADE = "paused-for-driver-upgrade"
 CLIENTS = "retile.dev/paused-clients"
 TAINT = {"key": "retile.dev/repartitioning", "value": "op-1", "effect": "NoSchedule"}
 THEIRS = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
@@ -171,7 +174,94 @@ class Tried(unittest.TestCase):
         self.assertIn(words, answer["message"])
 
 
-class Forbidden(Tried):
+def labelled(record, **clients):
+    """A write of labels of clients together with the record of those that are paused; `None` takes one off."""
+    return {"metadata": {"labels": deployed(clients), "annotations": {CLIENTS: record}}}
+
+
+def deployed(clients):
+    return {DEPLOY + client.replace("_", "-"): value for client, value in clients.items()}
+
+
+class LettingGoOn:
+    """What the controller may do with a pause that is on record, whether or not it may pause: the switch may be taken away at any time."""
+
+    def on(self, change, record=None, tainted=True, **clients):
+        """What the controller is told when it changes a node that has these labels and this record."""
+        path = "/api/v1/nodes/gpu"
+        meta = {"name": "gpu", "labels": {"a": "b", **deployed(clients)}}
+        meta["annotations"] = {} if record is None else {CLIENTS: record}
+        made(server.call("POST", "/api/v1/nodes", {"metadata": meta, "spec": {"taints": [THEIRS, *([TAINT] if tainted else [])]}}))
+        try:
+            return server.call("PATCH", path, change, token=self.controller)
+        finally:
+            server.call("DELETE", path)
+
+    def allowed(self, change, **node):
+        with self.subTest(change=change, node=node):
+            code, answer = self.on(change, **node)
+            self.assertEqual(code, 200, answer.get("message"))
+
+    def denied(self, words, change, **node):
+        with self.subTest(change=change, node=node):
+            code, answer = self.on(change, **node)
+            self.assertEqual(code, 422, answer)
+            self.assertIn(words, answer["message"])
+
+    def test_what_is_on_record_is_let_go_on(self):
+        both = labelled(None, device_plugin="true", dcgm="true")
+        for tainted in (True, False):
+            self.allowed(both, record="device-plugin,dcgm", device_plugin=PAUSED, dcgm=PAUSED, tainted=tainted)
+        # One after the other; the record keeps the rest.
+        self.allowed(labelled("dcgm", device_plugin="true"), record="device-plugin,dcgm", device_plugin=PAUSED, dcgm=TWICE)
+        self.allowed(labelled("dcgm", device_plugin="true"), record="device-plugin,dcgm", device_plugin=PAUSED, dcgm=PAUSED)
+        # What somebody else has set since, or taken away, is theirs.
+        self.allowed(labelled(None, device_plugin="true"), record="device-plugin,dcgm", device_plugin=PAUSED, dcgm=UPGRADE)
+        self.allowed(labelled(None), record="dcgm", dcgm="false")
+        self.allowed(labelled(None), record="dcgm", dcgm="true")
+        self.allowed(labelled(None), record="dcgm")
+        self.allowed(labelled(None), record="")
+        self.allowed(labelled(None), record="operator-validator", operator_validator=PAUSED)
+
+    def test_a_record_may_stay_as_it_is(self):
+        for value in (PAUSED, TWICE, UPGRADE, "true"):
+            self.allowed({"metadata": {"annotations": {"retile.dev/note": "x"}}}, record="dcgm", dcgm=value)
+
+    def test_what_is_not_on_record_is_not_let_go_on(self):
+        self.denied("no label", labelled(None, dcgm="true"), dcgm=PAUSED)
+        self.denied("no label", labelled(None, dcgm="true"), dcgm=PAUSED, record="")
+        self.denied("no label", labelled("dcgm", dcgm="true"), dcgm=PAUSED)
+        self.denied("no label", labelled("nvsm", dcgm="true"), dcgm=PAUSED, record="nvsm")
+        self.denied("no label", labelled(None, operator_validator="true"), operator_validator=PAUSED, record="operator-validator")
+
+    def test_nothing_is_put_on_record_that_others_have_paused(self):
+        self.denied("no client on record", labelled("dcgm"), dcgm=PAUSED)
+        self.denied("no client on record", labelled("nvsm,dcgm"), dcgm=PAUSED, nvsm=PAUSED, record="nvsm")
+        self.denied("no client on record", labelled("dcgm"), dcgm="true")
+        self.denied("no client on record", labelled("dcgm"))
+        self.denied("no client on record", labelled("dcgm", nvsm="true"), dcgm=PAUSED, nvsm=PAUSED, record="nvsm")
+
+    def test_who_is_let_go_on_leaves_the_record_and_nobody_else_does(self):
+        self.denied("no label", labelled("dcgm", dcgm="true"), dcgm=PAUSED, record="dcgm")
+        for value in (PAUSED, TWICE):
+            self.denied("off the record", labelled(None), dcgm=value, record="dcgm")
+            self.denied("off the record", labelled("", device_plugin="true"), dcgm=value, device_plugin=PAUSED, record="dcgm,device-plugin")
+
+    def test_what_is_paused_becomes_nothing_but_true(self):
+        for value in ("false", UPGRADE, None):
+            self.denied("no label", labelled(None, dcgm=value), dcgm=PAUSED, record="dcgm")
+        # Others are at work there.
+        for value in (PAUSED, "true", UPGRADE):
+            self.denied("no label", labelled(None, dcgm=value), dcgm=TWICE, record="dcgm")
+        self.denied("no label", labelled(None, dcgm="true"), dcgm=UPGRADE, record="dcgm")
+
+    def test_a_record_is_never_added_to(self):
+        self.denied("no label", labelled("dcgm,nvsm", nvsm=PAUSED), dcgm=PAUSED, nvsm="true", record="dcgm")
+        self.denied("no label", labelled("nvsm", dcgm="true", nvsm=PAUSED), dcgm=PAUSED, nvsm="true", record="dcgm")
+        self.denied("no label", labelled("dcgm", dcgm=PAUSED), dcgm="true", record="dcgm")
+
+
+class Forbidden(LettingGoOn, Tried):
     nodes = (("n1", {"a": "b"}), ("n2", {"a": "b", f"{DEPLOY}dcgm": "true"}))
 
     @classmethod
@@ -278,6 +368,10 @@ class Forbidden(Tried):
         self.may_not(self.controller, "cannot", "PATCH", "/api/v1/nodes/n2/status", {"status": {}})
         self.may_not(self.controller, "cannot", "DELETE", "/api/v1/nodes/n2")
 
+    def test_the_controller_pauses_no_client(self):
+        self.denied("no label", labelled("dcgm", dcgm=PAUSED), dcgm="true")
+        self.denied("no label", labelled("device-plugin,dcgm", device_plugin=PAUSED, dcgm=PAUSED), device_plugin="true", dcgm="true")
+
     # The controller, on pods.
 
     def test_the_controller_evicts_pinned_and_elsewhere(self):
@@ -352,23 +446,39 @@ class Forbidden(Tried):
                 self.may_not(self.controller, "cannot", method, path, body)
 
 
-def labelled(record, **clients):
-    labels = {DEPLOY + client.replace("_", "-"): value for client, value in clients.items()}
-    return {"metadata": {"labels": labels, "annotations": {CLIENTS: record}}}
-
-
-class Pausing(Tried):
+class Pausing(LettingGoOn, Tried):
     """A chart that lets the controller pause the GPU Operator's clients of GPUs: it can, and nothing else of a label becomes possible."""
 
     values = {**FULL, "controller": {"pauseClients": True}}
-    deployed = {"dcgm": "true", "device-plugin": "true", "nvsm": "false", "mig-manager": "true"}
-    nodes = (("n1", {"a": "b", **{f"{DEPLOY}{client}": value for client, value in deployed.items()}}),)
-    path = "/api/v1/nodes/n1"
+    deployed = {"dcgm": "true", "device_plugin": "true", "nvsm": "false", "mig_manager": "true"}
+    nodes = (("n1", {"a": "b"}),)
 
     def test_the_controller_pauses_clients_and_lets_them_go_on(self):
-        self.may(self.controller, "PATCH", self.path, labelled("device-plugin,dcgm", device_plugin=PAUSED, dcgm=PAUSED))
-        self.may_not(self.controller, "no label", "PATCH", self.path, labelled(None, dcgm="false"))
-        self.may(self.controller, "PATCH", self.path, labelled(None, device_plugin="true", dcgm="true"))
+        path = "/api/v1/nodes/n1"
+        labels = {f"other/label-{number}": "x" * 60 for number in range(300)}
+        notes = {f"other/note-{number}": "x" * 500 for number in range(100)}
+        # As full as nodes are, and fuller: what is evaluated has a limit.
+        made(server.call("PATCH", path, {"metadata": {"labels": {**labels, **deployed(self.deployed)}, "annotations": notes}}))
+        before = taints("n1")
+        self.may(self.controller, "PATCH", path, {"spec": {"taints": [*before, TAINT]}})
+        pause = labelled("device-plugin,dcgm", device_plugin=PAUSED, dcgm=PAUSED)
+        resume = labelled(None, device_plugin="true", dcgm="true")
+        for _ in range(2):
+            self.may(self.controller, "PATCH", f"{path}?dryRun=All", pause)
+            self.may(self.controller, "PATCH", path, pause)
+            self.may_not(self.controller, "no label", "PATCH", path, labelled(None, dcgm="false"))
+            self.may(self.controller, "PATCH", path, resume)
+        self.may(self.controller, "PATCH", path, {"spec": {"taints": before}})
+
+    def test_a_record_that_lists_nobody_is_none(self):
+        self.allowed(labelled("dcgm", dcgm=PAUSED), dcgm="true", record="")
+
+    def test_pausing_takes_the_operations_taint(self):
+        self.denied("no label", labelled("dcgm", dcgm=PAUSED), dcgm="true", tainted=False)
+        both = {**labelled("dcgm", dcgm=PAUSED), "spec": {"taints": [THEIRS, TAINT]}}
+        # With a taint that is put on by the same write it is an operation's too; what is taken off by it is none.
+        self.denied("no taint but", {**both, "spec": {"taints": [TAINT]}}, dcgm="true", tainted=False)
+        self.denied("no label", {**both, "spec": {"taints": [THEIRS]}}, dcgm="true")
 
     def test_the_controller_changes_no_other_label_and_none_without_a_record(self):
         for change in (
@@ -377,20 +487,19 @@ class Pausing(Tried):
             {"metadata": {"labels": {f"{DEPLOY}dcgm": PAUSED}}},
             labelled("dcgm", device_plugin=PAUSED),
             labelled("dcgm", dcgm="false"),
+            labelled("dcgm", dcgm=TWICE),
             labelled("dcgm", dcgm=None),
             labelled("nvsm", nvsm=PAUSED),
             labelled("nvsm", nvsm="true"),
             labelled("client", client=PAUSED),
             labelled("mig-manager", mig_manager=PAUSED),
         ):
-            with self.subTest(change=change):
-                self.may_not(self.controller, "no label", "PATCH", self.path, change)
+            self.denied("no label", change, **self.deployed)
 
-    def test_the_controller_lets_nothing_go_on_that_others_have_paused(self):
-        made(server.call("PATCH", self.path, {"metadata": {"labels": {f"{DEPLOY}dcgm": PAUSED}}}))
-        self.addCleanup(server.call, "PATCH", self.path, {"metadata": {"labels": {f"{DEPLOY}dcgm": "true"}}})
-        self.may_not(self.controller, "no label", "PATCH", self.path, labelled(None, dcgm="true"))
-        self.may_not(self.controller, "no label", "PATCH", self.path, labelled("dcgm", dcgm="true"))
+    def test_the_record_says_no_more_than_is_paused(self):
+        self.denied("no client on record", labelled("dcgm,device-plugin", dcgm=PAUSED), **self.deployed)
+        self.denied("no client on record", labelled("dcgm,nvsm", dcgm=PAUSED), **{**self.deployed, "nvsm": PAUSED})
+        self.denied("no client on record", labelled("dcgm,operator-validator", dcgm=PAUSED), **self.deployed)
 
 
 class ScaleUpDelay(unittest.TestCase):

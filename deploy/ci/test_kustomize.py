@@ -22,6 +22,13 @@ class Kustomize(unittest.TestCase):
         there = {str(path.relative_to(kustomize.FOLDER)) for path in kustomize.FOLDER.rglob("*.yaml")}
         self.assertEqual(there, set(kustomize.files()))
 
+    def test_the_largest_overlay_has_the_objects_of_all(self):
+        """By which a person removes an installation, whatever overlays were applied before."""
+        objects = {name: {chart.identity(d) for d in chart.objects(chart.MATRIX[profile])} for name, profile in kustomize.OVERLAYS.items()}
+        for name, there in objects.items():
+            with self.subTest(overlay=name):
+                self.assertLessEqual(there, objects["act"])
+
     def test_builds_the_same_objects(self):
         kubectl = shutil.which("kubectl")
         if kubectl is None:

@@ -44,7 +44,7 @@ REFUSED_BY_GUARD = [
         {"profile": "reshape", "policy": {"spec": {"mode": "Act", "disruption": {"level": "Balanced"}}}},
         "no right to evict",
     ),
-    ({"profile": "full", "policy": {"spec": {"clients": "operator-pause"}}}, "lets the controller write no label"),
+    ({"profile": "full", "policy": {"spec": {"clients": "operator-pause"}}}, "lets the controller pause nothing"),
     ({"profile": "full", "agent": {"enabled": False}}, "need agents"),
     ({"scaleUpDelay": {"enabled": True}}, "MutatingAdmissionPolicy"),
 ]
@@ -66,6 +66,9 @@ class Values(unittest.TestCase):
         for values, words in REFUSED_BY_GUARD:
             with self.subTest(values=values), self.assertRaisesRegex(helm.HelmError, words):
                 chart.templates(values)
+
+    def test_what_a_profile_never_does_contradicts_nothing(self):
+        chart.templates({"profile": "observe", "policy": {"spec": {"clients": "operator-pause"}}})
 
     def test_every_value_is_in_the_schema_with_a_description(self):
         import json
