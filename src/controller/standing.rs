@@ -126,7 +126,7 @@ pub(super) fn orphaned(seen: Seen<'_>) -> bool {
 
 pub(super) fn differs(seen: Seen<'_>) -> bool {
     let reported = seen.record.filter(|record| record.status.node_uid == seen.node.uid);
-    seen.comparable && reported.is_some_and(|record| !advertises(&seen.node.allocatable, &record.status.gpus))
+    seen.comparable && reported.is_some_and(|record| !advertises(seen.node, &record.status.gpus))
 }
 
 pub(super) fn agent_degraded(record: &MigNode) -> bool {

@@ -4,16 +4,32 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{MIG_PREFIX, mig_resource};
+use crate::model::{GPU_RESOURCE, MIG_PREFIX, mig_resource};
 use crate::plan::Place;
 
 use super::port::BoardState;
 use super::record::{GpuReport, GpuTarget, Operation};
+use super::view::NodeView;
+
+/// Label by which feature discovery tells the device plugin's strategy.
+const STRATEGY: &str = "nvidia.com/mig.strategy";
 
 impl Operation {
     /// Whether it changes no instance.
     pub fn is_repair(&self) -> bool {
         self.gpus.is_empty()
+    }
+}
+
+impl NodeView {
+    /// Whether the device plugin offers instances of one profile only, and as GPUs (strategy `single`).
+    fn single(&self) -> bool {
+        self.labels.get(STRATEGY).is_some_and(|strategy| strategy == "single")
+    }
+
+    /// The resource that the device plugin offers an instance of this profile as.
+    pub(super) fn resource_of(&self, profile: &str) -> String {
+        if self.single() { GPU_RESOURCE.to_owned() } else { mig_resource(profile) }
     }
 }
 
@@ -52,12 +68,52 @@ fn same(there: &[&Place], wanted: &[Place]) -> bool {
     there.len() == wanted.len() && wanted.iter().all(|place| there.contains(&place))
 }
 
-/// Whether a node advertises exactly the reported instances, by all its MIG resources. A resource with 0 means nothing.
-pub fn advertises(allocatable: &BTreeMap<String, u64>, gpus: &[GpuReport]) -> bool {
+/// Whether a node advertises exactly the reported instances, by all its resources of instances. A resource with 0 means nothing.
+pub fn advertises(node: &NodeView, gpus: &[GpuReport]) -> bool {
     let mut expected = BTreeMap::<String, u64>::new();
     for instance in gpus.iter().flat_map(|gpu| &gpu.instances).filter(|instance| instance.uuid.is_some()) {
-        *expected.entry(mig_resource(&instance.place.profile)).or_default() += 1;
+        *expected.entry(node.resource_of(&instance.place.profile)).or_default() += 1;
     }
-    let advertised = allocatable.iter().filter(|&(name, &count)| count > 0 && name.starts_with(MIG_PREFIX));
+    let of_instances = |name: &str| name.starts_with(MIG_PREFIX) || node.single() && name == GPU_RESOURCE;
+    let advertised = node.allocatable.iter().filter(|&(name, &count)| count > 0 && of_instances(name));
     advertised.map(|(name, &count)| (name.clone(), count)).eq(expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::{InstanceReport, ReportedOccupancy};
+
+    fn report(profile: &str, count: u8) -> GpuReport {
+        let place = |start| Place { start, size: 1, profile: profile.to_owned() };
+        let instance = |start| InstanceReport {
+            place: place(start),
+            uuid: Some(format!("MIG-{start}")),
+            occupancy: ReportedOccupancy::Free,
+            pods: Vec::new(),
+        };
+        let instances = (0..count).map(instance).collect();
+        GpuReport { index: 0, uuid: "GPU-0".to_owned(), model: String::new(), instances }
+    }
+
+    fn node(strategy: &str, allocatable: &[(&str, u64)]) -> NodeView {
+        let allocatable = allocatable.iter().map(|&(name, count)| (name.to_owned(), count)).collect();
+        NodeView { labels: [(STRATEGY.to_owned(), strategy.to_owned())].into(), allocatable, ..NodeView::default() }
+    }
+
+    #[test]
+    fn instances_are_advertised_by_profile_or_under_the_strategy_single_as_gpus() {
+        let gpus = [report("1g.5gb", 2), report("1g.5gb", 1)];
+        let mig = "nvidia.com/mig-1g.5gb";
+        assert!(advertises(&node("mixed", &[(mig, 3), (GPU_RESOURCE, 4), ("nvidia.com/mig-7g.40gb", 0)]), &gpus));
+        assert!(!advertises(&node("mixed", &[(mig, 2)]), &gpus));
+        assert!(!advertises(&node("mixed", &[(GPU_RESOURCE, 3)]), &gpus), "those are whole ones");
+        assert!(advertises(&node("single", &[(GPU_RESOURCE, 3), (mig, 0)]), &gpus));
+        assert!(!advertises(&node("single", &[(GPU_RESOURCE, 2)]), &gpus));
+        assert!(
+            !advertises(&node("single", &[(GPU_RESOURCE, 3), (mig, 3)]), &gpus),
+            "another plugin offers them as well"
+        );
+        assert!(advertises(&node("single", &[(GPU_RESOURCE, 0)]), &[]));
+    }
 }

@@ -81,7 +81,7 @@ pub fn pause(labels: &Map, annotations: &Map) -> Marks {
 /// Lets go on what [`pause`] has paused. What others have joined stays on record: they will leave our value behind.
 pub fn resume(labels: &Map, annotations: &Map) -> Marks {
     let Some(record) = annotations.get(PAUSED_CLIENTS) else { return Marks::default() };
-    let joined = |value: &str| value != PAUSED && value.split('_').any(|part| part == PAUSED);
+    let joined = |value: &str| value != PAUSED && value.contains(PAUSED);
     let kept = recorded(labels, annotations, joined).join(",");
     let left = if kept.is_empty() { Some(None) } else { (kept != *record).then_some(Some(kept)) };
     let ours = paused(labels, annotations).into_iter();

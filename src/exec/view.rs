@@ -44,7 +44,7 @@ pub struct NodeView {
     pub labels: BTreeMap<String, String>,
     /// All its annotations.
     pub annotations: BTreeMap<String, String>,
-    /// Allocatable amounts of `nvidia.com/mig-…` resources; a resource that was removed stays with 0.
+    /// Allocatable amounts of `nvidia.com/mig-…` and `nvidia.com/gpu`; a resource that was removed stays with 0.
     pub allocatable: BTreeMap<String, u64>,
     /// Extended resources by which another partitioner shows that it serves the node: see [`partitioner_of`](super::partitioner_of).
     pub foreign_resources: BTreeSet<String>,

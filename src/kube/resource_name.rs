@@ -3,11 +3,9 @@
 //! Says what a name means; whether a board has such a profile is for its table to say.
 //! Source: the naming rule of NVIDIA's device plugin (mixed strategy): `mig-` and the profile with `+` turned into `.`.
 
-pub(crate) use crate::model::MIG_PREFIX;
 use crate::model::mig_resource;
+pub(crate) use crate::model::{GPU_RESOURCE as GPU, MIG_PREFIX};
 
-/// Whole GPUs, and every instance on nodes of the single strategy.
-pub(crate) const GPU: &str = "nvidia.com/gpu";
 /// Whole GPUs offered several times.
 pub(crate) const GPU_SHARED: &str = "nvidia.com/gpu.shared";
 /// Key of the node selector by which other tools ask for an instance as `nvidia.com/gpu`.

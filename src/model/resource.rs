@@ -5,6 +5,9 @@
 /// Prefix of MIG resources.
 pub const MIG_PREFIX: &str = "nvidia.com/mig-";
 
+/// Whole GPUs; where the device plugin's strategy is `single`, instances.
+pub const GPU_RESOURCE: &str = "nvidia.com/gpu";
+
 /// The resource that instances of a profile are advertised as: `1g.10gb+me` gives `nvidia.com/mig-1g.10gb.me`.
 pub fn mig_resource(profile: &str) -> String {
     format!("{MIG_PREFIX}{}", profile.replace('+', "."))

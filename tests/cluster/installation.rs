@@ -79,8 +79,19 @@ impl Installation {
 
     /// Adds a node with boards that are partitioned so, and its agent.
     pub(crate) async fn add_node(&mut self, name: &str, boards: &[(&str, &[(&str, u32)])], pace: Pace) {
+        self.add_labelled_node(name, boards, &[], pace).await;
+    }
+
+    /// The same, with labels beside those that every node has.
+    pub(crate) async fn add_labelled_node(
+        &mut self,
+        name: &str,
+        boards: &[(&str, &[(&str, u32)])],
+        labels: &[(&str, &str)],
+        pace: Pace,
+    ) {
         let models: Vec<&str> = boards.iter().map(|&(model, _)| model).collect();
-        let labels = [(FLEET, ALL), ("retile.dev/managed", "true")];
+        let labels = [&[(FLEET, ALL), ("retile.dev/managed", "true")], labels].concat();
         let node = HollowNode::register_at(&self.plane, name, Config::of(&models), &labels, pace).await;
         let partition = |node: &mut fake_nvml::Node| {
             (0..).zip(boards).try_for_each(|(place, &(_, instances))| node.partition(place, instances))

@@ -20,5 +20,6 @@ mod nodes;
 mod owners;
 mod pages;
 mod scale;
+mod single;
 mod truth;
 mod work;

@@ -8,7 +8,6 @@ use crate::exec::ownership::foreign_owner;
 use crate::exec::port::{BoardState, InstanceState, Intent, NodeRequest};
 use crate::exec::proof::IdleProof;
 use crate::exec::record::{AgentPhase, GpuTarget, Operation, OperationId, Phase};
-use crate::model::mig_resource;
 use crate::plan::{Place, StepAction};
 
 impl AgentMachine {
@@ -108,10 +107,10 @@ impl AgentMachine {
         board: &BoardState,
         place: &Place,
     ) -> Read<Todo> {
-        let pods = self.pods_of(facts.look)?;
+        let (node, pods) = (self.node_of(facts.look)?, self.pods_of(facts.look)?);
         let proof =
             facts.occupants.ok_or_else(|| "who holds instances cannot be read".to_owned()).and_then(|occupants| {
-                let resource = mig_resource(&place.profile);
+                let resource = node.resource_of(&place.profile);
                 IdleProof::establish(board, place, &resource, occupants, pods).map_err(|why| why.to_string())
             });
         let part = if at(board, place).is_some_and(|there| there.compute.is_some()) { "compute" } else { "GPU" };

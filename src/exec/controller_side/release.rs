@@ -18,7 +18,7 @@ impl OperationMachine {
         let Some(value) = ours(node, &self.id) else {
             return Ok(self.close(round, operation.outcome.unwrap_or(Outcome::Done), &operation.detail));
         };
-        if !advertises(&node.allocatable, &record.status.gpus) && !mutant::on(Mutant(32)) {
+        if !advertises(node, &record.status.gpus) && !mutant::on(Mutant(32)) {
             // Nobody may be sent here yet. It passes by itself, or the plugin needs a restart.
             if self.under_way(now) > self.timing.operation + self.timing.plugin {
                 return Ok(self.degrade(record, "the node does not advertise what its GPUs have"));

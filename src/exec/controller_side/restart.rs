@@ -42,7 +42,7 @@ impl OperationMachine {
         if mutant::on(Mutant(32)) {
             return true;
         }
-        if !advertises(&node.allocatable, &record.status.gpus) {
+        if !advertises(node, &record.status.gpus) {
             self.waits.advertised = None;
             return false;
         }

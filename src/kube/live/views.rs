@@ -15,7 +15,7 @@ use crate::kube::requests::{effective, is_device};
 use crate::kube::scope::Scope;
 use crate::kube::taints::tolerates;
 use crate::kube::unmodelled::unmodelled;
-use crate::model::{ControllerKind, MIG_PREFIX, PodRef};
+use crate::model::{ControllerKind, GPU_RESOURCE, MIG_PREFIX, PodRef};
 
 /// Labels by which pods of NVIDIA's device plugin are known, with the values that the GPU operator and the plugin's own chart give.
 pub const PLUGIN: [(&str, &str); 2] =
@@ -27,7 +27,8 @@ const GRACE_SECONDS: u64 = 30;
 pub(super) fn node_view(node: &Node) -> NodeView {
     let meta = &node.metadata;
     let ready = node.status.conditions.iter().find(|condition| condition.kind == "Ready");
-    let allocatable = node.status.allocatable.iter().filter(|(name, _)| name.starts_with(MIG_PREFIX));
+    let allocatable =
+        node.status.allocatable.iter().filter(|(name, _)| name.starts_with(MIG_PREFIX) || *name == GPU_RESOURCE);
     NodeView {
         name: meta.name.clone(),
         uid: meta.uid.clone(),

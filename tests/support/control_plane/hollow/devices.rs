@@ -1,4 +1,4 @@
-//! The kubelet's device manager with NVIDIA's device plugin behind it, strategy `mixed`.
+//! The kubelet's device manager with NVIDIA's device plugin behind it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use fake_nvml::node::{BoardState, Client, ComputeInstance, GpuInstance};
 use fake_nvml::{Node, Store};
 
+use super::objects::GPU;
 use super::pod_resources::{Holder, Source};
 
 /// A pod that was let in; its devices are MIG UUIDs.
@@ -20,6 +21,8 @@ struct Held {
 #[derive(Debug)]
 pub(super) struct Devices {
     store: Store,
+    /// Whether the plugin's strategy is `single`.
+    single: bool,
     /// What the running plugin enumerated at its start, by resource; none while no plugin runs.
     offered: Option<BTreeMap<String, Vec<String>>>,
     /// Every resource that was ever advertised.
@@ -41,15 +44,21 @@ impl Source for Mutex<Devices> {
 }
 
 impl Devices {
-    pub(super) fn new(store: Store) -> Self {
-        Self { store, offered: None, known: BTreeSet::new(), held: BTreeMap::new(), next_pid: 40_000 }
+    pub(super) fn new(store: Store, single: bool) -> Self {
+        Self { store, single, offered: None, known: BTreeSet::new(), held: BTreeMap::new(), next_pid: 40_000 }
     }
 
     /// The plugin starts: it looks at the boards, once.
     pub(super) fn plugin_starts(&mut self) {
         let mut offered = BTreeMap::<String, Vec<String>>::new();
-        for (board, gpu, compute) in instances(&self.read()) {
-            offered.entry(resource(&board, &gpu)).or_default().push(compute.uuid);
+        let node = self.read();
+        for (board, gpu, compute) in instances(&node) {
+            let resource = if self.single { GPU.to_owned() } else { resource(&board, &gpu) };
+            offered.entry(resource).or_default().push(compute.uuid);
+        }
+        if self.single && !alike(&node) {
+            // NVIDIA's plugin offers nothing then.
+            offered.clear();
         }
         self.known.extend(offered.keys().cloned());
         self.offered = Some(offered);
@@ -143,6 +152,12 @@ fn instances(node: &Node) -> Vec<(BoardState, GpuInstance, ComputeInstance)> {
         board.mig_devices().map(|(gpu, compute)| (board.clone(), gpu.clone(), compute.clone())).collect()
     };
     node.boards.iter().filter(|board| board.mig && !board.lost).flat_map(on).collect()
+}
+
+/// Whether all boards have instances, and all of one profile.
+fn alike(node: &Node) -> bool {
+    let profiles: BTreeSet<String> = instances(node).iter().map(|(board, gpu, _)| profile(board, gpu)).collect();
+    profiles.len() == 1 && node.boards.iter().all(|board| board.mig_devices().next().is_some())
 }
 
 fn profile(board: &BoardState, gpu: &GpuInstance) -> String {

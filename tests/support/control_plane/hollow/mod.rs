@@ -92,10 +92,11 @@ impl HollowNode {
         let mut all = objects::labels(name, &keys);
         let store = Store::create(folder.join("boards.json"), config).expect("a possible node");
         all.extend(labels.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())));
+        let single = all["nvidia.com/mig.strategy"] == "single";
         let mut own = Self {
             name: name.to_owned(),
             folder,
-            devices: Arc::new(Mutex::new(Devices::new(store))),
+            devices: Arc::new(Mutex::new(Devices::new(store, single))),
             pace,
             labels: all,
             kubelet: plane.kubelet(name).await,

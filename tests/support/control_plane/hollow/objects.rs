@@ -7,6 +7,13 @@ use serde_json::{Value, json};
 
 /// Prefix of the resources of MIG instances.
 const MIG: &str = "nvidia.com/mig-";
+/// The resource of GPUs, and of all instances where the plugin's strategy is `single`.
+pub(super) const GPU: &str = "nvidia.com/gpu";
+
+/// Whether a resource is one that the device plugin offers.
+fn is_offered(name: &str) -> bool {
+    name.starts_with(MIG) || name == GPU
+}
 
 /// Labels that GPU feature discovery and the kubelet put on a node with these boards.
 pub(super) fn labels(name: &str, boards: &[&str]) -> BTreeMap<String, String> {
@@ -103,7 +110,7 @@ pub(super) fn rejected(message: &str) -> Value {
     json!({"status": {"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": message}})
 }
 
-/// MIG resources that a pod asks for: what its containers need together, or more if one of its init containers does.
+/// GPUs and MIG resources that a pod asks for: what its containers need together, or more if one of its init containers does.
 pub(super) fn requests(pod: &Pod) -> BTreeMap<String, u64> {
     let Some(spec) = &pod.spec else { return BTreeMap::new() };
     let mut all = BTreeMap::<String, u64>::new();
@@ -119,7 +126,7 @@ pub(super) fn requests(pod: &Pod) -> BTreeMap<String, u64> {
 
 fn limits(resources: Option<&k8s_openapi::api::core::v1::ResourceRequirements>) -> Vec<(String, u64)> {
     let limits = resources.and_then(|resources| resources.limits.as_ref());
-    let mig = limits.into_iter().flatten().filter(|(name, _)| name.starts_with(MIG));
+    let mig = limits.into_iter().flatten().filter(|(name, _)| is_offered(name));
     mig.filter_map(|(name, amount)| amount.0.parse().ok().map(|amount| (name.clone(), amount))).collect()
 }
 
@@ -142,9 +149,9 @@ pub(super) fn is_ready(node: &Node) -> bool {
     ready && !taints.into_iter().any(|taint| taint.key.starts_with("node.kubernetes.io/"))
 }
 
-/// Amounts of MIG resources that a node advertises.
+/// Amounts of GPUs and MIG resources that a node advertises.
 pub(super) fn mig_allocatable(node: &Node) -> BTreeMap<String, u64> {
     let amounts = node.status.iter().flat_map(|status| status.allocatable.iter().flatten());
-    let mig = amounts.filter(|(name, _)| name.starts_with(MIG));
+    let mig = amounts.filter(|(name, _)| is_offered(name));
     mig.filter_map(|(name, amount)| amount.0.parse().ok().map(|amount| (name.clone(), amount))).collect()
 }
