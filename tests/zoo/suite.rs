@@ -211,7 +211,7 @@ fn defect_32_the_taint_goes_before_the_node_advertises_the_layout() {
 
 #[test]
 fn defect_37_paused_clients_are_forgotten_where_an_operation_is_given_up() {
-    struck(37, "S12", &named("s13"), "C5#0x1>DriverUpgrade;C6#0x1>PluginBroken");
+    struck(37, "S12", &named("s13"), "C5#0x1>MigManager;C6#0x1>PluginBroken");
 }
 
 #[test]
