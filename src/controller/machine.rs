@@ -268,7 +268,7 @@ impl Controller {
         self.memory.note(observation, &self.settings, now);
         let mut asked = self.adopt(observation, epoch, now);
         self.note_hindrances(observation, now);
-        if self.settings.mode == Mode::Act {
+        if self.settings.mode != Mode::Observe {
             asked.extend(self.cure(observation, epoch, now));
         }
         if self.next_plan(observation).is_none_or(|at| at <= now) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::exec::mutant::{self, Mutant};
 use crate::exec::port::Observation;
 use crate::exec::{Moment, Phase, foreign_owner};
-use crate::model::Reason;
+use crate::model::{Mode, Reason};
 
 use super::settings::Settings;
 use super::standing::{Seen, Withdrawal, agent_degraded, differs, each_node, orphaned, seen, standing, stays_away};
@@ -82,7 +82,8 @@ impl NodeWatch {
         standing(seen, busy, silent, settings.silence).or_else(loud)
     }
 
-    /// Nodes that need a repair and can have one now, with why; ordered by name.
+    /// Nodes that need a repair and can have one now, with why; ordered by name. Where people approve plans, only what operations have left behind is
+    /// repaired: that was approved.
     pub(super) fn cures(
         &self,
         observation: &Observation,
@@ -111,7 +112,8 @@ impl NodeWatch {
                     "our taint, our protection from autoscalers or our pause of clients is there without an operation",
                 ));
             }
-            stood(watch.differs, settings.timing.plugin)
+            let unasked = settings.mode == Mode::Act;
+            (unasked && stood(watch.differs, settings.timing.plugin))
                 .then(|| (node.name.clone(), "the node advertises other instances than its boards have"))
         };
         seen(observation).filter_map(cure).collect()

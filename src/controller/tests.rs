@@ -6,7 +6,7 @@ use super::testing::{Cluster, Stage, pod, settings};
 use super::{Approval, Cause, CycleReport, Farewell, LeftOut, Settings, Ticket};
 use crate::exec::marks::{DEPLOY, PAUSED, PAUSED_CLIENTS, PROTECTION};
 use crate::exec::port::{ClusterRequest, Lease};
-use crate::exec::{Ended, OperationId, Origin, Outcome, Phase, Version, repair};
+use crate::exec::{Ended, Operation, OperationId, Origin, Outcome, Phase, Version, repair};
 use crate::model::{Limit, Mode, Reason};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -511,14 +511,17 @@ fn budgets_hold_over_all_that_is_in_flight() {
 
 #[test]
 fn an_orphaned_taint_is_cured_when_it_has_stood() {
-    let mut cluster = empty(&["a"]);
-    cluster.taint("a", Some("lost"));
-    let mut stage = Stage::new(cluster, settings("me"));
-    assert!(stage.claimed().is_empty(), "a cache may lag");
-    stage.live(SECOND * 10);
-    let operation = stage.cluster.records["a"].spec.operation.as_ref().expect("a repair");
-    assert!(operation.is_repair());
-    assert_eq!(stage.cluster.nodes["a"].our_taint(), Some(operation.id.0.as_str()), "it takes the taint over");
+    for mode in [Mode::Act, Mode::Recommend, Mode::Observe] {
+        let mut cluster = empty(&["a"]);
+        cluster.taint("a", Some("lost"));
+        let mut stage = Stage::new(cluster, Settings { mode, ..settings("me") });
+        assert!(stage.claimed().is_empty(), "a cache may lag");
+        stage.live(SECOND * 10);
+        let operation = stage.cluster.records["a"].spec.operation.as_ref();
+        assert_eq!(operation.is_some_and(Operation::is_repair), mode != Mode::Observe, "{mode:?}");
+        let taint = operation.map_or("lost", |operation| operation.id.0.as_str());
+        assert_eq!(stage.cluster.nodes["a"].our_taint(), Some(taint), "a repair takes the taint over");
+    }
 }
 
 /// Somebody took our taint off by hand, and with it nobody takes off the rest.

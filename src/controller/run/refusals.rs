@@ -73,9 +73,13 @@ fn remedy(request: &ClusterRequest) -> &'static str {
         | ClusterRequest::DeletePluginPod { .. } => {
             "install the rights of the profile `reshape` or `full` (docs/how-to/install.md), or set the MigPolicy's `spec.mode: Observe`"
         }
-        ClusterRequest::PauseClients { .. } | ClusterRequest::ResumeClients { .. } => {
-            "set the chart's `controller.pauseClients: true` with the rights of the profile `reshape` or `full` (docs/coexistence.md); once nothing \
-             is paused, the MigPolicy's `spec.clients: restart` does as well"
+        ClusterRequest::ResumeClients { .. } => {
+            "install the rights and the admission policies of this version, profile `reshape` or `full` (docs/how-to/install.md); by hand: docs/coexistence.md, \
+             `A pause that is left over`"
+        }
+        ClusterRequest::PauseClients { .. } => {
+            "set the chart's `controller.pauseClients: true` with the rights of the profile `reshape` or `full` (docs/coexistence.md), or the MigPolicy's \
+             `spec.clients: restart`"
         }
         ClusterRequest::Evict { .. } => {
             "install the rights of the profile `full` (docs/how-to/install.md), or set the MigPolicy's `spec.disruption.level: IdleOnly`"

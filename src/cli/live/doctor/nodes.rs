@@ -194,7 +194,7 @@ fn left_paused(nodes: &[&Value], records: &[Value]) -> Option<Check> {
         Check::warn(
             NODES,
             format!("retile has paused the GPU Operator's clients and no operation is under way on {}", names(&left)),
-            "a controller in mode Act lets them go on while the node's agent reports; by hand: docs/troubleshooting.md",
+            "a controller that may act lets them go on while the node's agent reports; by hand: docs/troubleshooting.md",
         )
     })
 }
