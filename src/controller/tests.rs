@@ -290,12 +290,17 @@ fn an_operation_that_is_found_is_adopted_under_a_higher_epoch() {
 #[test]
 fn a_leader_that_was_replaced_does_not_outbid_who_leads_now() {
     let mut stage = Stage::new(empty(&["a"]), settings("me"));
+    stage.pass(SECOND * 3);
     // The lease was deleted by hand, somebody else has taken it, and this process does not know yet.
     stage.cluster.lease = Some((Version(99), Lease { holder: "other".into(), renewals: 1, transitions: 2 }));
     let origin = Origin { id: OperationId("new-1".into()), epoch: 2, node_uid: "uid-a".into(), residents: Vec::new() };
     stage.cluster.records.get_mut("a").expect("there").spec.operation = Some(repair(origin));
     stage.deaf.insert(Ticket::Lease);
-    stage.live(SECOND * 9);
+    let looks = |stage: &Stage| stage.log.iter().filter(|(ticket, _)| *ticket == Ticket::Loop).count();
+    let before = looks(&stage);
+    stage.wake(&Ticket::Loop);
+    stage.pass(SECOND * 6);
+    assert!(looks(&stage) > before, "it has seen the record");
     assert!(stage.controller.may_write(stage.now));
     let operation = stage.cluster.records["a"].spec.operation.as_ref();
     assert_eq!(operation.map(|operation| operation.epoch), Some(2), "it is left to its leader");
