@@ -381,7 +381,7 @@ fn clients_are_not_paused_on_a_node_that_is_not_ready() {
         let mut drive = drive(World::new().under_operator(), &[]).with_clients(Clients::OperatorPause);
         drive.run_until(|drive| drive.world.log.iter().any(|line| line == "spec Some(Draining)"));
         drive.world.node().ready = false;
-        drive.run_for(Duration::from_secs(60));
+        drive.run_for(Duration::from_mins(1));
         assert!(!drive.world.log.iter().any(|line| line == "paused"), "{:#?}", drive.world.log);
         drive.world.node().ready = back;
         let (outcome, detail) = ended(&mut drive);
