@@ -24,6 +24,10 @@ use super::propose::Proposer;
 use super::report::{Approval, Cause, CycleReport, LISTED, LeftOut, Observed};
 use super::settings::Settings;
 
+/// By how much the fencing number that an agent reports may exceed all that controllers have written. More is not believed: a token of one node must
+/// not drive the number to its end, which would end all leadership.
+const LEAP: u64 = 1000;
+
 /// Reports that are kept for whoever asks.
 const REPORTS: usize = 32;
 
@@ -258,7 +262,10 @@ impl Controller {
         // lease itself says the higher number.
         let first = self.looked.is_none();
         let outdone = |highest: u64| highest > epoch || (first && highest == epoch);
-        let highest = observation.records.iter().filter_map(MigNode::highest_epoch).max();
+        let written = observation.records.iter().filter_map(MigNode::written_epoch).max();
+        let believed = epoch.max(written.unwrap_or(0)).saturating_add(LEAP);
+        let known = observation.records.iter().filter_map(MigNode::highest_epoch);
+        let highest = known.filter(|&highest| highest <= believed).max();
         if let Some(highest) = highest.filter(|&highest| outdone(highest)) {
             self.lease.exceed(highest);
             self.looked = self.looked.map(|_| now);

@@ -137,6 +137,18 @@ mod tests {
     use crate::exec::PodView;
 
     #[test]
+    fn a_node_whose_instances_are_offered_several_times_is_left_alone() {
+        for (replicas, expected) in [(1, 0), (2, 1)] {
+            let cluster = Cluster { replicas, ..Cluster::new() }.node("a", &[&[]]);
+            let watch = NodeWatch::default();
+            let withdrawn =
+                watch.withdrawals(&cluster.observe(), &BTreeMap::new(), &settings("me"), Moment(0)).into_values();
+            let told: Vec<_> = withdrawn.collect();
+            assert_eq!(told.iter().filter(|(_, why)| why.contains("replicas")).count(), expected, "{told:?}");
+        }
+    }
+
+    #[test]
     fn a_node_whose_device_plugin_would_not_come_back_is_left_alone() {
         let cluster = Cluster::new().node("a", &[&[("1g.5gb", 0, Some("v"))]]).node("b", &[&[]]);
         let mut observation = cluster.observe();

@@ -13,6 +13,9 @@ use crate::model::{MigStrategy, PlanningInput, Reason};
 
 use super::flight::Flight;
 
+/// Label by which feature discovery tells how often each GPU is offered.
+const REPLICAS: &str = "nvidia.com/gpu.replicas";
+
 /// Why a node is left alone, in words.
 pub(super) type Withdrawal = (Reason, String);
 
@@ -25,6 +28,8 @@ pub(super) struct Seen<'a> {
     pods: &'a [PodView],
     /// Whether what it advertises can be compared with its boards.
     comparable: bool,
+    /// Whether each instance is offered several times.
+    shared: bool,
 }
 
 /// Why nodes of the input are left alone, as far as one look tells; `silent` is for how long agents have not been heard of, where that is known.
@@ -84,6 +89,10 @@ pub(super) fn standing(
     if let Some(stays_away) = stays_away(seen) {
         return Some((Reason::PolicyForbids, stays_away));
     }
+    if seen.shared {
+        let why = "its instances are offered several times (replicas), and who holds them all cannot be told";
+        return Some((Reason::PolicyForbids, why.to_owned()));
+    }
     if silent > patience {
         return unready(format!("the node's agent has been silent for {} s", silent.as_secs()));
     }
@@ -99,11 +108,16 @@ pub(super) fn standing(
         .then(|| (Reason::WaitingForExecution, "the node advertises other instances than its boards have".to_owned()))
 }
 
-/// Whether each instance of a node is advertised once, under the name of its own profile.
-fn comparable(input: &PlanningInput, name: &str) -> bool {
-    let Some(node) = input.node_named(name).map(|node| &input.nodes()[node.index()]) else { return false };
-    let plain = |gpu: &crate::model::Gpu| gpu.offers.iter().flatten().all(|offer| offer.replicas == 1);
-    node.strategy == MigStrategy::Mixed && input.gpus()[node.gpus.clone()].iter().all(plain)
+/// How a node offers its instances: whether under the names of their own profiles, and whether several times each.
+fn offers(input: &PlanningInput, node: &NodeView) -> (bool, bool) {
+    let Some(planned) = input.node_named(&node.name).map(|node| &input.nodes()[node.index()]) else {
+        return (false, false);
+    };
+    let several = |gpu: &crate::model::Gpu| gpu.offers.iter().flatten().any(|offer| offer.replicas > 1);
+    let mixed = planned.strategy == MigStrategy::Mixed;
+    // Under the strategy `single` the replicas are those of GPUs.
+    let of_gpus = node.labels.get(REPLICAS).and_then(|text| text.parse::<u64>().ok()).is_some_and(|count| count > 1);
+    (mixed, input.gpus()[planned.gpus.clone()].iter().any(several) || !mixed && of_gpus)
 }
 
 /// Why the device plugin would not come back to a node under operation: the controller of a `DaemonSet` makes no pod on a node whose taints it
@@ -152,10 +166,14 @@ pub(super) fn consumed(observation: &Observation) -> impl Iterator<Item = &str> 
 pub(super) fn seen(observation: &Observation) -> impl Iterator<Item = Seen<'_>> {
     let records: BTreeMap<&str, &MigNode> =
         observation.records.iter().map(|record| (record.name.as_str(), record)).collect();
-    observation.nodes.iter().map(move |node| Seen {
-        node,
-        record: records.get(node.name.as_str()).copied(),
-        pods: observation.pods.get(&node.name).map(Vec::as_slice).unwrap_or_default(),
-        comparable: comparable(&observation.input, &node.name),
+    observation.nodes.iter().map(move |node| {
+        let (by_profile, shared) = offers(&observation.input, node);
+        Seen {
+            node,
+            record: records.get(node.name.as_str()).copied(),
+            pods: observation.pods.get(&node.name).map(Vec::as_slice).unwrap_or_default(),
+            comparable: by_profile && !shared,
+            shared,
+        }
     })
 }

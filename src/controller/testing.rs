@@ -40,6 +40,8 @@ pub(super) struct Cluster {
     pub(super) plugins: BTreeMap<String, bool>,
     /// Kinds of requests that the controller has no right to.
     pub(super) forbidden: BTreeSet<&'static str>,
+    /// How often each instance is offered.
+    pub(super) replicas: u32,
 }
 
 fn geometry() -> Arc<Geometry> {
@@ -73,6 +75,7 @@ impl Cluster {
             lease: None,
             plugins: BTreeMap::new(),
             forbidden: BTreeSet::new(),
+            replicas: 1,
         }
     }
 
@@ -151,7 +154,8 @@ impl Cluster {
             .profiles()
             .iter()
             .map(|profile| {
-                profile.placeable().then(|| Offer { resource: builder.resource(&resource(&profile.name)), replicas: 1 })
+                let resource = profile.placeable().then(|| builder.resource(&resource(&profile.name)));
+                resource.map(|resource| Offer { resource, replicas: self.replicas })
             })
             .collect();
         let all = builder.node_set((0..self.nodes.len()).map(NodeId::new).collect::<NodeSet>());

@@ -6,7 +6,9 @@ use super::testing::{Cluster, Stage, pod, settings};
 use super::{Approval, Cause, CycleReport, Farewell, LeftOut, Settings, Ticket};
 use crate::exec::marks::{DEPLOY, PAUSED, PAUSED_CLIENTS, PROTECTION};
 use crate::exec::port::{ClusterRequest, Lease};
-use crate::exec::{Ended, Operation, OperationId, Origin, Outcome, Phase, Version, repair};
+use crate::exec::{
+    AgentPhase, Ended, Operation, OperationId, OperationReport, Origin, Outcome, Phase, Version, repair,
+};
 use crate::model::{Limit, Mode, Reason};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -285,6 +287,25 @@ fn an_operation_that_is_found_is_adopted_under_a_higher_epoch() {
     stage.pass(SECOND * 5);
     let mut started = reports(&mut stage).into_iter().flat_map(|report| report.started);
     assert!(started.any(|started| started.cause == Cause::Adopted && started.operation.0 == "old-1"));
+}
+
+/// With a number at the end of what a lease can say nobody could lead any more.
+#[test]
+fn a_number_that_only_an_agent_says_is_not_believed_beyond_measure() {
+    for (said, expected) in [(900, 901), (u64::from(u32::MAX), 1)] {
+        let mut stage = Stage::new(empty(&["a", "b"]).waiting("p", "7g.40gb"), settings("me"));
+        let lie = OperationReport {
+            id: OperationId("lie".into()),
+            epoch: said,
+            boot_id: String::new(),
+            phase: AgentPhase::Idle,
+            detail: String::new(),
+        };
+        stage.cluster.records.get_mut("a").expect("there").status.operation = Some(lie);
+        stage.live(SECOND * 320);
+        assert!(stage.controller.may_write(stage.now), "it leads");
+        assert_eq!(stage.controller.epoch(), Some(expected));
+    }
 }
 
 #[test]

@@ -4,15 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{GPU_RESOURCE, MIG_PREFIX, mig_resource};
+use crate::model::{GPU_RESOURCE, MIG_PREFIX, STRATEGY_LABEL, mig_resource};
 use crate::plan::Place;
 
 use super::port::BoardState;
 use super::record::{GpuReport, GpuTarget, Operation};
 use super::view::NodeView;
 
-/// Label by which feature discovery tells the device plugin's strategy.
-const STRATEGY: &str = "nvidia.com/mig.strategy";
+/// Label by which feature discovery tells a node's product; under the strategy `single` it names the instances, and pods select it.
+const PRODUCT: &str = "nvidia.com/gpu.product";
 
 impl Operation {
     /// Whether it changes no instance.
@@ -24,12 +24,28 @@ impl Operation {
 impl NodeView {
     /// Whether the device plugin offers instances of one profile only, and as GPUs (strategy `single`).
     fn single(&self) -> bool {
-        self.labels.get(STRATEGY).is_some_and(|strategy| strategy == "single")
+        self.labels.get(STRATEGY_LABEL).is_some_and(|strategy| strategy == "single")
     }
 
     /// The resource that the device plugin offers an instance of this profile as.
     pub(super) fn resource_of(&self, profile: &str) -> String {
         if self.single() { GPU_RESOURCE.to_owned() } else { mig_resource(profile) }
+    }
+
+    /// Resources by which pods of the node may ask for an instance of this profile. While feature discovery is paused its labels may be gone.
+    pub(super) fn asked_for_by(&self, profile: &str) -> Vec<String> {
+        let untold = self.pause_on_record() && !self.labels.contains_key(STRATEGY_LABEL);
+        let gpus = untold.then(|| GPU_RESOURCE.to_owned());
+        std::iter::once(self.resource_of(profile)).chain(gpus).collect()
+    }
+
+    /// Whether the product that feature discovery tells is that of the reported instances, as far as it tells instances at all.
+    pub(super) fn tells_product(&self, gpus: &[GpuReport]) -> bool {
+        let Some(instance) = gpus.iter().find_map(|gpu| gpu.instances.first()).filter(|_| self.single()) else {
+            return true;
+        };
+        let wanted = format!("-MIG-{}", instance.place.profile.replace('+', "."));
+        self.labels.get(PRODUCT).is_none_or(|product| product.trim_end_matches("-SHARED").ends_with(&wanted))
     }
 }
 
@@ -74,7 +90,9 @@ pub fn advertises(node: &NodeView, gpus: &[GpuReport]) -> bool {
     for instance in gpus.iter().flat_map(|gpu| &gpu.instances).filter(|instance| instance.uuid.is_some()) {
         *expected.entry(node.resource_of(&instance.place.profile)).or_default() += 1;
     }
-    let of_instances = |name: &str| name.starts_with(MIG_PREFIX) || node.single() && name == GPU_RESOURCE;
+    // Without a board in MIG mode they are whole ones.
+    let single = node.single() && !gpus.is_empty();
+    let of_instances = |name: &str| name.starts_with(MIG_PREFIX) || single && name == GPU_RESOURCE;
     let advertised = node.allocatable.iter().filter(|&(name, &count)| count > 0 && of_instances(name));
     advertised.map(|(name, &count)| (name.clone(), count)).eq(expected)
 }
@@ -82,6 +100,7 @@ pub fn advertises(node: &NodeView, gpus: &[GpuReport]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::marks::PAUSED_CLIENTS;
     use crate::exec::{InstanceReport, ReportedOccupancy};
 
     fn report(profile: &str, count: u8) -> GpuReport {
@@ -98,7 +117,11 @@ mod tests {
 
     fn node(strategy: &str, allocatable: &[(&str, u64)]) -> NodeView {
         let allocatable = allocatable.iter().map(|&(name, count)| (name.to_owned(), count)).collect();
-        NodeView { labels: [(STRATEGY.to_owned(), strategy.to_owned())].into(), allocatable, ..NodeView::default() }
+        NodeView {
+            labels: [(STRATEGY_LABEL.to_owned(), strategy.to_owned())].into(),
+            allocatable,
+            ..NodeView::default()
+        }
     }
 
     #[test]
@@ -114,6 +137,33 @@ mod tests {
             !advertises(&node("single", &[(GPU_RESOURCE, 3), (mig, 3)]), &gpus),
             "another plugin offers them as well"
         );
-        assert!(advertises(&node("single", &[(GPU_RESOURCE, 0)]), &[]));
+        assert!(advertises(&node("single", &[(GPU_RESOURCE, 8)]), &[]), "no board is in MIG mode");
+    }
+
+    #[test]
+    fn the_product_must_name_the_instances_where_pods_select_it() {
+        let gpus = [report("1g.10gb+me", 2)];
+        let told = |strategy: &str, product: Option<&str>| {
+            let mut node = node(strategy, &[]);
+            node.labels.extend(product.map(|product| (PRODUCT.to_owned(), product.to_owned())));
+            node.tells_product(&gpus)
+        };
+        for product in ["NVIDIA-A100-SXM4-80GB-MIG-1g.10gb.me", "NVIDIA-A100-SXM4-80GB-MIG-1g.10gb.me-SHARED"] {
+            assert!(told("single", Some(product)), "{product}");
+        }
+        assert!(told("single", None), "nobody tells it");
+        assert!(!told("single", Some("NVIDIA-A100-SXM4-80GB-MIG-1g.10gb")));
+        assert!(told("mixed", Some("NVIDIA-A100-SXM4-80GB")));
+    }
+
+    #[test]
+    fn while_feature_discovery_is_paused_a_pod_may_ask_by_either_resource() {
+        let mig = "nvidia.com/mig-1g.5gb";
+        assert_eq!(node("mixed", &[]).asked_for_by("1g.5gb"), [mig]);
+        assert_eq!(node("single", &[]).asked_for_by("1g.5gb"), [GPU_RESOURCE]);
+        let mut untold = NodeView::default();
+        assert_eq!(untold.asked_for_by("1g.5gb"), [mig]);
+        untold.annotations.insert(PAUSED_CLIENTS.to_owned(), "gpu-feature-discovery".to_owned());
+        assert_eq!(untold.asked_for_by("1g.5gb"), [mig, GPU_RESOURCE]);
     }
 }

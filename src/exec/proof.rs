@@ -33,14 +33,14 @@ pub enum NotIdle {
 
 impl IdleProof {
     /// Proves that the instance at `place` of the board is idle: nothing that the kubelet or the driver knows holds it, and every pod of the
-    /// node that asks for such an instance (`resource`) is known to hold others.
+    /// node that asks for such an instance (by one of `resources`) is known to hold others.
     ///
     /// # Errors
     /// It is not there, or one of the sources says, or cannot rule out, that somebody holds it.
     pub fn establish(
         board: &BoardState,
         place: &Place,
-        resource: &str,
+        resources: &[String],
         occupants: &[Occupant],
         pods: &[PodView],
     ) -> Result<Self, NotIdle> {
@@ -60,7 +60,7 @@ impl IdleProof {
         }
         let unaccounted =
             pods.iter().filter(|pod| pod.holds_instances() && !(pod.deleting && mutant::on(Mutant(20)))).find(|pod| {
-                let asks = pod.requests.get(resource).copied().unwrap_or(0);
+                let asks: u32 = resources.iter().filter_map(|resource| pod.requests.get(resource)).sum();
                 let all: u32 = pod.requests.values().sum();
                 asks > 0 && known.get(pod.pod.uid.as_str()).copied().unwrap_or(0) < all
             });

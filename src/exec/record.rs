@@ -53,9 +53,14 @@ pub struct MigNode {
 impl MigNode {
     /// The highest fencing number that the record knows; none if it knows no operation.
     pub fn highest_epoch(&self) -> Option<u64> {
-        let spec = self.spec.operation.as_ref().map(|operation| operation.epoch);
         let status = self.status.operation.as_ref().map(|report| report.epoch);
-        self.spec.history.iter().map(|ended| ended.epoch).chain(spec).chain(status).max()
+        self.written_epoch().into_iter().chain(status).max()
+    }
+
+    /// The highest fencing number that a controller has written into the record; agents write none of these.
+    pub fn written_epoch(&self) -> Option<u64> {
+        let spec = self.spec.operation.as_ref().map(|operation| operation.epoch);
+        self.spec.history.iter().map(|ended| ended.epoch).chain(spec).max()
     }
 }
 

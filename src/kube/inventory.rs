@@ -12,7 +12,7 @@ use super::findings::Findings;
 use super::objects::{MigNode, Node, ReportedGpu, ReportedPod};
 use super::placement_inference::{Counts, InferenceError, infer};
 use super::resource_name::{GPU, GPU_SHARED};
-use crate::model::{Catalogue, Geometry, Layout, MigStrategy, Placement, Reason};
+use crate::model::{Catalogue, Geometry, Layout, MigStrategy, Placement, Reason, STRATEGY_LABEL};
 
 /// More GPUs than any machine has; a count beyond is a mistake.
 const MAX_GPUS: u64 = 64;
@@ -113,7 +113,7 @@ impl<'a> Inventory<'a> {
         node: &Node,
         advertised: BTreeMap<String, Advertised>,
     ) -> Result<Option<NodeDraft>, String> {
-        let strategy = node.label("nvidia.com/mig.strategy");
+        let strategy = node.label(STRATEGY_LABEL);
         if strategy == Some("single") {
             return self.single(node);
         }
@@ -214,7 +214,7 @@ impl<'a> Inventory<'a> {
         if !told.is_empty() && told != name {
             return Err(format!("its MigNode reports about the node {told}"));
         }
-        let strategy = match node.label("nvidia.com/mig.strategy") {
+        let strategy = match node.label(STRATEGY_LABEL) {
             Some("single") => MigStrategy::Single,
             _ => MigStrategy::Mixed,
         };
@@ -258,7 +258,7 @@ impl<'a> Inventory<'a> {
         if !enabled {
             return Ok(None);
         }
-        let memory = memory_label(node).filter(|_| node.label("nvidia.com/mig.strategy") != Some("single"));
+        let memory = memory_label(node).filter(|_| node.label(STRATEGY_LABEL) != Some("single"));
         let geometry = self.board(&gpu.model, memory)?;
         let mut instances = Vec::with_capacity(gpu.instances.len());
         for reported in &gpu.instances {
@@ -339,7 +339,7 @@ fn count_label(node: &Node) -> Result<u64, String> {
     let text = node
         .label("nvidia.com/gpu.count")
         .ok_or_else(|| format!("the label nvidia.com/gpu.count is missing; {REMEDY}"))?;
-    let most = if node.label("nvidia.com/mig.strategy") == Some("single") { MAX_GPUS * 8 } else { MAX_GPUS };
+    let most = if node.label(STRATEGY_LABEL) == Some("single") { MAX_GPUS * 8 } else { MAX_GPUS };
     text.parse()
         .ok()
         .filter(|&count| count <= most)

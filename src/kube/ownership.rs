@@ -8,7 +8,7 @@ use super::objects::Node;
 use super::taints;
 use crate::exec::marks::DEPLOY_PLUGIN;
 use crate::exec::partitioner_of;
-use crate::model::Reason;
+use crate::model::{Reason, STRATEGY_LABEL};
 
 /// Label by which a node is opted in.
 pub(crate) const MANAGED: &str = "retile.dev/managed";
@@ -128,7 +128,7 @@ fn unusable(node: &Node) -> Option<String> {
     if !matches!(upgrade, "" | "upgrade-done") {
         return Some(format!("the node's driver is being upgraded ({upgrade})"));
     }
-    match node.label("nvidia.com/mig.strategy") {
+    match node.label(STRATEGY_LABEL) {
         Some("none") => Some("the device plugin does not offer MIG here (`nvidia.com/mig.strategy=none`)".to_owned()),
         _ => node
             .label("nvidia.com/gpu.product")

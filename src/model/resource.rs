@@ -5,6 +5,8 @@
 /// Prefix of MIG resources.
 pub const MIG_PREFIX: &str = "nvidia.com/mig-";
 
+/// Label by which feature discovery tells the device plugin's strategy.
+pub const STRATEGY_LABEL: &str = "nvidia.com/mig.strategy";
 /// Whole GPUs; where the device plugin's strategy is `single`, instances.
 pub const GPU_RESOURCE: &str = "nvidia.com/gpu";
 

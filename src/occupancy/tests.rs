@@ -93,7 +93,8 @@ fn a_pod_that_is_known_to_hold_what_it_asks_for_leaves_the_rest_free() {
     assert_eq!(occupancy.of_instance(&board.instances[0]).1, [pods[0].pod.clone()], "with the API server's UID");
     let occupants = occupancy.occupants().expect("complete");
     assert_eq!(occupants.len(), 1, "the process is the pod's: {occupants:?}");
-    let proof = IdleProof::establish(&board.state(), &board.instances[1].place, RESOURCE, &occupants, &pods);
+    let proof =
+        IdleProof::establish(&board.state(), &board.instances[1].place, &[RESOURCE.to_owned()], &occupants, &pods);
     assert!(proof.is_ok(), "{proof:?}");
 }
 

@@ -1,9 +1,13 @@
 //! Nodes whose device plugin has the strategy `single`: instances are offered as GPUs, and pods ask for a product.
 
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
 use serde_json::json;
 
 use super::control_plane::{Pace, eventually};
-use super::installation::{ALL, Installation, at_once};
+use super::installation::{ALL, Installation, TAINT, at_once};
 use super::work::{deployment, ready, template};
 
 const NODE: &str = "gpu-a";
@@ -35,6 +39,18 @@ async fn a_node_of_the_strategy_single_is_reshaped_for_who_asks_for_its_product(
         (cluster.nodes[0].layout(0).len() == 7).then_some(())
     })
     .await;
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let held_back = async || {
+        let taints = nodes.get(NODE).await.ok()?.spec?.taints.unwrap_or_default();
+        taints.iter().any(|taint| taint.key == TAINT).then_some(())
+    };
+    eventually("the node offers them, and waits for its product", async || {
+        let record = cluster.record(NODE).await?;
+        (record["spec"]["operation"]["phase"] == "Releasing").then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(held_back().await.is_some(), "pods that want the old product would come");
     // Feature discovery sees them too.
     let label = format!("{PRODUCT}={}", product("1g.5gb"));
     let (done, said) = cluster.plane.kubectl(&["label", "node", NODE, &label, "--overwrite"], "");

@@ -105,7 +105,7 @@ pub(crate) fn only(driver: &Driver) -> Board {
 
 /// A proof that nobody holds an instance, by sources that know of nobody.
 pub(crate) fn idle(board: &Board, place: &Place) -> IdleProof {
-    IdleProof::establish(&board.state(), place, "nvidia.com/mig", &[], &[]).expect("it is there")
+    IdleProof::establish(&board.state(), place, &[], &[], &[]).expect("it is there")
 }
 
 /// Destroys an instance as an agent does: compute instance, a new look, GPU instance.

@@ -18,7 +18,7 @@ fn defect_28_mig_mode_is_switched_off_in_cleaning_up() {
         let there = place("7g.80gb", 0, 8);
         node.lay_out(0, std::slice::from_ref(&there)).expect("a place of the board");
         let proof =
-            |node: &SimNode| IdleProof::establish(&node.states()[0], &there, "", &[], &[]).expect("nobody holds it");
+            |node: &SimNode| IdleProof::establish(&node.states()[0], &there, &[], &[], &[]).expect("nobody holds it");
         let compute = NodeRequest::DestroyComputeInstance(proof(&node));
         assert_eq!(node.answer(&compute, None).reply, Ok(NodeAnswer::Done));
         let gpu = NodeRequest::DestroyGpuInstance(proof(&node));

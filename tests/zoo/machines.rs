@@ -81,7 +81,8 @@ fn defect_20_a_pod_that_ends_slowly_is_forgotten() {
             let next = desk.controls(&mut machine, now);
             keeps("S3", matches!(next, Next::Rest(_)), || format!("after {now} ms it does not wait any more"))?;
         }
-        let proof = IdleProof::establish(&desk.boards[0], &base[0], "nvidia.com/mig-1g.10gb", &[], &desk.pods);
+        let proof =
+            IdleProof::establish(&desk.boards[0], &base[0], &["nvidia.com/mig-1g.10gb".to_owned()], &[], &desk.pods);
         keeps("S1", proof.is_err(), || "an instance counts as idle while a pod ends on it".to_owned())
     });
 }
@@ -91,10 +92,17 @@ fn defect_31_a_pod_that_only_the_api_server_knows_holds_nothing() {
     kills(31, "S1", || {
         let there = place("1g.10gb", 0, 1);
         let board = board(0, GPU, std::slice::from_ref(&there));
-        let proof = IdleProof::establish(&board, &there, "nvidia.com/mig-1g.10gb", &[], &[pod("unlisted")]);
+        let proof =
+            IdleProof::establish(&board, &there, &["nvidia.com/mig-1g.10gb".to_owned()], &[], &[pod("unlisted")]);
         keeps("S1", proof.is_err(), || "an instance counts as idle that a bound pod may hold".to_owned())?;
         let elsewhere = Occupant { instance: "MIG-other".to_owned(), pod: Some(pod_ref("unlisted")) };
-        let proof = IdleProof::establish(&board, &there, "nvidia.com/mig-1g.10gb", &[elsewhere], &[pod("unlisted")]);
+        let proof = IdleProof::establish(
+            &board,
+            &there,
+            &["nvidia.com/mig-1g.10gb".to_owned()],
+            &[elsewhere],
+            &[pod("unlisted")],
+        );
         assert!(proof.is_ok(), "it is known to hold another one");
         Ok(())
     });

@@ -110,8 +110,8 @@ impl AgentMachine {
         let (node, pods) = (self.node_of(facts.look)?, self.pods_of(facts.look)?);
         let proof =
             facts.occupants.ok_or_else(|| "who holds instances cannot be read".to_owned()).and_then(|occupants| {
-                let resource = node.resource_of(&place.profile);
-                IdleProof::establish(board, place, &resource, occupants, pods).map_err(|why| why.to_string())
+                let resources = node.asked_for_by(&place.profile);
+                IdleProof::establish(board, place, &resources, occupants, pods).map_err(|why| why.to_string())
             });
         let part = if at(board, place).is_some_and(|there| there.compute.is_some()) { "compute" } else { "GPU" };
         let what = format!("to destroy the {part} instance of {}@{} on {}", place.profile, place.start, board.uuid);

@@ -3,6 +3,7 @@
 use super::{Asked, OperationMachine, Read, Round, Todo};
 use crate::exec::layout::advertises;
 use crate::exec::mutant::{self, Mutant};
+use crate::exec::ownership::foreign_owner;
 use crate::exec::port::ClusterRequest;
 use crate::exec::record::{Ended, HISTORY, MigNodeSpec, Operation, OperationId, Outcome};
 use crate::exec::view::NodeView;
@@ -18,7 +19,9 @@ impl OperationMachine {
         let Some(value) = ours(node, &self.id) else {
             return Ok(self.close(round, operation.outcome.unwrap_or(Outcome::Done), &operation.detail));
         };
-        if !advertises(node, &record.status.gpus) && !mutant::on(Mutant(32)) {
+        // Where nothing was changed, and somebody else is at the node by now, it is theirs; its plugin may be away for as long as they need.
+        let left = operation.outcome == Some(Outcome::Aborted) && foreign_owner(node).is_some();
+        if !left && !advertises(node, &record.status.gpus) && !mutant::on(Mutant(32)) {
             // Nobody may be sent here yet. It passes by itself, or the plugin needs a restart.
             if self.under_way(now) > self.timing.operation + self.timing.plugin {
                 return Ok(self.degrade(record, "the node does not advertise what its GPUs have"));
@@ -27,6 +30,10 @@ impl OperationMachine {
                 return self.replace_plugin(round, operation.outcome);
             }
             return Ok(self.poll("the node to advertise what its GPUs have"));
+        }
+        if !left && !node.tells_product(&record.status.gpus) && self.in_phase(now) <= self.timing.plugin {
+            // Pods that select the old product would be sent here. Who tells it looks once a minute.
+            return Ok(self.poll("the node to tell the product of its instances"));
         }
         let request = ClusterRequest::RemoveTaint { node: self.node.clone(), version: node.version, operation: value };
         Ok(self.ask(Asked::Taint, request))

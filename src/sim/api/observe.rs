@@ -15,7 +15,7 @@ use crate::model::{
     BudgetId, Capacity, CapacityKind, Catalogue, ControllerKind, Demand, DisruptionLevel, EvictionBudget, Geometry,
     Gpu, Instance, MigStrategy, Movability, Node as PlannedNode, NodeId, NodeSet, NodeSetId, Occupancy, Offer,
     PendingPod, Placement, PlanningInput, PlanningInputBuilder, PodId, Policy, Reason, ResourceId, RunningPod,
-    Unplannable,
+    STRATEGY_LABEL, Unplannable,
 };
 
 /// Annotation by which an owner keeps a pod where it is.
@@ -94,7 +94,7 @@ pub(super) fn movability(pod: &Pod, objects: &Objects) -> (ControllerKind, Movab
 
 /// How the plugin of a node names instances, as its label says.
 fn strategy(node: &Node) -> MigStrategy {
-    let single = node.meta.labels.get("nvidia.com/mig.strategy").is_some_and(|strategy| strategy == "single");
+    let single = node.meta.labels.get(STRATEGY_LABEL).is_some_and(|strategy| strategy == "single");
     if single { MigStrategy::Single } else { MigStrategy::Mixed }
 }
 

@@ -37,7 +37,7 @@ fn serving() -> SimNode {
 }
 
 fn proof(node: &SimNode, place: &Place) -> IdleProof {
-    IdleProof::establish(&node.states()[0], place, "none", &[], &[]).expect("as set up")
+    IdleProof::establish(&node.states()[0], place, &[], &[], &[]).expect("as set up")
 }
 
 fn ask(node: &mut SimNode, request: &NodeRequest) -> Result<NodeAnswer, NodeError> {

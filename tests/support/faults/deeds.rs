@@ -130,7 +130,7 @@ pub fn deed_of(kind: Kind, node: &str, leader: &ProcessId, scenario: &Scenario, 
             };
             Some(Deed {
                 now: vec![state(Some("upgrade-required")), Hand::DriverManager(name.clone(), true)],
-                later: vec![(100_000, Hand::DriverManager(name, false)), (100_000, state(None))],
+                later: vec![(400_000, Hand::DriverManager(name, false)), (400_000, state(None))],
             })
         }
         Kind::Karpenter => foreign("karpenter.sh/disrupted"),

@@ -218,12 +218,12 @@ fn admission(facts: &Facts) -> Check {
     }
 }
 
-/// Whether what the policy wants done to the GPU Operator's clients is allowed. Without admission policies it is.
+/// Whether what the policy wants done to the GPU Operator's clients is allowed. Where no policy is about nodes, it is.
 fn clients(facts: &Facts) -> Option<Check> {
     let wanted = facts.installed.as_ref().ok()?.policy().document.clients;
     let bound = facts.admission.as_deref().ok()?;
-    let allowed = bound.is_empty() || bound.iter().any(|bound| bound.pauses);
-    (wanted == Clients::OperatorPause && !allowed).then(|| {
+    let forbidden = bound.iter().any(|bound| bound.policy == "retile-controller-node" && !bound.pauses);
+    (wanted == Clients::OperatorPause && forbidden).then(|| {
         Check::fail(
             RETILE,
             "the MigPolicy has the GPU Operator's clients paused (`spec.clients: operator-pause`), and the admission policies forbid it: every \

@@ -16,7 +16,7 @@ use crate::kube::live::installed::status_written;
 use crate::kube::live::preflight::Facts;
 use crate::kube::live::{PLUGIN, stays_under_our_taint};
 use crate::kube::strip::Stripped;
-use crate::model::{PlanningInput, Reason};
+use crate::model::{PlanningInput, Reason, STRATEGY_LABEL};
 
 const NODES: &str = "Nodes";
 const OWNERS: &str = "Other owners of GPUs";
@@ -89,7 +89,7 @@ fn capable_check(all: usize, capable: &[&Value]) -> Check {
 
 fn strategies(capable: &[&Value]) -> Vec<Check> {
     let with = |strategy: Option<&str>| -> Vec<&Value> {
-        capable.iter().copied().filter(|node| label(node, "nvidia.com/mig.strategy") == strategy).collect()
+        capable.iter().copied().filter(|node| label(node, STRATEGY_LABEL) == strategy).collect()
     };
     let (mixed, single) = (with(Some("mixed")), with(Some("single")));
     let mut none = with(Some("none"));
@@ -194,7 +194,7 @@ fn left_paused(nodes: &[&Value], records: &[Value]) -> Option<Check> {
         Check::warn(
             NODES,
             format!("retile has paused the GPU Operator's clients and no operation is under way on {}", names(&left)),
-            "a controller that may act lets them go on while the node's agent reports; by hand: docs/troubleshooting.md",
+            "a controller that may act lets them go on while the node's agent reports, and once nobody else has paused them too; by hand: docs/troubleshooting.md",
         )
     })
 }
