@@ -41,13 +41,13 @@ def files():
         switched = clean(chart.objects({**chart.MATRIX["full"], **values}))
         patches = []
         for document in (document for document in switched if document not in rendered["act"]):
-            name_of_file = f"{document['kind']}-{document['metadata']['name']}.yaml".lower()
+            path = f"{document['kind']}-{document['metadata']['name']}.yaml".lower()
             # As a whole: what strategic merges do to lists depends on the version of kustomize.
             parts = {"/metadata/labels": document["metadata"]["labels"], "/spec": document["spec"]}
-            replacement = [{"op": "replace", "path": path, "value": value} for path, value in parts.items()]
-            written[f"components/{name}/{name_of_file}"] = HEADER + yaml.safe_dump(replacement, sort_keys=False, width=150)
+            replacement = [{"op": "replace", "path": at, "value": value} for at, value in parts.items()]
+            written[f"components/{name}/{path}"] = HEADER + yaml.safe_dump(replacement, sort_keys=False, width=150)
             target = {"kind": document["kind"], "name": document["metadata"]["name"]}
-            patches.append({"path": name_of_file, "target": target})
+            patches.append({"path": path, "target": target})
         written[f"components/{name}/kustomization.yaml"] = component(patches)
     return written
 

@@ -9,12 +9,9 @@ use std::time::Duration;
 use crate::exec::marks::{PAUSED_CLIENTS, PROTECTION};
 use crate::exec::port::Observation;
 use crate::exec::{AgentPhase, MigNode, NodeView, PROTOCOL, Phase, PodView, TAINT_KEY, advertises, foreign_owner};
-use crate::model::{MigStrategy, PlanningInput, Reason};
+use crate::model::{MigStrategy, PlanningInput, REPLICAS_LABEL, Reason};
 
 use super::flight::Flight;
-
-/// Label by which feature discovery tells how often each GPU is offered.
-const REPLICAS: &str = "nvidia.com/gpu.replicas";
 
 /// Why a node is left alone, in words.
 pub(super) type Withdrawal = (Reason, String);
@@ -116,7 +113,8 @@ fn offers(input: &PlanningInput, node: &NodeView) -> (bool, bool) {
     let several = |gpu: &crate::model::Gpu| gpu.offers.iter().flatten().any(|offer| offer.replicas > 1);
     let mixed = planned.strategy == MigStrategy::Mixed;
     // Under the strategy `single` the replicas are those of GPUs.
-    let of_gpus = node.labels.get(REPLICAS).and_then(|text| text.parse::<u64>().ok()).is_some_and(|count| count > 1);
+    let of_gpus =
+        node.labels.get(REPLICAS_LABEL).and_then(|text| text.parse::<u64>().ok()).is_some_and(|count| count > 1);
     (mixed, input.gpus()[planned.gpus.clone()].iter().any(several) || !mixed && of_gpus)
 }
 

@@ -4,15 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{GPU_RESOURCE, MIG_PREFIX, STRATEGY_LABEL, mig_resource};
+use crate::model::{
+    GPU_RESOURCE, MIG_PREFIX, MigStrategy, PRODUCT_LABEL, STRATEGY_LABEL, mig_resource, profile_in_names,
+};
 use crate::plan::Place;
 
 use super::port::BoardState;
 use super::record::{GpuReport, GpuTarget, Operation};
 use super::view::NodeView;
-
-/// Label by which feature discovery tells a node's product; under the strategy `single` it names the instances, and pods select it.
-const PRODUCT: &str = "nvidia.com/gpu.product";
 
 impl Operation {
     /// Whether it changes no instance.
@@ -24,7 +23,7 @@ impl Operation {
 impl NodeView {
     /// Whether the device plugin offers instances of one profile only, and as GPUs (strategy `single`).
     fn single(&self) -> bool {
-        self.labels.get(STRATEGY_LABEL).is_some_and(|strategy| strategy == "single")
+        MigStrategy::told(self.labels.get(STRATEGY_LABEL).map(String::as_str)) == MigStrategy::Single
     }
 
     /// The resource that the device plugin offers an instance of this profile as.
@@ -44,8 +43,8 @@ impl NodeView {
         let Some(instance) = gpus.iter().find_map(|gpu| gpu.instances.first()).filter(|_| self.single()) else {
             return true;
         };
-        let wanted = format!("-MIG-{}", instance.place.profile.replace('+', "."));
-        self.labels.get(PRODUCT).is_none_or(|product| product.trim_end_matches("-SHARED").ends_with(&wanted))
+        let wanted = format!("-MIG-{}", profile_in_names(&instance.place.profile));
+        self.labels.get(PRODUCT_LABEL).is_none_or(|product| product.trim_end_matches("-SHARED").ends_with(&wanted))
     }
 }
 
@@ -145,7 +144,7 @@ mod tests {
         let gpus = [report("1g.10gb+me", 2)];
         let told = |strategy: &str, product: Option<&str>| {
             let mut node = node(strategy, &[]);
-            node.labels.extend(product.map(|product| (PRODUCT.to_owned(), product.to_owned())));
+            node.labels.extend(product.map(|product| (PRODUCT_LABEL.to_owned(), product.to_owned())));
             node.tells_product(&gpus)
         };
         for product in ["NVIDIA-A100-SXM4-80GB-MIG-1g.10gb.me", "NVIDIA-A100-SXM4-80GB-MIG-1g.10gb.me-SHARED"] {

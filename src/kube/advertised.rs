@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::objects::{Node, Text};
 use super::quantity::Amount;
 use super::resource_name::{GPU, GPU_SHARED, MigName, parse_resource, profile_of_label};
+use crate::model::REPLICAS_LABEL;
 
 /// Instances of one profile on a node, by the name that the node uses for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +128,7 @@ pub(crate) fn whole_gpus(node: &Node) -> u64 {
             .max()
             .unwrap_or(0)
     };
-    let replicas = node.label("nvidia.com/gpu.replicas").and_then(|text| text.parse::<u64>().ok()).unwrap_or(1).max(1);
+    let replicas = node.label(REPLICAS_LABEL).and_then(|text| text.parse::<u64>().ok()).unwrap_or(1).max(1);
     let (plain, shared) = (most(GPU), most(GPU_SHARED));
     plain.max(shared).div_ceil(replicas)
 }

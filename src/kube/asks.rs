@@ -7,8 +7,7 @@
 use super::objects::Pod;
 use super::requests::Requests;
 use super::resource_name::{GPU, GPU_SHARED, MigName, PARTITION_PREFIX, parse_profile, parse_resource};
-
-const PRODUCT: &str = "nvidia.com/gpu.product";
+use crate::model::PRODUCT_LABEL;
 
 /// What a pod asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +49,7 @@ impl Manner {
     pub(crate) fn selector_key(&self) -> Option<&str> {
         match self {
             Self::Resource => None,
-            Self::Product(_) => Some(PRODUCT),
+            Self::Product(_) => Some(PRODUCT_LABEL),
             Self::Partition(key) => Some(key),
         }
     }
@@ -85,7 +84,7 @@ fn by_selector(pod: &Pod, gpus: u64) -> Ask {
         }
         return wanted(profile, gpus, Manner::Partition(key.clone()), key);
     }
-    let product = selector.get(PRODUCT).map_or("", |text| text.0.as_str());
+    let product = selector.get(PRODUCT_LABEL).map_or("", |text| text.0.as_str());
     match product.split_once("-MIG-") {
         Some((base, profile)) => {
             let profile = profile.trim_end_matches("-SHARED");

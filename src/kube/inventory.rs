@@ -12,7 +12,9 @@ use super::findings::Findings;
 use super::objects::{MigNode, Node, ReportedGpu, ReportedPod};
 use super::placement_inference::{Counts, InferenceError, infer};
 use super::resource_name::{GPU, GPU_SHARED};
-use crate::model::{Catalogue, Geometry, Layout, MigStrategy, Placement, Reason, STRATEGY_LABEL};
+use crate::model::{
+    Catalogue, Geometry, Layout, MigStrategy, PRODUCT_LABEL, Placement, REPLICAS_LABEL, Reason, STRATEGY_LABEL,
+};
 
 /// More GPUs than any machine has; a count beyond is a mistake.
 const MAX_GPUS: u64 = 64;
@@ -159,7 +161,7 @@ impl<'a> Inventory<'a> {
             .find(profile)
             .ok_or_else(|| format!("its board {} has no profile {profile}; {REMEDY}", geometry.board().key))?;
         let instances = count_label(node)?;
-        let replicas = node.label("nvidia.com/gpu.replicas").and_then(|text| text.parse().ok()).unwrap_or(1).max(1);
+        let replicas = node.label(REPLICAS_LABEL).and_then(|text| text.parse().ok()).unwrap_or(1).max(1);
         let read = |amounts: &BTreeMap<String, super::quantity::Amount>| {
             let amount = |name| amounts.get(name).and_then(|amount: &super::quantity::Amount| amount.0.clone().ok());
             let units = |name| amount(name).map(super::quantity::Quantity::units);
@@ -214,10 +216,7 @@ impl<'a> Inventory<'a> {
         if !told.is_empty() && told != name {
             return Err(format!("its MigNode reports about the node {told}"));
         }
-        let strategy = match node.label(STRATEGY_LABEL) {
-            Some("single") => MigStrategy::Single,
-            _ => MigStrategy::Mixed,
-        };
+        let strategy = MigStrategy::told(node.label(STRATEGY_LABEL));
         let mut draft = NodeDraft {
             name: name.clone(),
             strategy,
@@ -301,7 +300,7 @@ impl<'a> Inventory<'a> {
 
 /// Where the report and what the node advertises disagree; both must agree before anything is changed.
 fn contradiction(node: &Node, draft: &NodeDraft, reported_gpus: usize) -> Option<String> {
-    let label = node.label("nvidia.com/gpu.product").unwrap_or_default();
+    let label = node.label(PRODUCT_LABEL).unwrap_or_default();
     let base = label.split("-MIG-").next().unwrap_or_default().trim_end_matches("-SHARED");
     if !base.is_empty() && !draft.gpus.is_empty() && draft.gpus.iter().all(|gpu| dashed(&gpu.product) != dashed(base)) {
         return Some(format!("the label nvidia.com/gpu.product says {label}, the agent {}", draft.gpus[0].product));
@@ -330,7 +329,7 @@ pub(crate) fn dashed(product: &str) -> String {
 }
 
 fn product_label(node: &Node) -> Result<&str, String> {
-    node.label("nvidia.com/gpu.product")
+    node.label(PRODUCT_LABEL)
         .filter(|product| !product.is_empty())
         .ok_or_else(|| format!("the label nvidia.com/gpu.product is missing, so its board is unknown; {REMEDY}"))
 }
@@ -357,7 +356,7 @@ fn inferred_draft(
     layouts: Vec<Vec<Placement>>,
     advertised: BTreeMap<String, Advertised>,
 ) -> NodeDraft {
-    let label = node.label("nvidia.com/gpu.product").unwrap_or_default();
+    let label = node.label(PRODUCT_LABEL).unwrap_or_default();
     let base = label.split("-MIG-").next().unwrap_or_default().trim_end_matches("-SHARED");
     let named = geometry.board().product_names.iter().find(|name| dashed(name) == base);
     let product = named.cloned().unwrap_or_else(|| base.to_owned());

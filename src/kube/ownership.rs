@@ -8,7 +8,7 @@ use super::objects::Node;
 use super::taints;
 use crate::exec::marks::DEPLOY_PLUGIN;
 use crate::exec::partitioner_of;
-use crate::model::{Reason, STRATEGY_LABEL};
+use crate::model::{PRODUCT_LABEL, Reason, STRATEGY_LABEL};
 
 /// Label by which a node is opted in.
 pub(crate) const MANAGED: &str = "retile.dev/managed";
@@ -131,7 +131,7 @@ fn unusable(node: &Node) -> Option<String> {
     match node.label(STRATEGY_LABEL) {
         Some("none") => Some("the device plugin does not offer MIG here (`nvidia.com/mig.strategy=none`)".to_owned()),
         _ => node
-            .label("nvidia.com/gpu.product")
+            .label(PRODUCT_LABEL)
             .filter(|product| product.ends_with("-MIG-INVALID"))
             .map(|_| "the device plugin finds the node's MIG layout invalid (MIG-INVALID)".to_owned()),
     }

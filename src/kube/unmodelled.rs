@@ -6,6 +6,7 @@
 use super::asks::Manner;
 use super::objects::{NodeSelector, Pod, Requirement};
 use super::resource_name::MIG_PREFIX;
+use crate::model::PRODUCT_LABEL;
 use crate::model::mutant::{self, Mutant};
 
 /// Something that is not modelled, and what a person could do about it.
@@ -135,7 +136,7 @@ fn stable(key: &str) -> bool {
 }
 
 fn names_profile(requirement: &Requirement) -> bool {
-    requirement.key == "nvidia.com/gpu.product" && requirement.values.iter().any(|value| value.0.contains("-MIG-"))
+    requirement.key == PRODUCT_LABEL && requirement.values.iter().any(|value| value.0.contains("-MIG-"))
 }
 
 #[cfg(test)]

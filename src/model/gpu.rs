@@ -17,6 +17,13 @@ pub enum MigStrategy {
     Single,
 }
 
+impl MigStrategy {
+    /// What a node's label says, if it has one; all but `single` name instances by their profiles.
+    pub fn told(label: Option<&str>) -> Self {
+        if label == Some("single") { Self::Single } else { Self::Mixed }
+    }
+}
+
 /// A node that has MIG-capable GPUs.
 #[derive(Debug, Clone)]
 pub struct Node {

@@ -31,5 +31,7 @@ pub use layout::{Layout, LayoutError};
 pub use pod::{ControllerKind, Demand, Movability, PendingPod, RunningPod};
 pub use policy::{Budgets, Clients, DisruptionLevel, GainFactor, Limit, Mode, Policy, Stability};
 pub use reason::Reason;
-pub use resource::{GPU_RESOURCE, MIG_PREFIX, STRATEGY_LABEL, mig_resource};
+pub use resource::{
+    GPU_RESOURCE, MIG_PREFIX, PRODUCT_LABEL, REPLICAS_LABEL, STRATEGY_LABEL, mig_resource, profile_in_names,
+};
 pub use words::{count, thousands};

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::exec::port::{NodeError, Occupant};
 use crate::exec::{PodView, ReportedOccupancy};
-use crate::model::PodRef;
+use crate::model::{PodRef, mig_resource};
 use crate::nvml::{Board, GpuInstanceOnBoard};
 use crate::podresources::Holding;
 
@@ -110,7 +110,7 @@ impl Occupancy {
             pods.dedup();
             return (ReportedOccupancy::Busy, pods);
         }
-        let resource = format!("nvidia.com/mig-{}", instance.place.profile.replace('+', "."));
+        let resource = mig_resource(&instance.place.profile);
         let shared = format!("{resource}.shared");
         let open = self.unaccounted.contains(&resource) || self.unaccounted.contains(&shared);
         // Without compute instance there is no device that anybody could hold.

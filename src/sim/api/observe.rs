@@ -94,8 +94,7 @@ pub(super) fn movability(pod: &Pod, objects: &Objects) -> (ControllerKind, Movab
 
 /// How the plugin of a node names instances, as its label says.
 fn strategy(node: &Node) -> MigStrategy {
-    let single = node.meta.labels.get(STRATEGY_LABEL).is_some_and(|strategy| strategy == "single");
-    if single { MigStrategy::Single } else { MigStrategy::Mixed }
+    MigStrategy::told(node.meta.labels.get(STRATEGY_LABEL).map(String::as_str))
 }
 
 struct Assembly<'a> {
