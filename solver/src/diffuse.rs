@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::master::{Relaxation, VarBounds};
+use crate::master::{Relaxation, VarBounds, limits};
 use crate::near::{Near, Vector, subtract};
 use crate::price::{Book, ClassValue, Pricing};
 use crate::problem::{ClassId, Dim, GroupId, Problem};
 use crate::program::{Answer, Program};
 use crate::solution::{ActiveGroup, Solution};
+use crate::termination::Termination;
 
 /// Most kinds of exchanges in the repairing program.
 const EXCHANGES: usize = 150;
@@ -36,24 +37,50 @@ struct Unit {
     machines: Vec<(usize, Option<u16>)>,
 }
 
-/// Finds an answer that reaches the bound of a relaxation.
+/// Finds an answer of at least the value `least` on a level, the best that exchanges lead to from the relaxation's mix.
 pub(crate) fn reach(
     problem: &Problem,
     level: usize,
     fixed: &[i64],
     bounds: &VarBounds,
     relaxation: &Relaxation,
+    least: i64,
     book: &mut Book,
+    termination: &mut dyn Termination,
 ) -> Option<Solution> {
-    let slack = relaxation.slack()?;
+    let slack = relaxation.slack_to(least.max(relaxation.bound.saturating_sub(FAR)))?;
     let pricing = Pricing::new(problem, &relaxation.prices);
     let values = pricing.classes();
-    let mut diffusion =
-        Diffusion { problem, level, fixed, bounds, relaxation, pricing, values, slack, book, complete: false };
+    let mut diffusion = Diffusion {
+        problem,
+        level,
+        fixed,
+        bounds,
+        relaxation,
+        least,
+        pricing,
+        values,
+        slack,
+        book,
+        termination,
+        complete: false,
+    };
     let units = diffusion.spread();
+    if diffusion.termination.spend(units.len() as u64 * WORK_PER_UNIT) {
+        return None;
+    }
     // A sample of the machines usually offers all exchanges that are needed; where it does not, all are looked at.
     SAMPLES.into_iter().find_map(|sample| diffusion.repair(&mut units.clone(), sample))
 }
+
+/// How far below the bound choices are still looked at.
+const FAR: i64 = 3;
+
+/// Work that spreading the error over one copy of a group stands for.
+const WORK_PER_UNIT: u64 = 3_000;
+
+/// What a unit of the level outweighs in the repairing program: as many exchanges.
+const WORTH: f64 = 64.0;
 
 struct Diffusion<'a, 'b> {
     problem: &'a Problem,
@@ -61,10 +88,13 @@ struct Diffusion<'a, 'b> {
     fixed: &'a [i64],
     bounds: &'a VarBounds,
     relaxation: &'a Relaxation,
+    /// Least value on the level.
+    least: i64,
     pricing: Pricing<'a>,
     values: Vec<ClassValue>,
     slack: i64,
     book: &'b mut Book,
+    termination: &'b mut dyn Termination,
     /// Whether the last attempt looked at all machines.
     complete: bool,
 }
@@ -249,7 +279,8 @@ impl Diffusion<'_, '_> {
         let mut program = Program::default();
         let mut sums: Vec<Vec<(usize, f64)>> = vec![Vec::new(); self.problem.dims()];
         for (vector, sources) in &kinds {
-            let column = program.var((sources.len() as i64).min(TIMES), -1.0);
+            let worth = at(vector, self.level) as f64 * WORTH - 1.0;
+            let column = program.var((sources.len() as i64).min(TIMES), worth);
             for &(dim, amount) in *vector {
                 sums[dim.index()].push((column, amount as f64));
             }
@@ -260,7 +291,7 @@ impl Diffusion<'_, '_> {
             let open = value.abs() <= self.slack && most > least;
             let settled = if !open && value > 0 { most } else { least };
             let column = open.then(|| {
-                let column = program.var(most - least, 0.0);
+                let column = program.var(most - least, at(self.problem.terms(var.effect), self.level) as f64 * WORTH);
                 for &(dim, amount) in self.problem.terms(var.effect).iter().filter(|&&(dim, _)| self.counts(dim)) {
                     sums[dim.index()].push((column, amount as f64));
                 }
@@ -272,7 +303,8 @@ impl Diffusion<'_, '_> {
             vars.push((settled, column));
         }
         for (dim, terms) in sums.into_iter().enumerate() {
-            let (lower, upper) = self.relaxation.limits(self.problem, self.level, dim, self.fixed);
+            let (lower, upper) =
+                if dim == self.level { (Some(self.least), None) } else { limits(self.problem, dim, self.fixed) };
             let met = lower.is_none_or(|bound| base[dim] >= bound) && upper.is_none_or(|bound| base[dim] <= bound);
             if terms.is_empty() {
                 if !met {
@@ -282,7 +314,7 @@ impl Diffusion<'_, '_> {
                 program.row(terms, lower.map(|bound| bound - base[dim]), upper.map(|bound| bound - base[dim]));
             }
         }
-        let Answer::Values(values, _) = program.solve(NODES) else { return None };
+        let Answer::Values(values, _) = program.solve(NODES, None, self.termination) else { return None };
         let mut moved = vec![Vec::new(); units.len()];
         for ((_, sources), &times) in kinds.iter().zip(&values) {
             self.exchange(units, &mut moved, sources, times)?;
@@ -444,6 +476,11 @@ impl Diffusion<'_, '_> {
         }
         Solution { active, vars }
     }
+}
+
+/// What a sum of contributions has on a dimension.
+fn at(terms: &[(Dim, i64)], dim: usize) -> i64 {
+    terms.iter().find(|(of, _)| of.index() == dim).map_or(0, |&(_, amount)| amount)
 }
 
 /// A possible change of one machine (and the path that it would take), or of a whole copy of a group.

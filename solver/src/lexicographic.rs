@@ -2,6 +2,7 @@
 
 use crate::check::check;
 use crate::diffuse;
+use crate::improve::{Adjacency, Improve, Part};
 use crate::master::{self, Pool, Relaxation};
 use crate::problem::Problem;
 use crate::program::FlowProgram;
@@ -57,7 +58,7 @@ const WHOLE: usize = 6_000;
 #[cfg(feature = "highs")]
 const WHOLE: usize = 30_000;
 
-/// Solves a problem; `start` is a legal answer to begin with, if one is known.
+/// Solves a problem; `start` is asked for legal answers to begin with where the first look does not settle everything.
 ///
 /// Each level's bound is taken for its value until shown otherwise: prices of later levels leave fewer choices, so that an answer
 /// which reaches several levels at once is often easier to find than one that reaches the first alone. What turns out not to be
@@ -67,7 +68,7 @@ const WHOLE: usize = 30_000;
 /// No legal answer was found.
 pub fn solve(
     problem: &Problem,
-    start: Option<Solution>,
+    start: &mut dyn FnMut() -> Vec<Solution>,
     termination: &mut dyn Termination,
 ) -> Result<Outcome, SolveError> {
     let mut search = Search {
@@ -76,19 +77,23 @@ pub fn solve(
         best: None,
         fixed: Vec::new(),
         pool: Pool::default(),
+        adjacency: None,
     };
-    let idle = Solution { active: Vec::new(), vars: vec![0; problem.vars.len()] };
-    for candidate in start.into_iter().chain([idle]) {
-        search.offer(candidate);
-    }
+    search.offer(Solution { active: Vec::new(), vars: vec![0; problem.vars.len()] });
     let mut levels: Vec<LevelOutcome> = Vec::with_capacity(problem.levels());
+    let mut started = false;
     loop {
         while levels.len() < problem.levels() {
             let outcome = search.glance(levels.len(), termination);
             search.fixed.push(outcome.value);
             levels.push(outcome);
         }
-        search.diffuse();
+        search.diffuse(termination);
+        if search.first_missed().is_some() && !std::mem::replace(&mut started, true) {
+            for answer in start() {
+                search.offer(answer);
+            }
+        }
         let Some(missed) = search.first_missed() else {
             let Some((level, value)) = search.first_surpassed() else { break };
             search.fixed.truncate(level);
@@ -100,10 +105,10 @@ pub fn solve(
             continue;
         };
         search.fixed.truncate(missed);
-        search.relaxations[missed..].fill(None);
         let glanced = levels[missed].bound;
         levels.truncate(missed);
         let outcome = search.insist(missed, glanced, termination).ok_or(SolveError::NoAnswer)?;
+        search.relaxations[missed..].fill(None);
         search.fixed.push(outcome.value);
         levels.push(outcome);
     }
@@ -120,6 +125,8 @@ struct Search<'a> {
     /// Values of the earlier levels, some perhaps not reached yet.
     fixed: Vec<i64>,
     pool: Pool,
+    /// What touches what, worked out when it is first needed.
+    adjacency: Option<Adjacency>,
 }
 
 impl Search<'_> {
@@ -168,7 +175,8 @@ impl Search<'_> {
         let relaxation = master::relax(self.problem, level, &self.fixed, &bounds, target, &mut self.pool, termination);
         if target < relaxation.bound
             && self.problem.classes.len() <= FEW_CLASSES
-            && let Some(candidate) = round::reach(self.problem, level, &self.fixed, &bounds, &relaxation, Effort::Low)
+            && let Some(candidate) =
+                round::reach(self.problem, level, &self.fixed, &bounds, &relaxation, Effort::Low, termination)
         {
             self.offer(candidate);
         }
@@ -179,7 +187,7 @@ impl Search<'_> {
     }
 
     /// Tries to reach all levels at once from the relaxation of the last one; failing that, as many as possible.
-    fn diffuse(&mut self) {
+    fn diffuse(&mut self, termination: &mut dyn Termination) {
         let bounds = self.whole();
         for level in (0..self.fixed.len()).rev() {
             if self.first_missed().is_none_or(|missed| missed > level) {
@@ -187,7 +195,9 @@ impl Search<'_> {
             }
             let Some(relaxation) = &self.relaxations[level] else { continue };
             let fixed = &self.fixed[..level];
-            let found = diffuse::reach(self.problem, level, fixed, &bounds, relaxation, &mut self.pool.book);
+            let book = &mut self.pool.book;
+            let least = relaxation.bound;
+            let found = diffuse::reach(self.problem, level, fixed, &bounds, relaxation, least, book, termination);
             if let Some(candidate) = found {
                 self.offer(candidate);
             }
@@ -196,12 +206,16 @@ impl Search<'_> {
 
     /// Searches a level whose `bound` was not reached; the earlier ones are.
     ///
-    /// A few branches settle most levels. What they leave is solved whole where the program is small enough, and branched on for
-    /// longer where it is not.
+    /// Exchanges that begin at the relaxation's mix come first, then parts of the answer are solved anew, then the level is branched on;
+    /// each round of this goes further than the one before.
     fn insist(&mut self, level: usize, mut bound: i64, termination: &mut dyn Termination) -> Option<LevelOutcome> {
         let mut rounds = 0;
-        for (branches, nodes) in ATTEMPTS {
+        for (attempt, &(branches, nodes)) in ATTEMPTS.iter().enumerate() {
             if termination.spend(0) && self.value(level).is_some() {
+                break;
+            }
+            self.improve(level, attempt, termination);
+            if self.value(level).is_some_and(|value| value >= bound) {
                 break;
             }
             let (branched, more) = self.branch(level, branches, termination);
@@ -219,27 +233,76 @@ impl Search<'_> {
         Some(LevelOutcome { value, bound: bound.max(value), rounds })
     }
 
+    /// Improves the answer on a level, part by part, until no part of the attempt's size does.
+    fn improve(&mut self, level: usize, attempt: usize, termination: &mut dyn Termination) {
+        let problem = self.problem;
+        let bounds = self.whole();
+        let Some(relaxation) = self.relaxations[level].take() else { return };
+        if attempt == 0 {
+            let least = self.value(level).map_or(i64::MIN / 4, |value| value + 1);
+            let book = &mut self.pool.book;
+            let fixed = &self.fixed;
+            if let Some(found) = diffuse::reach(problem, level, fixed, &bounds, &relaxation, least, book, termination) {
+                self.offer(found);
+            }
+        }
+        let adjacency = self.adjacency.take().unwrap_or_else(|| Adjacency::new(problem));
+        let groups = problem.groups.len();
+        let (size, paths, nodes) = PARTS[attempt.min(PARTS.len() - 1)];
+        let mut quiet = 0;
+        let mut turn = 0;
+        while quiet < groups {
+            let reached = self.value(level);
+            if reached.is_some_and(|value| value >= relaxation.bound) || termination.spend(0) {
+                break;
+            }
+            let Some((answer, totals)) = self.best.clone().filter(|_| reached.is_some()) else { break };
+            let part =
+                if size >= groups { Part::whole(problem) } else { adjacency.part(turn % groups, size, turn / groups) };
+            let improve =
+                Improve { problem, level, fixed: &self.fixed, relaxation: &relaxation, far: FAR, paths, nodes };
+            let found = improve.part(&answer, &totals, &part, &self.pool.book, termination);
+            let better = found.is_some_and(|found| self.offer(found));
+            quiet = if better { 0 } else { quiet + 1 };
+            if size >= groups && !better {
+                break;
+            }
+            turn += 1;
+        }
+        self.adjacency = Some(adjacency);
+        self.relaxations[level] = Some(relaxation);
+    }
+
     /// Solves a level as one program; returns the value if it is proven to be the best.
     fn whole_program(&mut self, level: usize, nodes: u64, termination: &mut dyn Termination) -> Option<i64> {
         let whole = FlowProgram::new(self.problem, level, &self.fixed);
-        if whole.size() > WHOLE || termination.spend(whole.size() as u64 * nodes * WORK_PER_COLUMN) {
+        if whole.size() > WHOLE {
             return None;
         }
-        let (candidate, proven) = whole.solve(self.problem, nodes)?;
+        let (candidate, proven) = whole.solve(self.problem, nodes, termination)?;
         let value = candidate.totals(self.problem)[level];
         self.offer(candidate);
         (proven && self.value(level) == Some(value)).then_some(value)
     }
 
     /// Tries to reach the bound of a relaxation, by diffusion first.
-    fn round(&mut self, level: usize, bound: i64, bounds: &[(i64, i64)], relaxation: &Relaxation) {
-        let spread = diffuse::reach(self.problem, level, &self.fixed, bounds, relaxation, &mut self.pool.book);
-        if let Some(candidate) = spread {
-            self.offer(candidate);
+    fn round(
+        &mut self,
+        level: usize,
+        bound: i64,
+        bounds: &[(i64, i64)],
+        relaxation: &Relaxation,
+        termination: &mut dyn Termination,
+    ) {
+        let least = self.value(level).map_or(bound, |value| (value + 1).min(bound));
+        let (fixed, book) = (&self.fixed, &mut self.pool.book);
+        if let Some(found) = diffuse::reach(self.problem, level, fixed, bounds, relaxation, least, book, termination) {
+            self.offer(found);
         }
         if self.problem.classes.len() <= FEW_CLASSES
             && self.value(level).is_none_or(|value| value < bound)
-            && let Some(candidate) = round::reach(self.problem, level, &self.fixed, bounds, relaxation, Effort::High)
+            && let Some(candidate) =
+                round::reach(self.problem, level, &self.fixed, bounds, relaxation, Effort::High, termination)
         {
             self.offer(candidate);
         }
@@ -269,7 +332,7 @@ impl Search<'_> {
             if bound <= target {
                 continue;
             }
-            self.round(level, bound, &bounds, &relaxation);
+            self.round(level, bound, &bounds, &relaxation, termination);
             if self.value(level).is_some_and(|value| value >= bound) {
                 continue;
             }
@@ -296,8 +359,11 @@ const FEW_CLASSES: usize = 150;
 /// Work that one rounding stands for.
 const WORK_PER_ROUNDING: u64 = 20_000_000;
 
-/// Work that a column stands for at each node of the search of a whole program.
-const WORK_PER_COLUMN: u64 = 400;
+/// How far below the bound paths are looked at when a part is solved anew.
+const FAR: i64 = 3;
+
+/// Groups of a part, most paths per class, and search nodes, in successive attempts.
+const PARTS: [(usize, usize, u64); 3] = [(2, 12, 60), (3, 16, 200), (4, 24, 600)];
 
 /// Most branches, and most search nodes of the whole program, in successive attempts at one level.
 const ATTEMPTS: [(usize, u64); 3] = [(6, 40), (60, 400), (400, 20_000)];

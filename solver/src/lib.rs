@@ -22,6 +22,7 @@
 pub mod brute;
 pub mod check;
 mod diffuse;
+mod improve;
 pub mod lexicographic;
 mod master;
 pub mod minimum;

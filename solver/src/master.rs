@@ -54,7 +54,12 @@ impl Relaxation {
     /// Largest sum of reduced costs that an answer which reaches the bound can have, in the units of prices: the fraction
     /// that rounding the bound down cut off. `None` when it is beyond all numbers, far from any answer.
     pub(crate) fn slack(&self) -> Option<i64> {
-        i64::try_from(self.scaled - i128::from(self.bound) * i128::from(SCALE)).ok()
+        self.slack_to(self.bound)
+    }
+
+    /// Largest sum of reduced costs that an answer of a value can have, in the units of prices.
+    pub(crate) fn slack_to(&self, value: i64) -> Option<i64> {
+        i64::try_from(self.scaled - i128::from(value) * i128::from(SCALE)).ok()
     }
 
     /// Bounds of a dimension for an answer that reaches the bound on `level`.

@@ -149,6 +149,21 @@ impl Problem {
         self.groups.len()
     }
 
+    /// Number of variables.
+    pub fn var_count(&self) -> usize {
+        self.vars.len()
+    }
+
+    /// Classes of a group's members, in the order of adding.
+    pub fn members(&self, group: GroupId) -> Vec<ClassId> {
+        self.groups[group.index()].members.iter().map(|&(class, _)| class).collect()
+    }
+
+    /// The last node of a class's graph.
+    pub fn sink(&self, class: ClassId) -> u16 {
+        self.templates[self.classes[class.index()].template.index()].nodes - 1
+    }
+
     /// The dimension of a level.
     ///
     /// # Panics

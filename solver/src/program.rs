@@ -4,11 +4,10 @@
 //! Where charges of groups do not matter, machines of one class are merged across groups. Values come back rounded
 //! and are re-checked by the caller in integer arithmetic; the claim that a program was solved to its end is the back end's.
 
-use good_lp::{Expression, ProblemVariables, SolverModel, Variable, variable};
-
 use crate::master::limits;
 use crate::problem::{ClassId, Dim, EffectId, GroupId, Problem};
 use crate::solution::{ActiveGroup, Solution};
+use crate::termination::Termination;
 
 /// An integer program: maximise `objective` over integers within bounds, subject to rows.
 #[derive(Debug, Default)]
@@ -49,45 +48,95 @@ impl Program {
         self.upper.len()
     }
 
-    /// Solves the program, visiting at most `nodes` nodes of the search tree.
-    pub(crate) fn solve(&self, nodes: u64) -> Answer {
-        let mut variables = ProblemVariables::new();
-        let columns: Vec<Variable> = self
-            .upper
-            .iter()
-            .map(|&upper| variables.add(variable().integer().min(0).max(upper.min(i64::from(i32::MAX)) as f64)))
-            .collect();
-        let mut objective = Expression::with_capacity(columns.len());
-        for (&column, &weight) in columns.iter().zip(&self.objective) {
-            if weight != 0.0 {
-                objective.add_mul(weight, column);
-            }
-        }
-        let unsolved = variables.maximise(objective);
+    /// Solves the program, visiting at most `nodes` nodes of the search tree and no more than the work that is left; `start` is tried
+    /// first.
+    pub(crate) fn solve(&self, nodes: u64, start: Option<&[i64]>, termination: &mut dyn Termination) -> Answer {
         #[cfg(feature = "highs")]
         if self.size() > HIGHS_FROM {
-            return solve_highs(self, unsolved, &columns, nodes);
+            return self.solve_highs(nodes, termination);
         }
-        let mut model = unsolved.using(good_lp::microlp);
-        for constraint in self.constraints(&columns) {
-            model.add_constraint(constraint);
+        let entries: u64 = self.rows.iter().map(|(terms, _, _)| terms.len() as u64).sum();
+        // Building the program and its first basis.
+        if termination.spend(WORK_PER_ENTRY * (entries + self.size() as u64)) {
+            return Answer::Unknown;
+        }
+        let mut problem = microlp::Problem::new(microlp::OptimizationDirection::Maximize);
+        let columns: Vec<microlp::Variable> = self
+            .upper
+            .iter()
+            .zip(&self.objective)
+            .map(|(&upper, &weight)| {
+                problem.add_integer_var(weight, (0, i32::try_from(upper.max(0)).unwrap_or(i32::MAX)))
+            })
+            .collect();
+        for (terms, lower, upper) in &self.rows {
+            let sum = || terms.iter().map(|&(column, factor)| (columns[column], factor)).collect::<Vec<_>>();
+            match (lower, upper) {
+                (Some(lower), Some(upper)) if lower == upper => {
+                    problem.add_constraint(sum(), microlp::ComparisonOp::Eq, *lower as f64);
+                }
+                (lower, upper) => {
+                    if let Some(lower) = lower {
+                        problem.add_constraint(sum(), microlp::ComparisonOp::Ge, *lower as f64);
+                    }
+                    if let Some(upper) = upper {
+                        problem.add_constraint(sum(), microlp::ComparisonOp::Le, *upper as f64);
+                    }
+                }
+            }
         }
         let mut options = microlp::SolveOptions::default();
-        options.node_limit = Some(nodes);
-        match model.as_inner().solve_with(options) {
-            Ok(microlp::SolveOutcome::Solution(solution)) => {
-                let values = solution.iter().map(|(_, value)| value.round() as i64).collect();
-                Answer::Values(values, solution.status() == microlp::SolutionStatus::Optimal)
+        options.node_limit = Some(nodes.min(NODES_AT_ONCE));
+        options.warm_start =
+            start.map(|start| columns.iter().copied().zip(start.iter().map(|&value| value as f64)).collect());
+        let per_pivot = WORK_PER_PIVOT + WORK_PER_PIVOT_AND_LINE * (self.rows.len() + self.size()) as u64;
+        let mut pivots = 0;
+        let mut left = nodes;
+        let mut outcome = problem.solve_with(options);
+        loop {
+            let Ok(reached) = outcome else { break };
+            let stats = reached.stats();
+            let stop = termination.spend((stats.lp_iterations - pivots) * per_pivot);
+            pivots = stats.lp_iterations;
+            left = left.saturating_sub(NODES_AT_ONCE);
+            if reached.is_optimal() || left == 0 || stop {
+                return match reached {
+                    microlp::SolveOutcome::Solution(solution) => {
+                        let values = solution.iter().map(|(_, value)| value.round() as i64).collect();
+                        Answer::Values(values, solution.status() == microlp::SolutionStatus::Optimal)
+                    }
+                    microlp::SolveOutcome::Interrupted(_) => Answer::Unknown,
+                };
             }
+            outcome = reached.resume();
+        }
+        match outcome {
             Err(microlp::Error::Infeasible) => Answer::Infeasible,
-            Ok(microlp::SolveOutcome::Interrupted(_)) | Err(_) => Answer::Unknown,
+            Ok(_) | Err(_) => Answer::Unknown,
         }
     }
+}
 
-    fn constraints(&self, columns: &[Variable]) -> impl Iterator<Item = good_lp::Constraint> {
+/// Nodes of the search tree between two looks at the work that is left.
+const NODES_AT_ONCE: u64 = 10;
+
+/// Work that an entry of a program's matrix stands for when the program is built.
+const WORK_PER_ENTRY: u64 = 120;
+
+/// Work that a pivot stands for, and what each row and each column adds to it.
+const WORK_PER_PIVOT: u64 = 2_000;
+const WORK_PER_PIVOT_AND_LINE: u64 = 25;
+
+/// Programs larger than this go to HiGHS where it is built in.
+#[cfg(feature = "highs")]
+const HIGHS_FROM: usize = 400;
+
+#[cfg(feature = "highs")]
+impl Program {
+    fn constraints(&self, columns: &[good_lp::Variable]) -> impl Iterator<Item = good_lp::Constraint> {
         self.rows.iter().flat_map(|(terms, lower, upper)| {
             let sum = || {
-                let mut sum = Expression::with_capacity(terms.len());
+                let mut sum = good_lp::Expression::with_capacity(terms.len());
                 for &(column, factor) in terms {
                     sum.add_mul(factor, columns[column]);
                 }
@@ -103,34 +152,40 @@ impl Program {
             }
         })
     }
-}
 
-/// Programs larger than this go to HiGHS where it is built in.
-#[cfg(feature = "highs")]
-const HIGHS_FROM: usize = 400;
-
-#[cfg(feature = "highs")]
-fn solve_highs(
-    program: &Program,
-    unsolved: good_lp::variable::UnsolvedProblem,
-    columns: &[Variable],
-    nodes: u64,
-) -> Answer {
-    use good_lp::{Solution as _, solvers::highs::highs};
-    let mut model = unsolved.using(highs);
-    for constraint in program.constraints(columns) {
-        model.add_constraint(constraint);
-    }
-    model.set_verbose(false);
-    let model = model.set_option("mip_max_nodes", i32::try_from(nodes).unwrap_or(i32::MAX));
-    let model = model.set_option("threads", 1).set_option("mip_rel_gap", 0.0).set_option("mip_abs_gap", 0.0);
-    match model.solve() {
-        Ok(solution) => {
-            let values = columns.iter().map(|&column| solution.value(column).round() as i64).collect();
-            Answer::Values(values, matches!(solution.status(), good_lp::solvers::SolutionStatus::Optimal))
+    /// The same program on `HiGHS`, by way of good_lp.
+    fn solve_highs(&self, nodes: u64, termination: &mut dyn Termination) -> Answer {
+        use good_lp::{ProblemVariables, Solution as _, SolverModel as _, solvers::highs::highs, variable};
+        if termination.spend(self.size() as u64 * WORK_PER_ENTRY * nodes.min(1_000)) {
+            return Answer::Unknown;
         }
-        Err(good_lp::ResolutionError::Infeasible) => Answer::Infeasible,
-        Err(_) => Answer::Unknown,
+        let mut variables = ProblemVariables::new();
+        let columns: Vec<good_lp::Variable> = self
+            .upper
+            .iter()
+            .map(|&upper| variables.add(variable().integer().min(0).max(upper.min(i64::from(i32::MAX)) as f64)))
+            .collect();
+        let mut objective = good_lp::Expression::with_capacity(columns.len());
+        for (&column, &weight) in columns.iter().zip(&self.objective) {
+            if weight != 0.0 {
+                objective.add_mul(weight, column);
+            }
+        }
+        let mut model = variables.maximise(objective).using(highs);
+        for constraint in self.constraints(&columns) {
+            model.add_constraint(constraint);
+        }
+        model.set_verbose(false);
+        let model = model.set_option("mip_max_nodes", i32::try_from(nodes).unwrap_or(i32::MAX));
+        let model = model.set_option("threads", 1).set_option("mip_rel_gap", 0.0).set_option("mip_abs_gap", 0.0);
+        match model.solve() {
+            Ok(solution) => {
+                let values = columns.iter().map(|&column| solution.value(column).round() as i64).collect();
+                Answer::Values(values, matches!(solution.status(), good_lp::solvers::SolutionStatus::Optimal))
+            }
+            Err(good_lp::ResolutionError::Infeasible) => Answer::Infeasible,
+            Err(_) => Answer::Unknown,
+        }
     }
 }
 
@@ -200,8 +255,13 @@ impl FlowProgram {
     }
 
     /// Solves the program; the flag says whether the answer is proven to be the best.
-    pub(crate) fn solve(&self, problem: &Problem, nodes: u64) -> Option<(Solution, bool)> {
-        match self.program.solve(nodes) {
+    pub(crate) fn solve(
+        &self,
+        problem: &Problem,
+        nodes: u64,
+        termination: &mut dyn Termination,
+    ) -> Option<(Solution, bool)> {
+        match self.program.solve(nodes, None, termination) {
             Answer::Values(values, proven) => Some((self.read(problem, values), proven)),
             Answer::Infeasible | Answer::Unknown => None,
         }

@@ -12,6 +12,7 @@ use crate::price::{ClassValue, Pricing, Scratch};
 use crate::problem::{ClassId, Dim, EffectId, GroupId, Problem};
 use crate::program::{Answer, Program, spread};
 use crate::solution::Solution;
+use crate::termination::Termination;
 
 /// How much work to spend on one rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +66,10 @@ pub(crate) fn reach(
     bounds: &VarBounds,
     relaxation: &Relaxation,
     effort: Effort,
+    termination: &mut dyn Termination,
 ) -> Option<Solution> {
     let slack = relaxation.slack()?;
-    Rounding::new(problem, level, fixed, bounds, relaxation, slack).solve(effort)
+    Rounding::new(problem, level, fixed, bounds, relaxation, slack).solve(effort, termination)
 }
 
 struct Rounding<'a> {
@@ -146,7 +148,7 @@ impl<'a> Rounding<'a> {
         }
     }
 
-    fn solve(mut self, effort: Effort) -> Option<Solution> {
+    fn solve(mut self, effort: Effort, termination: &mut dyn Termination) -> Option<Solution> {
         let charged = self.problem.groups.iter().any(|group| self.matters(group.active) || self.matters(group.idle));
         let mut bundles = BTreeMap::<Vec<Vector>, Bundle>::new();
         let mut open = BTreeMap::<Vector, Vec<(GroupId, u32)>>::new();
@@ -176,7 +178,7 @@ impl<'a> Rounding<'a> {
                 }
             }
         }
-        self.program(&bundles, &open, effort)
+        self.program(&bundles, &open, effort, termination)
     }
 
     /// Choices of a class relative to its first; the first one's totals go to the base.
@@ -249,6 +251,7 @@ impl<'a> Rounding<'a> {
         bundles: &BTreeMap<Vec<Vector>, Bundle>,
         open: &BTreeMap<Vector, Vec<(GroupId, u32)>>,
         effort: Effort,
+        termination: &mut dyn Termination,
     ) -> Option<Solution> {
         let mut builder = Remaining::new(&self);
         let mut order: Vec<(&Vec<Vector>, &Bundle)> =
@@ -288,7 +291,7 @@ impl<'a> Rounding<'a> {
             vars.push((settled, column));
         }
         let program = builder.finish(&self);
-        let Answer::Values(values, _) = program.solve(effort.nodes()) else { return None };
+        let Answer::Values(values, _) = program.solve(effort.nodes(), None, termination) else { return None };
         let vars =
             vars.into_iter().map(|(settled, column)| settled + column.map_or(0, |column| values[column])).collect();
         let mut used: Vec<Vec<(usize, Vec<u16>, u32)>> = vec![Vec::new(); self.problem.groups.len()];

@@ -22,8 +22,8 @@ const MOST_PIVOTS: u64 = 5_000;
 
 /// A column of the linear program.
 struct Column {
-    /// Dense entries, one per row of the master.
-    entries: Vec<f64>,
+    /// Entries that are not zero, by row of the master.
+    entries: Vec<(usize, f64)>,
     cost: f64,
     lower: f64,
     upper: f64,
@@ -99,13 +99,13 @@ impl<'a> Master<'a> {
         master.add_slacks();
         master.first_var = master.columns.len();
         for (var, &(least, most)) in problem.vars.iter().zip(bounds) {
-            let mut entries = vec![0.0; rows];
+            let mut entries = Vec::new();
             let mut cost = 0.0;
             for &(dim, amount) in problem.terms(var.effect) {
                 if dim.index() == level {
                     cost = amount as f64;
                 } else if let Some(row) = master.row_of[dim.index()] {
-                    entries[row] = amount as f64 / master.scale[row];
+                    entries.push((row, amount as f64 / master.scale[row]));
                 }
             }
             master.push(Column { entries, cost, lower: least as f64, upper: most as f64 });
@@ -118,12 +118,10 @@ impl<'a> Master<'a> {
         for dim in 0..self.row_of.len() {
             let Some(row) = self.row_of[dim] else { continue };
             let (lower, upper) = limits(self.problem, dim, self.fixed);
-            let mut entries = vec![0.0; self.rows];
-            entries[row] = -1.0;
             // Bounds are loosened by different tiny amounts, or ties would make the simplex go in circles.
             let loose = LOOSE * (1.0 + (row * 37 % 101) as f64 / 101.0);
             self.push(Column {
-                entries,
+                entries: vec![(row, -1.0)],
                 cost: 0.0,
                 lower: lower.map_or(f64::NEG_INFINITY, |bound| bound as f64 / self.scale[row] - loose),
                 upper: upper.map_or(f64::INFINITY, |bound| bound as f64 / self.scale[row] + loose),
@@ -132,9 +130,7 @@ impl<'a> Master<'a> {
         let first = self.columns.len();
         for row in 0..self.first_block {
             for sign in [1.0, -1.0] {
-                let mut entries = vec![0.0; self.rows];
-                entries[row] = sign;
-                self.push(Column { entries, cost: -PRICE_LIMIT, lower: 0.0, upper: f64::INFINITY });
+                self.push(Column { entries: vec![(row, sign)], cost: -PRICE_LIMIT, lower: 0.0, upper: f64::INFINITY });
             }
         }
         self.penalties = first..self.columns.len();
@@ -149,13 +145,13 @@ impl<'a> Master<'a> {
 
     /// Adds a choice of one block; says whether it differs from all others.
     pub(crate) fn add_column(&mut self, block: usize, totals: &[i64], in_pool: usize) -> bool {
-        let mut entries = vec![0.0; self.rows];
-        for (dim, &total) in totals.iter().enumerate() {
+        let mut entries = Vec::new();
+        for (dim, &total) in totals.iter().enumerate().filter(|(_, total)| **total != 0) {
             if let Some(row) = self.row_of[dim] {
-                entries[row] = total as f64 / self.scale[row];
+                entries.push((row, total as f64 / self.scale[row]));
             }
         }
-        entries[self.first_block + block] = 1.0;
+        entries.push((self.first_block + block, 1.0));
         let cost = totals[self.level] as f64;
         let known = self.choices.iter().any(|&(choice, _)| {
             let column = &self.columns[choice];
@@ -181,7 +177,8 @@ impl<'a> Master<'a> {
         let n = self.rows;
         let idle: Vec<usize> = (self.first_block..n)
             .filter_map(|row| {
-                let of_block = |&&(column, _): &&(usize, usize)| self.columns[column].entries[row] != 0.0;
+                let of_block =
+                    |&&(column, _): &&(usize, usize)| self.columns[column].entries.last() == Some(&(row, 1.0));
                 self.choices.iter().find(of_block).map(|&(column, _)| column)
             })
             .collect();
@@ -189,8 +186,8 @@ impl<'a> Master<'a> {
         for (position, column) in self.columns.iter().enumerate() {
             let at = if idle.contains(&position) { 1.0 } else { self.bound_value(position) };
             if at != 0.0 {
-                for (sum, entry) in residual.iter_mut().zip(&column.entries) {
-                    *sum -= at * entry;
+                for &(row, entry) in &column.entries {
+                    residual[row] -= at * entry;
                 }
             }
         }
@@ -203,8 +200,11 @@ impl<'a> Master<'a> {
             self.basis.push(self.penalties.start + 2 * row + usize::from(negative));
             self.values.push(value.abs());
             self.inverse[row * n + row] = sign;
-            for (block, &column) in idle.iter().enumerate() {
-                self.inverse[row * n + self.first_block + block] = -sign * self.columns[column].entries[row];
+        }
+        for (block, &column) in idle.iter().enumerate() {
+            for &(row, entry) in self.columns[column].entries.iter().filter(|(row, _)| *row < self.first_block) {
+                let sign = self.inverse[row * n + row];
+                self.inverse[row * n + self.first_block + block] = -sign * entry;
             }
         }
         for (block, &column) in idle.iter().enumerate() {
@@ -226,8 +226,8 @@ impl<'a> Master<'a> {
             if !self.basic[position] {
                 let at = self.bound_value(position);
                 if at != 0.0 {
-                    for (sum, entry) in residual.iter_mut().zip(&column.entries) {
-                        *sum -= at * entry;
+                    for &(row, entry) in &column.entries {
+                        residual[row] -= at * entry;
                     }
                 }
             }
@@ -243,8 +243,8 @@ impl<'a> Master<'a> {
         let n = self.rows;
         let mut matrix = vec![0.0; n * 2 * n];
         for (position, &column) in self.basis.iter().enumerate() {
-            for row in 0..n {
-                matrix[row * 2 * n + position] = self.columns[column].entries[row];
+            for &(row, entry) in &self.columns[column].entries {
+                matrix[row * 2 * n + position] = entry;
             }
         }
         for row in 0..n {
@@ -266,11 +266,13 @@ impl<'a> Master<'a> {
             for k in 0..2 * n {
                 matrix[column * 2 * n + k] *= scale;
             }
+            let pivot_row: Vec<(usize, f64)> =
+                (0..2 * n).map(|k| (k, matrix[column * 2 * n + k])).filter(|(_, entry)| *entry != 0.0).collect();
             for row in 0..n {
                 let factor = matrix[row * 2 * n + column];
                 if row != column && factor != 0.0 {
-                    for k in 0..2 * n {
-                        matrix[row * 2 * n + k] -= factor * matrix[column * 2 * n + k];
+                    for &(k, entry) in &pivot_row {
+                        matrix[row * 2 * n + k] -= factor * entry;
                     }
                 }
             }
@@ -307,7 +309,7 @@ impl<'a> Master<'a> {
             if self.basic[position] || column.lower == column.upper {
                 continue;
             }
-            let priced: f64 = column.entries.iter().zip(&duals).map(|(a, b)| a * b).sum();
+            let priced: f64 = column.entries.iter().map(|&(row, entry)| entry * duals[row]).sum();
             let reduced = column.cost - priced;
             let gain = if self.at_upper[position] { -reduced } else { reduced };
             let tolerance = 1e-9 * (1.0 + column.cost.abs() + priced.abs());
@@ -369,11 +371,8 @@ impl<'a> Master<'a> {
         let direction = if reduced > 0.0 { 1.0 } else { -1.0 };
         let image: Vec<f64> = (0..n)
             .map(|row| {
-                self.inverse[row * n..(row + 1) * n]
-                    .iter()
-                    .zip(&self.columns[entering].entries)
-                    .map(|(a, b)| a * b)
-                    .sum()
+                let inverse = &self.inverse[row * n..(row + 1) * n];
+                self.columns[entering].entries.iter().map(|&(column, entry)| inverse[column] * entry).sum()
             })
             .collect();
         let span = self.columns[entering].upper - self.columns[entering].lower;
@@ -425,15 +424,21 @@ impl<'a> Master<'a> {
     fn update_inverse(&mut self, row: usize, image: &[f64]) {
         let n = self.rows;
         let scale = 1.0 / image[row];
-        let pivot_row: Vec<f64> = self.inverse[row * n..(row + 1) * n].iter().map(|entry| entry * scale).collect();
+        let mut pivot_row: Vec<(usize, f64)> = Vec::new();
+        for (column, entry) in self.inverse[row * n..(row + 1) * n].iter_mut().enumerate() {
+            *entry *= scale;
+            if *entry != 0.0 {
+                pivot_row.push((column, *entry));
+            }
+        }
         for (other, &factor) in image.iter().enumerate() {
             if other != row && factor != 0.0 {
-                for (entry, pivot) in self.inverse[other * n..(other + 1) * n].iter_mut().zip(&pivot_row) {
-                    *entry -= factor * pivot;
+                let inverse = &mut self.inverse[other * n..(other + 1) * n];
+                for &(column, pivot) in &pivot_row {
+                    inverse[column] -= factor * pivot;
                 }
             }
         }
-        self.inverse[row * n..(row + 1) * n].copy_from_slice(&pivot_row);
         self.since_refactor += 1;
         if self.since_refactor > 50 {
             self.refactor();

@@ -4,6 +4,9 @@
 pub trait Termination {
     /// Accounts for `units` of work (about a nanosecond each) and says whether to stop.
     fn spend(&mut self, units: u64) -> bool;
+
+    /// Work that is left.
+    fn left(&self) -> u64;
 }
 
 /// Stops after a fixed amount of work.
@@ -30,5 +33,9 @@ impl Termination for WorkLimit {
     fn spend(&mut self, units: u64) -> bool {
         self.left = self.left.saturating_sub(units);
         self.left == 0
+    }
+
+    fn left(&self) -> u64 {
+        self.left
     }
 }

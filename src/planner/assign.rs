@@ -11,7 +11,7 @@ use super::encode::Encoding;
 use super::scope::Scope;
 
 /// Where pods land.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Landings {
     /// Node per served pending pod (position in the input's pending pods).
     pub(super) served: BTreeMap<usize, NodeId>,
@@ -25,13 +25,19 @@ enum Who {
     Moved(PodId),
 }
 
+/// Who landed where, and what kept others from landing.
+#[derive(Debug, Default)]
+pub(super) struct Assigned {
+    /// Those who found a node.
+    pub(super) landings: Landings,
+    /// Nodes whose real limits must be modelled, because somebody found no room; empty when all landed.
+    pub(super) doubtful: BTreeSet<NodeId>,
+    /// Whether a pod that must leave found no new place.
+    pub(super) stranded: bool,
+}
+
 /// Gives every landing pod a node, or names nodes whose real limits must be modelled.
-pub(super) fn assign(
-    scope: &Scope<'_>,
-    encoding: &Encoding,
-    outcome: &Outcome,
-    changes: &Changes,
-) -> Result<Landings, BTreeSet<NodeId>> {
+pub(super) fn assign(scope: &Scope<'_>, encoding: &Encoding, outcome: &Outcome, changes: &Changes) -> Assigned {
     let mut landings = Landings::default();
     let mut waiting: Vec<Vec<Who>> = vec![Vec::new(); encoding.table.atoms.len()];
     for ((_, pods), landing) in encoding.table.pending.iter().zip(&encoding.pending) {
@@ -56,14 +62,12 @@ pub(super) fn assign(
             None => landings.moved.extend(pods.map(|pod| (pod, None))),
         }
     }
-    let mut doubtful = BTreeSet::new();
+    let (mut doubtful, mut stranded) = (BTreeSet::new(), false);
     for (atom, pods) in waiting.into_iter().enumerate().filter(|(_, pods)| !pods.is_empty()) {
         let nodes = &encoding.table.atoms[atom].nodes;
-        if let Err(tight) = Atom::new(scope, changes, nodes).land(pods, &mut landings) {
-            doubtful.extend(tight);
-        }
+        stranded |= Atom::new(scope, changes, nodes).land(pods, &mut landings, &mut doubtful);
     }
-    if doubtful.is_empty() { Ok(landings) } else { Err(doubtful) }
+    Assigned { landings, doubtful, stranded }
 }
 
 /// The nodes of one atom while pods land on them.
@@ -108,16 +112,21 @@ impl<'a, 'b> Atom<'a, 'b> {
         }
     }
 
-    /// Lands the most demanding pods first.
-    fn land(mut self, mut pods: Vec<Who>, landings: &mut Landings) -> Result<(), Vec<NodeId>> {
+    /// Lands the most demanding pods first; says whether one that must leave finds no place.
+    fn land(mut self, mut pods: Vec<Who>, landings: &mut Landings, doubtful: &mut BTreeSet<NodeId>) -> bool {
         pods.sort_by_cached_key(|&who| {
             let (demand, requests) = self.needs(who);
             let sizes: Vec<i64> = requests.iter().map(|(_, amount)| -amount).collect();
             (demand.single().is_some(), -self.scope.demand_slices(demand), sizes)
         });
+        let mut stranded = false;
         for who in pods {
             let (demand, requests) = self.needs(who);
-            let Some(position) = self.find(demand, requests) else { return Err(self.tight(demand)) };
+            let Some(position) = self.find(demand, requests) else {
+                doubtful.extend(self.tight(demand));
+                stranded |= matches!(who, Who::Moved(_));
+                continue;
+            };
             for (resource, count) in demand.iter() {
                 *self.supply[position].entry(resource).or_default() -= i64::from(count);
             }
@@ -132,7 +141,7 @@ impl<'a, 'b> Atom<'a, 'b> {
                 }
             }
         }
-        Ok(())
+        stranded
     }
 
     fn find(&mut self, demand: &Demand, requests: &Capacity) -> Option<usize> {

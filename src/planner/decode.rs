@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use retile_solver::{Outcome, Status as Proof};
+use retile_solver::Outcome;
 
 use crate::model::{Gpu, GpuId, NodeId, Occupancy, PendingPod, Placement, PlanningInput, PodId, ResourceId};
 use crate::plan::{
@@ -12,9 +12,11 @@ use crate::plan::{
 
 use super::assign::Landings;
 use super::encode::Encoding;
+use super::levels::Levels;
 use super::machines::{GpuPart, Piece, difference, uniform_cuts};
 use super::report;
 use super::scope::Scope;
+use super::value::Draft;
 
 /// New layout of one GPU.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +28,7 @@ pub(super) struct GpuOutcome {
 }
 
 /// All changes of a plan.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Changes {
     pub(super) gpus: BTreeMap<GpuId, GpuOutcome>,
     pub(super) touched_nodes: BTreeSet<NodeId>,
@@ -36,6 +38,23 @@ pub(super) struct Changes {
 }
 
 impl Changes {
+    /// Forgets GPUs that do not change, and notes who must leave and which nodes are touched.
+    pub(super) fn settle(&mut self, input: &PlanningInput) {
+        self.gpus.retain(|_, change| !change.destroyed.is_empty() || !change.created.is_empty());
+        for (&id, change) in &self.gpus {
+            let gpu = &input.gpus()[id.index()];
+            self.touched_nodes.insert(gpu.node);
+            for &slot in &change.destroyed {
+                if let Occupancy::Busy(pods) = &gpu.instances[slot].occupancy {
+                    self.evicted.extend(pods.iter().copied());
+                }
+            }
+        }
+        for &pod in &self.evicted {
+            self.leaving.entry(input.running()[pod.index()].node).or_default().push(pod);
+        }
+    }
+
     /// Units of each resource that are free on a node after the change.
     pub(super) fn supply(&self, scope: &Scope<'_>, node: NodeId) -> BTreeMap<ResourceId, i64> {
         let input = scope.input;
@@ -99,19 +118,7 @@ pub(super) fn changes(scope: &Scope<'_>, encoding: &Encoding, outcome: &Outcome)
             }
         }
     }
-    changes.gpus.retain(|_, change| !change.destroyed.is_empty() || !change.created.is_empty());
-    for (&id, change) in &changes.gpus {
-        let gpu = &input.gpus()[id.index()];
-        changes.touched_nodes.insert(gpu.node);
-        for &slot in &change.destroyed {
-            if let Occupancy::Busy(pods) = &gpu.instances[slot].occupancy {
-                changes.evicted.extend(pods.iter().copied());
-            }
-        }
-    }
-    for &pod in &changes.evicted {
-        changes.leaving.entry(input.running()[pod.index()].node).or_default().push(pod);
-    }
+    changes.settle(input);
     changes
 }
 
@@ -146,7 +153,7 @@ fn apply(input: &PlanningInput, part: &GpuPart, path: &[u16], changes: &mut Chan
     changes.gpus.insert(part.gpu, GpuOutcome { destroyed, created });
 }
 
-/// A solved problem on its way to a document.
+/// A draft on its way to a document, with what it is worth and what any draft could be worth.
 pub(super) struct Found<'a> {
     input: &'a PlanningInput,
     changes: Changes,
@@ -155,19 +162,9 @@ pub(super) struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    pub(super) fn new(
-        scope: &Scope<'a>,
-        encoding: &Encoding,
-        outcome: &Outcome,
-        changes: Changes,
-        landings: Landings,
-    ) -> Self {
-        Self { input: scope.input, changes, landings, optimality: optimality(scope, encoding, outcome) }
-    }
-
-    /// Served weight over all priorities.
-    pub(super) fn served_weight(&self) -> i64 {
-        self.optimality.levels.first().map_or(0, |level| level.value)
+    pub(super) fn new(scope: &Scope<'a>, draft: Draft, levels: &Levels, values: &[i64], bounds: &[i64]) -> Self {
+        let optimality = optimality(scope, levels, values, bounds);
+        Self { input: scope.input, changes: draft.changes, landings: draft.landings, optimality }
     }
 
     /// Writes the document.
@@ -303,41 +300,25 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Translates the solver's levels into those of the document.
-fn optimality(scope: &Scope<'_>, encoding: &Encoding, outcome: &Outcome) -> Optimality {
-    let at = |level: usize, sign: i64| {
-        let found = outcome.levels[level];
-        let offset = encoding.offsets[level];
-        (sign * (found.value + offset), sign * (found.bound + offset))
-    };
-    let mut settled = true;
-    let mut tiers = Vec::new();
-    for tier in &encoding.levels.tiers {
-        settled &= tier.displaced.is_none_or(|level| outcome.levels[level].value == outcome.levels[level].bound);
-        let (value, bound) = at(tier.served, 1);
-        // Without a proof for what comes first, only the sum of all that waits bounds what may be served.
-        let all: i64 = encoding
-            .table
-            .pending
-            .iter()
-            .filter(|(class, _)| class.priority == tier.priority)
-            .map(|(class, pods)| class.weight * pods.len() as i64)
-            .sum();
-        tiers.push(Tier { priority: tier.priority, value, bound: if settled { bound } else { all } });
-        settled &= value == bound;
-    }
+/// Translates values and bounds, level by level, into those of the document.
+fn optimality(scope: &Scope<'_>, levels: &Levels, values: &[i64], bounds: &[i64]) -> Optimality {
+    let mut tiers: Vec<Tier> = levels
+        .tiers
+        .iter()
+        .map(|tier| Tier { priority: tier.priority, value: values[tier.served], bound: bounds[tier.served] })
+        .collect();
     let waiting: BTreeSet<i32> = scope.input.pending().iter().map(|pod| pod.priority).collect();
     tiers.retain(|tier| waiting.contains(&tier.priority));
-    let mut levels = vec![Level {
+    let mut shown = vec![Level {
         name: LEVEL_NAMES[0].to_owned(),
         value: tiers.iter().map(|tier| tier.value).sum(),
         bound: tiers.iter().map(|tier| tier.bound).sum(),
         tiers: if tiers.len() > 1 { tiers } else { Vec::new() },
     }];
-    for (name, level, sign) in encoding.levels.rest() {
-        let (value, bound) = at(level, sign);
-        levels.push(Level { name: name.to_owned(), value, bound, tiers: Vec::new() });
+    for (name, level, sign) in levels.rest() {
+        let (value, bound) = (sign * values[level], sign * bounds[level]);
+        shown.push(Level { name: name.to_owned(), value, bound, tiers: Vec::new() });
     }
-    let status = if outcome.status == Proof::Optimal { Status::Optimal } else { Status::Feasible };
-    Optimality { status, levels }
+    let status = if values == bounds { Status::Optimal } else { Status::Feasible };
+    Optimality { status, levels: shown }
 }

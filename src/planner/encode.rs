@@ -35,6 +35,19 @@ pub(super) struct Encoding {
     pub(super) offsets: Vec<i64>,
     /// Nodes of each group of the problem.
     pub(super) groups: Vec<(GroupId, Vec<NodePart>)>,
+    /// Variables of the pods that hold several instances.
+    pub(super) several: BTreeMap<PodId, Several>,
+    /// Variables that excuse an overcommitted atom where nobody lands.
+    pub(super) closed: BTreeMap<(usize, CapacityKind), VarId>,
+}
+
+/// Variables of a pod that holds several instances.
+#[derive(Debug)]
+pub(super) struct Several {
+    /// Whether it is evicted.
+    pub(super) evict: VarId,
+    /// Per instance, whether it becomes free without being destroyed.
+    pub(super) freed: Vec<((GpuId, usize), VarId)>,
 }
 
 impl Encoding {
@@ -47,8 +60,8 @@ impl Encoding {
         let moved = rows.moved(&table);
         rows.evictions(&table, &moved);
         let groups = machines::groups(&mut rows, &table);
-        let Rows { problem, levels, offsets, .. } = rows;
-        Self { problem, levels, table, pending, moved, offsets, groups }
+        let Rows { problem, levels, offsets, several, closed, .. } = rows;
+        Self { problem, levels, table, pending, moved, offsets, groups, several, closed }
     }
 }
 
@@ -74,13 +87,16 @@ pub(super) struct Rows<'a, 'b> {
     evictions: Option<Dim>,
     pub(super) nodes: Option<Dim>,
     pub(super) gpus: Option<Dim>,
-    gain: Option<Dim>,
+    /// Per component, the row that makes its moves pay for themselves.
+    gain: Vec<Dim>,
     /// Row that makes the evicted pods of a class equal those that land or are displaced.
     landed: Vec<Option<Dim>>,
     /// Effect of evicting each pod that holds one instance.
     evict: BTreeMap<PodId, Vec<(Dim, i64)>>,
     /// Row of each instance of a pod that holds several: destroyed or freed only if the pod is evicted.
     held: BTreeMap<(PodId, GpuId, usize), Dim>,
+    several: BTreeMap<PodId, Several>,
+    closed: BTreeMap<(usize, CapacityKind), VarId>,
 }
 
 impl<'a, 'b> Rows<'a, 'b> {
@@ -95,7 +111,8 @@ impl<'a, 'b> Rows<'a, 'b> {
         let evictions = limit(&mut problem, policy.budgets.evictions.map(u64::from));
         let nodes = limit(&mut problem, policy.budgets.nodes.map(|limit| limit.of(input.nodes().len())));
         let gpus = limit(&mut problem, policy.budgets.gpus.map(|limit| limit.of(input.gpus().len())));
-        let gain = scope.baseline.map(|baseline| problem.row(Some(baseline.saturating_mul(1000)), None));
+        let gain =
+            scope.baselines.iter().map(|baseline| problem.row(Some(baseline.saturating_mul(1000)), None)).collect();
         let mut rows = Self {
             scope,
             offsets: vec![0; levels.count],
@@ -110,6 +127,8 @@ impl<'a, 'b> Rows<'a, 'b> {
             landed: Vec::new(),
             evict: BTreeMap::new(),
             held: BTreeMap::new(),
+            several: BTreeMap::new(),
+            closed: BTreeMap::new(),
             problem,
         };
         rows.add_supply(table);
@@ -119,6 +138,11 @@ impl<'a, 'b> Rows<'a, 'b> {
 
     pub(super) fn input(&self) -> &'b PlanningInput {
         self.scope.input
+    }
+
+    /// The row of a node's component that makes moves pay for themselves.
+    fn gain_row(&self, node: usize) -> Option<Dim> {
+        self.scope.component(node).and_then(|component| self.gain.get(component)).copied()
     }
 
     fn classes(table: &DemandTable) -> impl Iterator<Item = &DemandClass> {
@@ -160,19 +184,22 @@ impl<'a, 'b> Rows<'a, 'b> {
             let unit = leaving.fold(unit, |unit, (_, pod)| gcd(unit, pod.requests.get(&kind))).max(1);
             let free = self.input().nodes()[node.index()].free.get(&kind).div_euclid(unit);
             let row = self.problem.row(None, Some(free));
-            let closed = (free < 0).then(|| self.closable(row, free));
+            let closed = (free < 0).then(|| {
+                let (lands, var) = self.closable(row, free);
+                self.closed.insert((atom, kind.clone()), var);
+                lands
+            });
             self.capacity.insert((atom, kind), Limit { row, unit, closed });
         }
     }
 
     /// A node that is overcommitted takes nobody who asks for the resource, unless pods that leave make up for it: either
     /// nobody lands and the deficit is excused, or the row holds as it is. Returns a row that counts who lands.
-    fn closable(&mut self, row: Dim, free: i64) -> Dim {
+    fn closable(&mut self, row: Dim, free: i64) -> (Dim, VarId) {
         let anybody = (self.input().pending().len() + self.input().running().len()) as i64;
         let lands = self.problem.row(None, Some(anybody));
         let effect = self.problem.effect([(row, free), (lands, anybody)]);
-        self.problem.var(1, effect);
-        lands
+        (lands, self.problem.var(1, effect))
     }
 
     /// What one landing pod contributes in an atom.
@@ -204,7 +231,8 @@ impl<'a, 'b> Rows<'a, 'b> {
                 let mut terms = self.landing_terms(class, atom);
                 terms.extend(served.map(|level| (level, class.weight)));
                 terms.extend(total.map(|row| (row, 1)));
-                terms.extend(self.gain.map(|row| (row, class.weight.saturating_mul(1000))));
+                let node = table.atoms[atom].nodes[0].index();
+                terms.extend(self.gain_row(node).map(|row| (row, class.weight.saturating_mul(1000))));
                 let effect = self.problem.effect(terms);
                 landing.vars.push((atom, self.problem.var(count, effect)));
             }
@@ -257,7 +285,7 @@ impl<'a, 'b> Rows<'a, 'b> {
             terms.extend(of.budgets.iter().map(|budget| (self.budgets[budget.index()], 1)));
             terms.extend(self.evictions.map(|row| (row, 1)));
             let factor = i64::from(self.input().policy().gain_factor.thousandths());
-            terms.extend(self.gain.map(|row| (row, -factor * i64::from(of.cost))));
+            terms.extend(self.gain_row(of.node.index()).map(|row| (row, -factor * i64::from(of.cost))));
             match (self.landed[class], moved[class].folded) {
                 (Some(tie), _) => terms.push((tie, -1)),
                 (None, Some(atom)) => terms.extend(self.landing_terms(&table.moved[class], atom)),
@@ -283,6 +311,7 @@ impl<'a, 'b> Rows<'a, 'b> {
         let input = self.input();
         let some = self.problem.row(Some(0), None);
         terms.push((some, -1));
+        let mut variables = Vec::new();
         for &(gpu, slot) in &input.running()[pod.index()].instances {
             let row = self.problem.row(None, Some(0));
             terms.push((row, -1));
@@ -295,10 +324,11 @@ impl<'a, 'b> Rows<'a, 'b> {
                 vec![(row, 1), (self.problem.level(self.levels.flexibility), self.scope.spare_value(offer.resource))];
             freed.extend(self.supply.get(&(home, offer.resource)).map(|&supply| (supply, 1)));
             let effect = self.problem.effect(freed);
-            self.problem.var(1, effect);
+            variables.push(((gpu, slot), self.problem.var(1, effect)));
         }
         let effect = self.problem.effect(terms);
-        self.problem.var(1, effect);
+        let evict = self.problem.var(1, effect);
+        self.several.insert(pod, Several { evict, freed: variables });
     }
 
     /// What `units` of a resource contribute when they become available in an atom.

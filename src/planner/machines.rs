@@ -364,8 +364,9 @@ pub(super) fn difference(gpu: &Gpu, cut: &[Placement]) -> (Vec<usize>, Vec<Place
 }
 
 /// Profile of a board that stands for a resource of the forecast mix: the first in the table that offers it.
-fn forecast_profiles(rows: &Rows<'_, '_>, gpu: &Gpu) -> Vec<(ResourceId, ProfileId)> {
-    rows.input()
+fn forecast_profiles(scope: &Scope<'_>, gpu: &Gpu) -> Vec<(ResourceId, ProfileId)> {
+    scope
+        .input
         .forecast()
         .keys()
         .filter_map(|&resource| {
@@ -391,20 +392,20 @@ fn fitting(starts: &[u8], size: u8, from: u8, to: u8) -> usize {
 }
 
 /// What a run of empty slots is worth to the forecast mix.
-fn run_value(rows: &Rows<'_, '_>, gpu: &Gpu, from: u8, to: u8) -> i64 {
-    forecast_profiles(rows, gpu)
+pub(super) fn run_value(scope: &Scope<'_>, gpu: &Gpu, from: u8, to: u8) -> i64 {
+    forecast_profiles(scope, gpu)
         .into_iter()
         .map(|(resource, profile)| {
             let of = gpu.geometry.profile(profile);
             let size = of.size.unwrap_or(0);
             let count = fitting(&of.starts, size, from, to).min(usize::from(of.max_count));
-            rows.scope.forecast(resource) * i64::from(size) * count as i64
+            scope.forecast(resource) * i64::from(size) * count as i64
         })
         .sum()
 }
 
 fn run_effect(rows: &mut Rows<'_, '_>, gpu: &Gpu, from: u8, to: u8) -> EffectId {
-    let value = run_value(rows, gpu, from, to);
+    let value = run_value(rows.scope, gpu, from, to);
     let level = rows.problem.level(rows.levels.flexibility);
     rows.effect(vec![(level, value)])
 }
@@ -416,12 +417,12 @@ fn runs_between(rows: &Rows<'_, '_>, gpu: &Gpu, placements: impl Iterator<Item =
     let mut from = 0;
     for placement in placements {
         if from < placement.start() {
-            terms.push((level, run_value(rows, gpu, from, placement.start())));
+            terms.push((level, run_value(rows.scope, gpu, from, placement.start())));
         }
         from = placement.end();
     }
     if from < gpu.geometry.axis() {
-        terms.push((level, run_value(rows, gpu, from, gpu.geometry.axis())));
+        terms.push((level, run_value(rows.scope, gpu, from, gpu.geometry.axis())));
     }
     terms
 }

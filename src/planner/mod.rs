@@ -9,25 +9,31 @@
 //! Pure: same input, same bytes out. Must not depend on execution, adapters, clocks or randomness.
 
 mod assign;
+mod construct;
 mod decode;
 mod demand;
 mod encode;
 pub mod fit;
+mod legal;
 mod levels;
 mod machines;
 mod report;
 mod scope;
+mod start;
+mod value;
 
 use std::collections::BTreeSet;
 
-use retile_solver::{SolveError, solve};
+use retile_solver::solve;
 pub use retile_solver::{Termination, WorkLimit};
 
 use crate::model::{DisruptionLevel, NodeId, PlanningInput};
 use crate::plan::Plan;
 
+use assign::Assigned;
 use encode::Encoding;
 use scope::Scope;
+use value::{Appraiser, Draft};
 
 /// Result of planning.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,53 +63,185 @@ impl Planned {
 /// Why no plan could be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// The search ended without any legal plan; doing nothing is legal, so this is the work limit or a defect.
-    #[error("no plan was found within the work limit; raise --work-limit")]
-    NoPlan(#[from] SolveError),
     /// The changes of a GPU have no legal order, which cannot be: a GPU can be emptied first.
     #[error("the plan's steps could not be put in order; please report this input")]
     Steps(#[from] crate::plan::StepError),
-    /// The problem had to be refined more often than there are nodes, which cannot be.
-    #[error("the plan could not be made to fit the nodes; please report this input")]
-    Refinement,
 }
 
 /// Plans the best change of layouts for the pods that wait.
 ///
+/// There always is a plan: the best of what the search has found by the end of its work and of the drafts that are made without search. Each
+/// disruption level up to the policy's is searched within the given work when the one above it does not settle everything, so that a
+/// level that allows more never serves less.
+///
 /// # Errors
-/// The work limit was reached before any legal plan was found.
+/// The plan's steps have no order, which would be a defect.
 pub fn plan(input: &PlanningInput, termination: &mut dyn Termination) -> Result<Planned, PlanError> {
-    let policy = input.policy();
-    let gain = policy.gain_factor.thousandths();
-    let baseline = if gain > 0 && policy.disruption != DisruptionLevel::IdleOnly {
-        let scope = Scope::new(input, DisruptionLevel::IdleOnly, None);
-        Some(search(&scope, termination)?.served_weight())
-    } else {
-        None
-    };
-    let scope = Scope::new(input, policy.disruption, baseline);
-    let found = search(&scope, termination)?;
-    let mut plan = found.into_plan(&scope);
+    let work = termination.left();
+    let stage = Stages { input, work }.stage(input.policy().disruption);
+    let mut plan = stage.found.into_plan(&stage.scope);
     crate::plan::fill_in_steps(&mut plan, input)?;
     Ok(if plan.nodes.is_empty() { Planned::Unchanged(plan) } else { Planned::Proposed(plan) })
 }
 
-/// Solves, and refines the atoms until every pod has a node.
-fn search<'a>(scope: &Scope<'a>, termination: &mut dyn Termination) -> Result<decode::Found<'a>, PlanError> {
-    let mut refined = BTreeSet::<NodeId>::new();
-    loop {
-        let encoding = Encoding::new(scope, &refined);
-        let outcome = solve(&encoding.problem, None, termination)?;
-        let changes = decode::changes(scope, &encoding, &outcome);
-        match assign::assign(scope, &encoding, &outcome, &changes) {
-            Ok(landings) => return Ok(decode::Found::new(scope, &encoding, &outcome, changes, landings)),
-            Err(nodes) => {
-                let before = refined.len();
-                refined.extend(nodes);
-                if refined.len() == before {
-                    return Err(PlanError::Refinement);
+/// The search at one disruption level, ended.
+struct Stage<'a> {
+    scope: Scope<'a>,
+    best: Best,
+    found: decode::Found<'a>,
+}
+
+/// Searches level by level, each within the same work.
+#[derive(Clone, Copy)]
+struct Stages<'a> {
+    input: &'a PlanningInput,
+    work: u64,
+}
+
+impl<'a> Stages<'a> {
+    fn stage(self, level: DisruptionLevel) -> Stage<'a> {
+        let mut scope = Scope::new(self.input, level);
+        let mut known = None;
+        if self.input.policy().gain_factor.thousandths() > 0 && level != DisruptionLevel::IdleOnly {
+            let idle = self.stage(DisruptionLevel::IdleOnly);
+            scope.baselines = self.baselines(&scope, &idle);
+            known = Some(idle.best.draft);
+        }
+        let lower = match level {
+            DisruptionLevel::IdleOnly => None,
+            DisruptionLevel::Balanced => Some(DisruptionLevel::IdleOnly),
+            DisruptionLevel::Aggressive => Some(DisruptionLevel::Balanced),
+        };
+        let mut less = || -> Vec<Draft> {
+            let idle = known.take().into_iter();
+            // With a gain factor the level below has been searched already where it is the first.
+            let below = lower.filter(|lower| scope.baselines.is_empty() || *lower != DisruptionLevel::IdleOnly);
+            idle.chain(below.map(|lower| self.stage(lower).best.draft)).collect()
+        };
+        let best = search(&scope, &mut less, &mut WorkLimit::new(self.work));
+        let levels = levels::Levels::new(&scope);
+        let found = decode::Found::new(&scope, best.draft.clone(), &levels, &best.values, &best.bounds);
+        Stage { scope, best, found }
+    }
+
+    /// Per component of a scope, the served weight of the best plan that evicts nobody and changes nothing elsewhere; where it is not
+    /// proven, the most that it could be.
+    fn baselines(self, scope: &Scope<'a>, idle: &Stage<'a>) -> Vec<i64> {
+        let count = scope.components();
+        let budgets = self.input.policy().budgets;
+        let limited = budgets.nodes.is_some() || budgets.gpus.is_some();
+        let settled = idle.best.served_is_proven(&levels::Levels::new(&idle.scope));
+        let mut served = vec![0i64; count];
+        for (&pod, node) in &idle.best.draft.landings.served {
+            served[scope.component_of[node.index()]] += scope.weights[pod];
+        }
+        if settled && (!limited || count == 1) {
+            return served;
+        }
+        // Budgets that all components share, or a search that ended early: each component is looked at for itself.
+        let waiting: BTreeSet<usize> = (0..self.input.pending().len())
+            .filter_map(|pod| {
+                let eligible = self.input.pending()[pod].eligible;
+                (0..self.input.nodes().len()).find(|&node| self.input.may_use(eligible, NodeId::new(node)))
+            })
+            .map(|node| scope.component_of[node])
+            .collect();
+        (0..count)
+            .map(|component| {
+                if !waiting.contains(&component) {
+                    return served[component];
                 }
+                let mut alone = Scope::new(self.input, DisruptionLevel::IdleOnly);
+                alone.component_of.clone_from(&scope.component_of);
+                alone.focus = Some(component);
+                let best = search(&alone, &mut Vec::new, &mut WorkLimit::new(self.work));
+                let levels = levels::Levels::new(&alone);
+                levels.tiers.iter().map(|tier| best.bounds[tier.served]).sum::<i64>().max(served[component])
+            })
+            .collect()
+    }
+}
+
+/// The best draft of a search, with its values and the bounds that were proven, level by level.
+struct Best {
+    draft: Draft,
+    values: Vec<i64>,
+    bounds: Vec<i64>,
+}
+
+impl Best {
+    /// Takes a draft if it is better.
+    fn offer(&mut self, appraiser: &Appraiser<'_, '_>, draft: Draft) {
+        let values = appraiser.value(&draft);
+        if values > self.values {
+            *self = Self { draft, values, bounds: std::mem::take(&mut self.bounds) };
+        }
+    }
+
+    /// Whether nothing could serve more.
+    fn served_is_proven(&self, levels: &levels::Levels) -> bool {
+        levels.tiers.iter().all(|tier| {
+            self.values[tier.served] == self.bounds[tier.served]
+                && tier.displaced.is_none_or(|level| self.values[level] == self.bounds[level])
+        })
+    }
+
+    /// Takes over the bounds of an outcome: each holds for all drafts that are as good as its answer on the earlier levels.
+    fn bound(&mut self, encoding: &Encoding, outcome: &retile_solver::Outcome) {
+        for (level, reached) in outcome.levels.iter().enumerate() {
+            let offset = encoding.offsets[level];
+            self.bounds[level] = self.bounds[level].min(reached.bound + offset).max(self.values[level]);
+            if self.values[level] < reached.value + offset {
+                break;
             }
         }
     }
+}
+
+/// Solves, and refines the atoms until every pod has a node. `less` gives the best drafts of lower disruption levels.
+fn search(scope: &Scope<'_>, less: &mut dyn FnMut() -> Vec<Draft>, termination: &mut dyn Termination) -> Best {
+    let appraiser = Appraiser::new(scope);
+    let draft = Draft::default();
+    let mut best = Best { values: appraiser.value(&draft), draft, bounds: appraiser.ceilings() };
+    let mut begun = false;
+    let mut refined = BTreeSet::<NodeId>::new();
+    loop {
+        let encoding = Encoding::new(scope, &refined);
+        let mut start = || {
+            if !std::mem::replace(&mut begun, true) {
+                for draft in construct::drafts(scope).into_iter().chain(less()) {
+                    best.offer(&appraiser, draft);
+                }
+            }
+            Vec::from_iter(start::solution(scope, &encoding, &best.draft))
+        };
+        let outcome = solve(&encoding.problem, &mut start, termination);
+        if let Ok(outcome) = &outcome {
+            let changes = decode::changes(scope, &encoding, outcome);
+            let Assigned { landings, doubtful, stranded } = assign::assign(scope, &encoding, outcome, &changes);
+            let draft = Draft { changes, landings };
+            if !stranded && (doubtful.is_empty() || legal::pays(scope, &draft)) {
+                best.offer(&appraiser, draft);
+            }
+            best.bound(&encoding, outcome);
+            let before = refined.len();
+            refined.extend(&doubtful);
+            if doubtful.is_empty() || refined.len() == before {
+                break;
+            }
+        }
+        if outcome.is_err() || termination.spend(0) {
+            break;
+        }
+    }
+    // Where the search ended before it asked for a start, or began anew with finer atoms, something may be left to try.
+    if best.values != best.bounds && !begun {
+        for draft in construct::drafts(scope).into_iter().chain(less()) {
+            best.offer(&appraiser, draft);
+        }
+    }
+    for (bound, &value) in best.bounds.iter_mut().zip(&best.values) {
+        *bound = (*bound).max(value);
+    }
+    best
 }

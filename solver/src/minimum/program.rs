@@ -8,6 +8,8 @@ use good_lp::{Expression, ProblemVariables, Solution, SolverModel, Variable, con
 
 use crate::program::{Answer, Program};
 
+use crate::termination::WorkLimit;
+
 use super::{Method, Minimum, MinimumError, Patterns, covers, less};
 
 /// Demand per part type that is handed to the integer program as it is.
@@ -84,7 +86,7 @@ fn integer(patterns: &Patterns, demand: &[u64], bound: u64) -> Result<(Vec<u64>,
         let held = patterns.as_slice().iter().zip(&copies).map(|(pattern, &column)| (column, pattern[kind] as f64));
         program.row(held.filter(|&(_, count)| count > 0.0).collect(), Some(need as i64), None);
     }
-    match program.solve(NODES) {
+    match program.solve(NODES, None, &mut WorkLimit::new(u64::MAX)) {
         Answer::Values(values, proven) => Ok((values.iter().map(|&value| value.max(0) as u64).collect(), proven)),
         // Enough machines always are a solution: a back end that finds none has lost its way.
         Answer::Unknown | Answer::Infeasible => {
