@@ -58,18 +58,19 @@ const WHOLE: usize = 6_000;
 #[cfg(feature = "highs")]
 const WHOLE: usize = 30_000;
 
-/// Solves a problem; `start` is asked for legal answers to begin with where the first look does not settle everything.
+/// Solves a problem as one; `start` is asked for legal answers to begin with where the first look does not settle everything.
 ///
 /// Each level's bound is taken for its value until shown otherwise: prices of later levels leave fewer choices, so that an answer
 /// which reaches several levels at once is often easier to find than one that reaches the first alone. What turns out not to be
-/// reached is searched in earnest, and the levels after it are done again.
+/// reached is searched in earnest, and the levels after it are done again; a `quick` solver gives up instead.
 ///
 /// # Errors
 /// No legal answer was found.
-pub fn solve(
+pub(crate) fn solve_whole(
     problem: &Problem,
     start: &mut dyn FnMut() -> Vec<Solution>,
     termination: &mut dyn Termination,
+    quick: bool,
 ) -> Result<Outcome, SolveError> {
     let mut search = Search {
         problem,
@@ -89,6 +90,9 @@ pub fn solve(
             levels.push(outcome);
         }
         search.diffuse(termination);
+        if quick && search.first_missed().is_some() {
+            return Err(SolveError::NoAnswer);
+        }
         if search.first_missed().is_some() && !std::mem::replace(&mut started, true) {
             for answer in start() {
                 search.offer(answer);

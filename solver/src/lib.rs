@@ -21,6 +21,7 @@
 
 pub mod brute;
 pub mod check;
+mod components;
 mod diffuse;
 mod improve;
 pub mod lexicographic;
@@ -35,7 +36,8 @@ mod simplex;
 pub mod solution;
 mod termination;
 
-pub use lexicographic::{LevelOutcome, Outcome, SolveError, Status, solve};
+pub use components::solve;
+pub use lexicographic::{LevelOutcome, Outcome, SolveError, Status};
 pub use problem::{Arc, ClassId, Dim, EffectId, GroupId, Problem, TemplateId, VarId};
 pub use solution::{ActiveGroup, Solution};
 pub use termination::{Termination, WorkLimit};

@@ -104,6 +104,8 @@ pub(crate) struct Var {
 pub struct Problem {
     pub(crate) levels: usize,
     pub(crate) rows: Vec<Row>,
+    /// Per row, whether it may connect what otherwise shares nothing.
+    pub(crate) shared: Vec<bool>,
     pub(crate) effects: Vec<Box<[(Dim, i64)]>>,
     index: BTreeMap<Box<[(Dim, i64)]>, EffectId>,
     pub(crate) templates: Vec<Template>,
@@ -118,6 +120,7 @@ impl Problem {
         let mut problem = Self {
             levels,
             rows: Vec::new(),
+            shared: Vec::new(),
             effects: Vec::new(),
             index: BTreeMap::new(),
             templates: Vec::new(),
@@ -176,7 +179,16 @@ impl Problem {
     /// Adds a coupling row: the sum over everything must lie within the bounds.
     pub fn row(&mut self, lower: Option<i64>, upper: Option<i64>) -> Dim {
         self.rows.push(Row { lower, upper });
+        self.shared.push(false);
         Dim((self.levels + self.rows.len() - 1) as u32)
+    }
+
+    /// Adds a row over everything, such as a budget, that seldom binds: parts of the problem that nothing else connects are solved without it
+    /// first.
+    pub fn shared_row(&mut self, lower: Option<i64>, upper: Option<i64>) -> Dim {
+        let row = self.row(lower, upper);
+        self.shared[row.index() - self.levels] = true;
+        row
     }
 
     /// Adds a constant to what a row already sums up, by moving its bounds.

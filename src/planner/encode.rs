@@ -105,9 +105,9 @@ impl<'a, 'b> Rows<'a, 'b> {
         let mut problem = Problem::new(levels.count);
         let policy = input.policy();
         let limit = |problem: &mut Problem, most: Option<u64>| {
-            most.map(|most| problem.row(None, Some(i64::try_from(most).unwrap_or(i64::MAX))))
+            most.map(|most| problem.shared_row(None, Some(i64::try_from(most).unwrap_or(i64::MAX))))
         };
-        let budgets = input.budgets().iter().map(|b| problem.row(None, Some(i64::from(b.allowed)))).collect();
+        let budgets = input.budgets().iter().map(|b| problem.shared_row(None, Some(i64::from(b.allowed)))).collect();
         let evictions = limit(&mut problem, policy.budgets.evictions.map(u64::from));
         let nodes = limit(&mut problem, policy.budgets.nodes.map(|limit| limit.of(input.nodes().len())));
         let gpus = limit(&mut problem, policy.budgets.gpus.map(|limit| limit.of(input.gpus().len())));
