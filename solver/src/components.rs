@@ -51,7 +51,9 @@ pub fn solve(
             solve_whole(&part.problem, &mut restricted, &mut limit, false).ok()
         })
     };
-    termination.spend(outcomes.iter().zip(0..).filter(|(outcome, _)| outcome.is_some()).map(|(_, part)| share(part) / 4).sum());
+    termination.spend(
+        outcomes.iter().zip(0..).filter(|(outcome, _)| outcome.is_some()).map(|(_, part)| share(part) / 4).sum(),
+    );
     if let Some(outcomes) = outcomes.into_iter().collect::<Option<Vec<Outcome>>>()
         && let Some(joined) = join(problem, &parts, &outcomes)
     {
@@ -267,7 +269,9 @@ fn join(problem: &Problem, parts: &[Part], outcomes: &[Outcome]) -> Option<Outco
     let mut levels = Vec::with_capacity(problem.levels());
     let mut proven = true;
     for level in 0..problem.levels() {
-        let of = |pick: fn(&LevelOutcome) -> i64| -> i64 { outcomes.iter().map(|outcome| pick(&outcome.levels[level])).sum() };
+        let of = |pick: fn(&LevelOutcome) -> i64| -> i64 {
+            outcomes.iter().map(|outcome| pick(&outcome.levels[level])).sum()
+        };
         // Behind a level that is not proven the parts' bounds no longer add up: one part may give up what another gains.
         let bound = if proven { of(|level| level.bound) } else { i64::MAX / 4 };
         let rounds = outcomes.iter().map(|outcome| outcome.levels[level].rounds).max().unwrap_or(0);

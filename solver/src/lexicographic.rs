@@ -253,9 +253,18 @@ impl Search<'_> {
         let adjacency = self.adjacency.take().unwrap_or_else(|| Adjacency::new(problem));
         let groups = problem.groups.len();
         let (size, paths, nodes) = PARTS[attempt.min(PARTS.len() - 1)];
+        if problem.classes.len() * paths <= WHOLE_PATHS
+            && size < groups
+            && let Some((answer, totals)) = self.best.clone().filter(|_| self.value(level).is_some())
+        {
+            let improve =
+                Improve { problem, level, fixed: &self.fixed, relaxation: &relaxation, far: FAR, paths, nodes };
+            let found = improve.part(&answer, &totals, &Part::whole(problem), &self.pool.book, termination);
+            found.is_some_and(|found| self.offer(found));
+        }
         let mut quiet = 0;
         let mut turn = 0;
-        while quiet < groups {
+        while quiet < groups * TURNS {
             let reached = self.value(level);
             if reached.is_some_and(|value| value >= relaxation.bound) || termination.spend(0) {
                 break;
@@ -325,7 +334,7 @@ impl Search<'_> {
             if parent <= target {
                 continue;
             }
-            if rounds > 0 && termination.spend(WORK_PER_ROUNDING) {
+            if rounds > 0 && termination.spend(0) {
                 left = left.max(parent);
                 break;
             }
@@ -360,14 +369,17 @@ impl Search<'_> {
 /// Looking at all choices of all machines takes too long where there are more classes.
 const FEW_CLASSES: usize = 150;
 
-/// Work that one rounding stands for.
-const WORK_PER_ROUNDING: u64 = 20_000_000;
+/// Parts that are tried per group without any success before the sweep ends.
+const TURNS: usize = 2;
+
+/// Most paths of a program over all classes.
+const WHOLE_PATHS: usize = 2_400;
 
 /// How far below the bound paths are looked at when a part is solved anew.
 const FAR: i64 = 3;
 
 /// Groups of a part, most paths per class, and search nodes, in successive attempts.
-const PARTS: [(usize, usize, u64); 3] = [(2, 12, 60), (3, 16, 200), (4, 24, 600)];
+const PARTS: [(usize, usize, u64); 3] = [(2, 16, 300), (3, 24, 600), (4, 32, 1_500)];
 
 /// Most branches, and most search nodes of the whole program, in successive attempts at one level.
 const ATTEMPTS: [(usize, u64); 3] = [(6, 40), (60, 400), (400, 20_000)];

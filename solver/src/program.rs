@@ -124,8 +124,8 @@ const NODES_AT_ONCE: u64 = 10;
 const WORK_PER_ENTRY: u64 = 120;
 
 /// Work that a pivot stands for, and what each row and each column adds to it.
-const WORK_PER_PIVOT: u64 = 2_000;
-const WORK_PER_PIVOT_AND_LINE: u64 = 25;
+const WORK_PER_PIVOT: u64 = 1_000;
+const WORK_PER_PIVOT_AND_LINE: u64 = 12;
 
 /// Programs larger than this go to HiGHS where it is built in.
 #[cfg(feature = "highs")]
