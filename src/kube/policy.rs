@@ -141,7 +141,7 @@ struct DisruptionSpec {
     #[serde(default)]
     gain_factor: Option<Checked<GainFactor>>,
     #[serde(default)]
-    move_cost: MoveCostSpec,
+    move_cost: Option<MoveCostSpec>,
 }
 
 #[derive(Deserialize, Default)]
@@ -369,7 +369,8 @@ fn policy(mode: &ModeName, disruption: &DisruptionSpec, budgets: BudgetsSpec, st
     let limit = |value: Option<Checked<Limit>>, default| value.map(|Checked(limit)| limit).or(default);
     let per_hour =
         |value: &Option<Checked<PerHour>>, default| value.as_ref().map_or(default, |Checked(PerHour(value))| *value);
-    let MoveCostSpec { per_running_hour, per_job_hour } = &disruption.move_cost;
+    let none = MoveCostSpec::default();
+    let MoveCostSpec { per_running_hour, per_job_hour } = disruption.move_cost.as_ref().unwrap_or(&none);
     let absent = Policy::installed();
     Policy {
         mode: match mode {
@@ -442,6 +443,19 @@ spec:
         assert_eq!(policy.budgets.evictions, Some(5));
         assert_eq!(policy.stability.min_pending_age_seconds, 30);
         assert_eq!(PolicyDocument::default().clients, Clients::Restart);
+    }
+
+    #[test]
+    fn a_cost_of_moves_may_be_left_out_in_part_and_as_a_whole() {
+        for (text, cost) in [
+            ("null", MoveCost::default()),
+            ("{}", MoveCost::default()),
+            ("{perJobHour: 1000}", MoveCost { per_job_hour: 1000, ..MoveCost::default() }),
+            ("{perRunningHour: 1, perJobHour: null}", MoveCost { per_running_hour: 1, ..MoveCost::default() }),
+        ] {
+            let policy = parse_policy(&FULL.replace("{perRunningHour: 2, perJobHour: 30}", text)).expect(text);
+            assert_eq!(policy.move_cost, cost, "{text}");
+        }
     }
 
     #[test]
