@@ -1,7 +1,8 @@
 //! Which waiting pods count: those that have waited long enough, and whose shape of demand was not planned for in vain.
 //!
-//! Inputs: observations, and how operations ended. Outputs: why a pod does not count yet. Times are this process's own: a pod's wait begins
-//! when it is first seen and goes on as long as it stays. Bounded by the pods that wait, and by shapes that failed lately.
+//! Inputs: observations, and how operations ended. Outputs: why a pod does not count yet, and when it will. Times are this process's own: a pod's
+//! wait begins when it is first seen and goes on as long as it stays, so that pods of one burst count some looks apart; [`super::burst`] brings them
+//! together. Bounded by the pods that wait, and by shapes that failed lately.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -176,11 +177,11 @@ impl DemandBook {
         }
     }
 
-    /// When the first pod that no plan has counted yet will count; a moment that is past for one that counts now.
-    pub(super) fn next(&self, least: Duration) -> Option<Moment> {
+    /// When each pod that no plan has counted yet will count; a moment that is past for one that counts now.
+    pub(super) fn counts(&self, least: Duration) -> impl Iterator<Item = Moment> {
         let new = self.waiting.values().filter(|waiting| !waiting.planned);
         let held = |waiting: &Waiting| self.doubts.get(&waiting.shape).map_or(Moment(0), |doubts| doubts.held_until);
-        new.map(|waiting| self.settles(waiting, least).max(held(waiting))).min()
+        new.map(move |waiting| self.settles(waiting, least).max(held(waiting)))
     }
 }
 
@@ -238,13 +239,13 @@ mod tests {
         let mut desk = Desk::new();
         desk.look(0, &["p"], &[]);
         assert!(!desk.counts("p"), "whatever age the input says");
-        assert_eq!(desk.book.next(LEAST), Some(Moment(30_000)));
+        assert_eq!(desk.book.counts(LEAST).collect::<Vec<_>>(), [Moment(30_000)]);
         desk.look(29, &["p"], &[]);
         assert!(!desk.counts("p"));
         desk.look(1, &["p"], &[]);
         assert!(desk.counts("p"));
         desk.book.planned(LEAST, desk.now);
-        assert_eq!(desk.book.next(LEAST), None, "a plan has counted it");
+        assert_eq!(desk.book.counts(LEAST).count(), 0, "a plan has counted it");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::exec::Moment;
 use crate::model::{PlanningInput, Policy, Reason};
 
 use super::standing::Withdrawal;
@@ -16,7 +17,8 @@ pub(super) struct Hindrances {
     policy: Option<Policy>,
     /// GPUs that it could use, or that come back by themselves, by node.
     usable: BTreeMap<String, BTreeSet<u32>>,
-    mended: bool,
+    /// Since when something is.
+    mended: Option<Moment>,
 }
 
 /// Whether it ends by itself.
@@ -27,25 +29,31 @@ fn passes(reason: Reason) -> bool {
 impl Hindrances {
     /// Notes what a plan is made with: its input, before anything is taken out of it, and the nodes that are.
     pub(super) fn planned(&mut self, input: &PlanningInput, withdrawn: &BTreeMap<String, Withdrawal>) {
-        self.mended = false;
+        self.mended = None;
         self.policy = Some(input.policy().clone());
         self.usable = gpus(input, withdrawn, passes);
     }
 
     /// Notes a look: what can be used now. The nodes that cannot are only asked for where that decides something.
-    pub(super) fn note(&mut self, input: &PlanningInput, withdrawn: impl FnOnce() -> BTreeMap<String, Withdrawal>) {
+    pub(super) fn note(
+        &mut self,
+        input: &PlanningInput,
+        withdrawn: impl FnOnce() -> BTreeMap<String, Withdrawal>,
+        now: Moment,
+    ) {
         let Some(policy) = &self.policy else { return };
         // Nobody would be helped by a plan for nobody.
-        if self.mended || (input.pending().is_empty() && input.unplannable().is_empty()) {
+        if self.mended.is_some() || (input.pending().is_empty() && input.unplannable().is_empty()) {
             return;
         }
         let known = |node: &String, index: &u32| self.usable.get(node).is_some_and(|known| known.contains(index));
         let new = |(node, indices): (&String, &BTreeSet<u32>)| indices.iter().any(|index| !known(node, index));
-        self.mended = policy != input.policy() || gpus(input, &withdrawn(), |_| false).iter().any(new);
+        let mended = policy != input.policy() || gpus(input, &withdrawn(), |_| false).iter().any(new);
+        self.mended = mended.then_some(now);
     }
 
-    /// Whether something has been mended since the last plan, while somebody waits.
-    pub(super) fn mended(&self) -> bool {
+    /// When something was first seen mended since the last plan, while somebody waits.
+    pub(super) fn mended(&self) -> Option<Moment> {
         self.mended
     }
 }
@@ -82,11 +90,11 @@ mod tests {
     /// Whether it is mended when at first this was kept out, and now that is.
     fn mended(then: &BTreeMap<String, Withdrawal>, input: &PlanningInput, now: &BTreeMap<String, Withdrawal>) -> bool {
         let mut hindrances = Hindrances::default();
-        hindrances.note(input, || now.clone());
-        assert!(!hindrances.mended(), "there was no plan yet");
+        hindrances.note(input, || now.clone(), Moment(0));
+        assert!(hindrances.mended().is_none(), "there was no plan yet");
         hindrances.planned(&self::input(), then);
-        hindrances.note(input, || now.clone());
-        hindrances.mended()
+        hindrances.note(input, || now.clone(), Moment(0));
+        hindrances.mended().is_some()
     }
 
     #[test]
@@ -116,10 +124,11 @@ mod tests {
             let mut then = input();
             then.freeze_gpu(GpuId::new(1), reason, "why");
             hindrances.planned(&then, &BTreeMap::new());
-            hindrances.note(&then, BTreeMap::new);
-            assert!(!hindrances.mended());
-            hindrances.note(&input(), BTreeMap::new);
-            assert_eq!(hindrances.mended(), counts, "{reason}");
+            hindrances.note(&then, BTreeMap::new, Moment(1));
+            assert_eq!(hindrances.mended(), None);
+            hindrances.note(&input(), BTreeMap::new, Moment(2));
+            hindrances.note(&input(), BTreeMap::new, Moment(3));
+            assert_eq!(hindrances.mended(), counts.then_some(Moment(2)), "{reason}");
         }
     }
 }

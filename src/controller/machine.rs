@@ -17,6 +17,7 @@ use crate::exec::{
 use crate::model::Mode;
 use crate::plan::Plan;
 
+use super::burst;
 use super::cycle::{Cycle, Memory, Outline, least_age, residents};
 use super::flight::Flight;
 use super::leadership::Leadership;
@@ -288,23 +289,23 @@ impl Controller {
         asked
     }
 
-    /// When the next plan is due; none when there has been no plan yet.
+    /// When the next plan is made; none when there has been no plan yet. Unless it keeps to the period it waits for the rest of a burst.
     fn next_plan(&self, observation: &Observation) -> Option<Moment> {
         let last = self.last_plan?;
         let periodic = last + self.settings.period;
-        let early = self.settings.soonest.and_then(|soonest| {
-            let mended = self.memory.hindrances.mended().then_some(last);
-            let news = mended.or_else(|| self.memory.demand.next(least_age(&observation.input)))?;
-            Some(news.max(last + soonest))
-        });
-        Some(early.map_or(periodic, |early| early.min(periodic)))
+        let Some(soonest) = self.settings.soonest else { return Some(periodic) };
+        let least = least_age(&observation.input);
+        let counts = || self.memory.demand.counts(least);
+        let news = self.memory.hindrances.mended().into_iter().chain(counts()).min();
+        let due = news.map_or(periodic, |news| news.max(last + soonest).min(periodic));
+        Some(burst::end(due, counts(), least))
     }
 
     /// Notes whether what kept the last plan from more is mended.
     fn note_hindrances(&mut self, observation: &Observation, now: Moment) {
         let Self { settings, memory: Memory { nodes, hindrances, .. }, flight, .. } = self;
         let withdrawn = || nodes.withdrawals(observation, &flight.busy(observation), settings, now);
-        hindrances.note(&observation.input, withdrawn);
+        hindrances.note(&observation.input, withdrawn, now);
     }
 
     fn rest(&self, observation: &Observation, now: Moment) -> Duration {

@@ -10,6 +10,7 @@
 //! Must not depend on adapters, except in `run.rs`.
 
 mod admit;
+mod burst;
 mod cycle;
 mod demand;
 mod fate;

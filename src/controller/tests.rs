@@ -306,6 +306,68 @@ fn demand_counts_once_it_has_settled_and_then_does_not_wait_for_the_period() {
     assert_eq!(stage.claimed(), ["a"]);
 }
 
+/// A node of three empty GPUs under a loop that has made a plan for nobody; pods count after 30 s.
+fn before_the_burst(settings: Settings) -> Stage {
+    let mut cluster = Cluster::new().node("a", &[&[], &[], &[]]);
+    cluster.policy.stability.min_pending_age_seconds = 30;
+    let mut stage = Stage::new(cluster, settings);
+    stage.live(SECOND * 60);
+    assert_eq!(plans(&mut stage), 1);
+    stage
+}
+
+/// Pods arrive, and the loop is told.
+fn arrive(stage: &mut Stage, names: &[&str]) {
+    for name in names {
+        stage.cluster.pending.insert((*name).to_owned(), ("2g.10gb", 0));
+    }
+    stage.wake(&Ticket::Loop);
+}
+
+fn plans(stage: &mut Stage) -> usize {
+    reports(stage).iter().filter(|report| report.planned.is_some()).count()
+}
+
+#[test]
+fn pods_that_arrive_within_seconds_are_planned_for_together() {
+    let mut stage = before_the_burst(settings("me"));
+    for names in [&["p1", "p2"][..], &["p3"], &["p4", "p5", "p6"]] {
+        arrive(&mut stage, names);
+        stage.pass(SECOND * 2);
+    }
+    stage.live(SECOND * 40);
+    let operation = stage.cluster.records["a"].spec.operation.clone().expect("claimed");
+    assert_eq!((operation.beneficiaries.len(), operation.gpus.len()), (6, 2), "{operation:?}");
+    assert_eq!(plans(&mut stage), 1);
+}
+
+#[test]
+fn a_plan_of_the_period_does_not_cut_a_burst_in_two() {
+    let long = Settings { soonest: Some(SECOND * 300), ..settings("me") };
+    let mut stage = before_the_burst(long);
+    // The first plan was made at the start, 60 s ago; the next is due when only the first pod counts.
+    stage.live(SECOND * 209);
+    arrive(&mut stage, &["p1"]);
+    stage.pass(SECOND * 2);
+    arrive(&mut stage, &["p2", "p3"]);
+    stage.live(SECOND * 40);
+    let operation = stage.cluster.records["a"].spec.operation.clone().expect("claimed");
+    assert_eq!(operation.beneficiaries.len(), 3, "{operation:?}");
+}
+
+#[test]
+fn pods_that_keep_arriving_do_not_put_a_plan_off_for_ever() {
+    let mut stage = before_the_burst(settings("me"));
+    let mut waited = 0;
+    while plans(&mut stage) == 0 {
+        arrive(&mut stage, &[&format!("p{waited}")]);
+        stage.pass(SECOND);
+        waited += 1;
+        assert!(waited < 60, "a minute is over");
+    }
+    assert!(waited >= 40, "after {waited} s: pods of 40 s are there, and more come");
+}
+
 #[test]
 fn with_a_fixed_period_new_demand_waits_for_it() {
     let mut cluster = empty(&["a"]).waiting("p", "3g.20gb");

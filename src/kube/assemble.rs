@@ -25,7 +25,8 @@ use super::repulsion::Repulsion;
 use super::scope::Scope;
 use super::stream::Objects;
 use crate::model::{
-    BudgetId, Catalogue, Demand, EvictionBudget, InputError, PlanningInput, PlanningInputBuilder, Policy, count,
+    BudgetId, Catalogue, Demand, EvictionBudget, InputError, MoveCost, PlanningInput, PlanningInputBuilder, Policy,
+    count,
 };
 
 /// Under what the input is made.
@@ -66,6 +67,7 @@ pub(crate) fn assemble(
         now,
         least_age: if by_age { policy.stability.min_pending_age_seconds } else { 0 },
         scope,
+        move_cost: policy.move_cost,
         offers: &offers,
         priorities: Priorities::new(&objects.classes),
         repulsion: Repulsion::of(objects.pods.iter().map(AsRef::as_ref)),
@@ -117,6 +119,8 @@ struct Assembly<'a> {
     /// Seconds that a pod must have waited to count.
     least_age: u64,
     scope: &'a Scope,
+    /// What is added to the cost of a move.
+    move_cost: MoveCost,
     offers: &'a Offers,
     priorities: Priorities<'a>,
     repulsion: Repulsion<'a>,

@@ -21,6 +21,7 @@ mod inventory;
 #[cfg(feature = "cluster")]
 pub mod live;
 mod movability;
+mod move_cost;
 mod objects;
 mod occupancy;
 mod offers;

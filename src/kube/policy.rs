@@ -15,7 +15,7 @@ use super::scope::Scope;
 use super::stream::yaml_error;
 use super::time::parse_span;
 use super::window::Window;
-use crate::model::{Budgets, Clients, DisruptionLevel, GainFactor, Limit, Mode, Policy, Stability};
+use crate::model::{Budgets, Clients, DisruptionLevel, GainFactor, Limit, Mode, MoveCost, Policy, Stability};
 
 /// Largest policy that is read.
 const MAX_BYTES: usize = 1 << 20;
@@ -140,6 +140,17 @@ struct DisruptionSpec {
     level: LevelName,
     #[serde(default)]
     gain_factor: Option<Checked<GainFactor>>,
+    #[serde(default)]
+    move_cost: Option<MoveCostSpec>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct MoveCostSpec {
+    #[serde(default)]
+    per_running_hour: Option<Checked<PerHour>>,
+    #[serde(default)]
+    per_job_hour: Option<Checked<PerHour>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -212,6 +223,19 @@ impl FromStr for Count {
 
     fn from_str(text: &str) -> Result<Self, String> {
         text.parse().map(Self).map_err(|_| format!("`{text}` is no whole number of at least 0"))
+    }
+}
+
+/// What an hour adds to the cost of a move.
+struct PerHour(u32);
+
+impl FromStr for PerHour {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let most = MoveCost::MOST_PER_HOUR;
+        let value = text.parse().ok().filter(|&value| value <= most);
+        value.map(Self).ok_or_else(|| format!("`{text}` is no whole number from 0 to {most}"))
     }
 }
 
@@ -343,6 +367,10 @@ fn policy(mode: &ModeName, disruption: &DisruptionSpec, budgets: BudgetsSpec, st
     let span = |value: Option<Checked<Span>>, default| value.map_or(default, |Checked(Span(seconds))| seconds);
     let count = |value: Option<Checked<Count>>, default| value.map(|Checked(Count(count))| count).or(default);
     let limit = |value: Option<Checked<Limit>>, default| value.map(|Checked(limit)| limit).or(default);
+    let per_hour =
+        |value: &Option<Checked<PerHour>>, default| value.as_ref().map_or(default, |Checked(PerHour(value))| *value);
+    let none = MoveCostSpec::default();
+    let MoveCostSpec { per_running_hour, per_job_hour } = disruption.move_cost.as_ref().unwrap_or(&none);
     let absent = Policy::installed();
     Policy {
         mode: match mode {
@@ -356,6 +384,10 @@ fn policy(mode: &ModeName, disruption: &DisruptionSpec, budgets: BudgetsSpec, st
             LevelName::Aggressive => DisruptionLevel::Aggressive,
         },
         gain_factor: disruption.gain_factor.as_ref().map_or(absent.gain_factor, |Checked(factor)| *factor),
+        move_cost: MoveCost {
+            per_running_hour: per_hour(per_running_hour, absent.move_cost.per_running_hour),
+            per_job_hour: per_hour(per_job_hour, absent.move_cost.per_job_hour),
+        },
         budgets: Budgets {
             nodes: limit(budgets.nodes, absent.budgets.nodes),
             gpus: limit(budgets.gpus, absent.budgets.gpus),
@@ -383,7 +415,7 @@ metadata: {name: default}
 spec:
   mode: Recommend
   interval: 5m
-  disruption: {level: Balanced, gainFactor: \"0\"}
+  disruption: {level: Balanced, gainFactor: \"0\", moveCost: {perRunningHour: 2, perJobHour: 30}}
   budgets: {nodes: 3, gpus: 0%, evictionsPerCycle: 7}
   stability: {minPendingAge: 1m30s, gpuCoolDown: 0s, podMoveCap: 2}
   clients: operator-pause
@@ -394,6 +426,7 @@ spec:
         let policy = parse_policy(FULL).expect("a policy");
         assert_eq!((policy.mode, policy.disruption), (Mode::Recommend, DisruptionLevel::Balanced));
         assert_eq!(policy.gain_factor.thousandths(), 0);
+        assert_eq!(policy.move_cost, MoveCost { per_running_hour: 2, per_job_hour: 30 });
         let budgets = Budgets { nodes: Some(Limit::Count(3)), gpus: Some(Limit::Percent(0)), evictions: Some(7) };
         assert_eq!(policy.budgets, budgets);
         let stability = Stability { min_pending_age_seconds: 90, gpu_cool_down_seconds: 0, pod_move_cap: Some(2) };
@@ -406,9 +439,23 @@ spec:
         let policy = parse_policy("{apiVersion: retile.dev/v1alpha1, kind: MigPolicy}").expect("a policy");
         assert_eq!((policy.mode, policy.disruption), (Mode::Observe, DisruptionLevel::IdleOnly));
         assert_eq!(policy.gain_factor.thousandths(), 1500);
+        assert_eq!(policy.move_cost, MoveCost::default());
         assert_eq!(policy.budgets.evictions, Some(5));
         assert_eq!(policy.stability.min_pending_age_seconds, 30);
         assert_eq!(PolicyDocument::default().clients, Clients::Restart);
+    }
+
+    #[test]
+    fn a_cost_of_moves_may_be_left_out_in_part_and_as_a_whole() {
+        for (text, cost) in [
+            ("null", MoveCost::default()),
+            ("{}", MoveCost::default()),
+            ("{perJobHour: 1000}", MoveCost { per_job_hour: 1000, ..MoveCost::default() }),
+            ("{perRunningHour: 1, perJobHour: null}", MoveCost { per_running_hour: 1, ..MoveCost::default() }),
+        ] {
+            let policy = parse_policy(&FULL.replace("{perRunningHour: 2, perJobHour: 30}", text)).expect(text);
+            assert_eq!(policy.move_cost, cost, "{text}");
+        }
     }
 
     #[test]
@@ -423,6 +470,10 @@ spec:
             ("gainFactor: \"0\"", "gainFactor: .nan", 7, "gainFactor"),
             ("gainFactor: \"0\"", "gainFactor: .inf", 7, "gainFactor"),
             ("gainFactor: \"0\"", "gainFactor: -1", 7, "gainFactor"),
+            ("perRunningHour: 2", "perRunningHour: 1001", 7, "perRunningHour"),
+            ("perRunningHour: 2", "perRunningHour: -1", 7, "perRunningHour"),
+            ("perRunningHour: 2", "perRunningHour: 1.5", 7, "perRunningHour"),
+            ("perJobHour: 30", "perJobhour: 30", 7, "perJobhour"),
             ("nodes: 3", "nodes: 150%", 8, "nodes"),
             ("nodes: 3", "nodes: -1", 8, "nodes"),
             ("nodes: 3", "nodes: [3]", 8, "nodes"),

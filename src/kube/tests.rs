@@ -7,6 +7,7 @@ mod bad_nodes;
 mod bad_pods;
 mod fixtures;
 mod large;
+mod move_cost;
 mod occupancy;
 mod order;
 mod sharing;

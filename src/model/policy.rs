@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::pod::ControllerKind;
+
 /// What is done to other clients of a node's GPUs (device plugin, feature discovery, DCGM) while its instances change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Clients {
@@ -127,6 +129,36 @@ impl FromStr for GainFactor {
     }
 }
 
+/// What moving a running pod costs beyond what its own annotation says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MoveCost {
+    /// Added per full hour that the pod has run; at most [`MoveCost::MOST_PER_HOUR`].
+    pub per_running_hour: u32,
+    /// Added besides per full hour that a Job's pod has run, whose work starts again; at most [`MoveCost::MOST_PER_HOUR`].
+    pub per_job_hour: u32,
+}
+
+impl MoveCost {
+    /// Most that an hour adds.
+    pub const MOST_PER_HOUR: u32 = 1000;
+    /// Most that a pod can say that its move costs.
+    pub const MOST_OWN: u32 = 1000;
+    /// Most that the move of one pod costs: 100,000 moves stay below 10^9, and below 10^15 times a gain factor in thousandths.
+    pub const MOST: u32 = 10_000;
+
+    /// The cost of moving a pod that says that it costs `own`, 1 if it says nothing.
+    pub fn of(self, own: u32, controller: ControllerKind, ran_seconds: u64) -> u32 {
+        let Self { per_running_hour, per_job_hour } = self;
+        let per_job_hour = match controller {
+            ControllerKind::Job => per_job_hour,
+            ControllerKind::Replacing | ControllerKind::DaemonSet | ControllerKind::None => 0,
+        };
+        let per_hour = u64::from(per_running_hour) + u64::from(per_job_hour);
+        let cost = u64::from(own).saturating_add(per_hour.saturating_mul(ran_seconds / 3600));
+        u32::try_from(cost.min(u64::from(Self::MOST))).unwrap_or(Self::MOST).max(1)
+    }
+}
+
 /// Limits of one cycle; `None` means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Budgets {
@@ -158,6 +190,8 @@ pub struct Policy {
     pub disruption: DisruptionLevel,
     /// What a set of moves must bring.
     pub gain_factor: GainFactor,
+    /// What moves cost; acts before planning, on the cost of each running pod.
+    pub move_cost: MoveCost,
     /// Limits per cycle.
     pub budgets: Budgets,
     /// Rest times.
@@ -176,6 +210,7 @@ impl Policy {
             mode: Mode::Observe,
             disruption: DisruptionLevel::IdleOnly,
             gain_factor: GainFactor::from_thousandths(1500),
+            move_cost: MoveCost::default(),
             budgets: Budgets { nodes: Some(Limit::Percent(10)), gpus: Some(Limit::Percent(10)), evictions: Some(5) },
             stability: Stability { min_pending_age_seconds: 30, gpu_cool_down_seconds: 600, pod_move_cap: Some(1) },
             ageing_seconds: 3600,
@@ -188,9 +223,39 @@ impl Policy {
             mode: Mode::Observe,
             disruption: DisruptionLevel::Balanced,
             gain_factor: GainFactor::default(),
+            move_cost: MoveCost::default(),
             budgets: Budgets::default(),
             stability: Stability::default(),
             ageing_seconds: 3600,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_move_costs_what_its_pod_says_and_what_its_hours_add() {
+        let rates = MoveCost { per_running_hour: 2, per_job_hour: 10 };
+        let hours = |hours: u64| hours * 3600;
+        for (own, controller, ran, cost) in [
+            (1, ControllerKind::Replacing, 0, 1),
+            (1, ControllerKind::Replacing, hours(1) - 1, 1),
+            (1, ControllerKind::Replacing, hours(1), 3),
+            (50, ControllerKind::Replacing, hours(3), 56),
+            (50, ControllerKind::Job, hours(3), 86),
+            (1, ControllerKind::DaemonSet, hours(3), 7),
+            (1, ControllerKind::None, hours(3), 7),
+            (1000, ControllerKind::Job, u64::MAX, MoveCost::MOST),
+        ] {
+            assert_eq!(rates.of(own, controller, ran), cost, "{own} {controller:?} {ran}");
+        }
+        for controller in [ControllerKind::Replacing, ControllerKind::Job] {
+            assert_eq!(MoveCost::default().of(1, controller, hours(1_000_000)), 1, "time costs nothing by default");
+        }
+        assert_eq!(MoveCost::default().of(0, ControllerKind::Job, 0), 1, "no move is free");
+        let dearest = MoveCost { per_running_hour: MoveCost::MOST_PER_HOUR, per_job_hour: MoveCost::MOST_PER_HOUR };
+        assert_eq!(dearest.of(MoveCost::MOST_OWN, ControllerKind::Job, u64::MAX), MoveCost::MOST);
     }
 }

@@ -219,10 +219,11 @@ fn board(geometry: &Geometry) -> [u8; 32] {
     hash.finish()
 }
 
-/// The mode, the rest times and the cap on moves act before planning (on what is frozen, movable or waiting) or after
-/// it, so they leave their trace elsewhere or none at all; the ageing shows in the factors.
+/// The mode, the rest times, the cap on moves and what hours add to the cost of a move act before planning (on what is
+/// frozen, movable, waiting, or on a pod's cost) or after it, so they leave their trace elsewhere or none at all; the
+/// ageing shows in the factors.
 fn policy(hash: &mut Encoder, policy: &Policy) {
-    let Policy { mode: _, disruption, gain_factor, budgets, stability: _, ageing_seconds: _ } = policy;
+    let Policy { mode: _, disruption, gain_factor, move_cost: _, budgets, stability: _, ageing_seconds: _ } = policy;
     level(hash, *disruption);
     hash.number(u64::from(gain_factor.thousandths()));
     let Budgets { nodes, gpus, evictions } = budgets;

@@ -64,6 +64,32 @@ async fn free_instances_are_reshaped_for_a_pod_that_waits() {
 }
 
 #[tokio::test]
+async fn pods_of_one_apply_are_served_by_one_operation_on_as_few_gpus_as_suffice() {
+    let mut policy = at_once("Act");
+    policy["interval"] = json!("1m");
+    policy["stability"] = json!({"minPendingAge": "10s", "gpuCoolDown": "10m"});
+    let Some(mut cluster) = Installation::make("act", &policy).await else { return };
+    let board: (&str, &[(&str, u32)]) = ("A100-40GB", &[]);
+    cluster.add_node(NODE, &[board; 4], Pace::default()).await;
+    let controller = cluster.controller("controller-1").await;
+    cluster.controllers.push(controller);
+    eventually("the loop has planned, for nobody yet", async || {
+        cluster.controllers[0].must_run();
+        let policy = cluster.custom("MigPolicy").get("default").await.ok()?;
+        policy.data["status"]["lastPlan"].is_object().then_some(())
+    })
+    .await;
+    // Four of them fill a GPU.
+    let pods = template("burst", ALL, Some("1g.10gb"));
+    cluster.plane.apply(&deployment(&cluster.team, "burst", 8, &pods));
+    ready(&cluster.pods(), "burst", 8).await;
+    cluster.released(NODE).await;
+    assert_eq!(cluster.outcomes(NODE).await, ["Done"]);
+    let layouts: Vec<Vec<String>> = (0..4).map(|board| cluster.nodes[0].layout(board)).collect();
+    assert_eq!(layouts.iter().filter(|layout| !layout.is_empty()).count(), 2, "{layouts:?}");
+}
+
+#[tokio::test]
 async fn killed_in_the_middle_both_programs_finish_what_they_find() {
     let Some(mut cluster) = two_free_halves(&at_once("Act")).await else { return };
     small(&cluster, 1);

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use retile::model::{
     BudgetId, Budgets, Capacity, CapacityKind, ControllerKind, Demand, DisruptionLevel, EvictionBudget, GainFactor,
-    Geometry, Gpu, Instance, Layout, MigStrategy, Mode, Movability, Node, NodeId, NodeSet, NodeSetId, Occupancy, Offer,
-    PendingPod, Placement, PlanningInput, PlanningInputBuilder, PodId, PodRef, Policy, Reason, ResourceId, RunningPod,
-    Stability,
+    Geometry, Gpu, Instance, Layout, MigStrategy, Mode, Movability, MoveCost, Node, NodeId, NodeSet, NodeSetId,
+    Occupancy, Offer, PendingPod, Placement, PlanningInput, PlanningInputBuilder, PodId, PodRef, Policy, Reason,
+    ResourceId, RunningPod, Stability,
 };
 
 use super::boards;
@@ -373,6 +373,7 @@ fn policy(disruption: DisruptionLevel) -> Policy {
         mode: Mode::Observe,
         disruption,
         gain_factor: GainFactor::default(),
+        move_cost: MoveCost::default(),
         budgets: Budgets::default(),
         stability: Stability::default(),
         ageing_seconds: 3600,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use retile::model::{
     Budgets, ControllerKind, DisruptionLevel, GainFactor, Geometry, Layout, Limit, MediaEngines, MigStrategy, Mode,
-    Movability, Placement, Policy, Reason, Stability,
+    Movability, MoveCost, Placement, Policy, Reason, Stability,
 };
 
 use super::boards;
@@ -132,6 +132,7 @@ fn draw_policy(rng: &mut Rng, shape: &Shape) -> Policy {
         mode: Mode::Observe,
         disruption,
         gain_factor: GainFactor::from_thousandths(gain),
+        move_cost: MoveCost::default(),
         budgets: Budgets { nodes, gpus, evictions },
         stability: Stability::default(),
         ageing_seconds: *rng.pick(&[0, 600, 3600]),

@@ -9,6 +9,7 @@ use crate::kube::budgets::Cover;
 use crate::kube::eligibility::Eligibility;
 use crate::kube::inventory::{Holder, NodeDraft};
 use crate::kube::movability::movability;
+use crate::kube::move_cost::move_cost;
 use crate::kube::occupancy::Tenant;
 use crate::kube::resource_name::parse_resource;
 use crate::kube::unmodelled::{Unmodelled, unmodelled};
@@ -105,6 +106,7 @@ impl Assembly<'_> {
         });
         let (controller, movability) = movability(digest.pod, self.now, &cover, reason.as_ref());
         let movability = self.scope.narrow(&digest.pod.metadata, movability);
+        let cost = move_cost(digest.pod, &digest.id, controller, self.now, self.move_cost, self.findings);
         let answer = eligibility.of(digest.pod, &manner, &wants, &digest.requests.ordinary);
         let eligible = self.builder.node_set(answer.nodes.clone());
         let demand = self.demand(&wants);
@@ -119,7 +121,7 @@ impl Assembly<'_> {
             priority: self.priorities.of(digest.pod).value,
             controller,
             movability,
-            cost: 1,
+            cost,
             requests: digest.requests.ordinary.clone(),
             demand,
             eligible,

@@ -107,6 +107,23 @@ pub struct DisruptionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "factor")]
     pub gain_factor: Option<String>,
+    /// What moves cost; each costs 1, or what the pod's annotation `retile.dev/move-cost` says, and what is added here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub move_cost: Option<MoveCostSpec>,
+}
+
+/// What is added to the cost of moving a running pod.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MoveCostSpec {
+    /// Added per full hour that the pod has run; 0 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1000))]
+    pub per_running_hour: Option<u32>,
+    /// Added besides per full hour that the pod of a Job has run, whose work starts again; 0 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1000))]
+    pub per_job_hour: Option<u32>,
 }
 
 /// Which running pods may be moved.

@@ -134,13 +134,26 @@ mod tests {
     }
 
     #[test]
-    fn the_loop_knows_of_a_pod_from_its_first_moment() {
-        let json = serde_json::json!({
-            "metadata": {"namespace": "ml", "name": "new", "uid": "1", "creationTimestamp": "1970-01-01T00:16:40Z"},
-            "spec": {"containers": [{"name": "main", "resources": {"limits": {"nvidia.com/mig-1g.10gb": "1"}}}]},
-            "status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]},
+    fn the_loop_sees_what_a_move_costs() {
+        let pod = serde_json::json!({
+            "metadata": {"namespace": "ml", "name": "p", "uid": "1", "annotations": {"retile.dev/move-cost": "20"},
+                "ownerReferences": [{"kind": "ReplicaSet", "name": "rs", "controller": true}]},
+            "spec": {"nodeName": "a",
+                "containers": [{"name": "main", "resources": {"limits": {"nvidia.com/mig-2g.20gb": "1"}}}]},
+            "status": {"phase": "Running", "startTime": "1970-01-01T01:00:00Z"},
         });
-        let pod: Pod = serde_json::from_value(json).expect("a pod");
+        let mut pod: Pod = serde_json::from_value(pod).expect("a pod");
+        super::super::thin::thin(&mut pod);
+        let objects =
+            Objects { nodes: vec![Arc::new(managed_node())], pods: vec![Arc::new(pod)], ..Objects::default() };
+        let mut document = PolicyDocument::default();
+        document.policy.move_cost.per_running_hour = 3;
+        let seen = Snapshot { objects, ..Snapshot::default() }.observe(&document, 3 * 3600).expect("an observation");
+        assert_eq!(seen.input.running().iter().map(|pod| pod.cost).collect::<Vec<_>>(), [26]);
+    }
+
+    /// A node whose one GPU is cut into three `2g.20gb`.
+    fn managed_node() -> Node {
         let labels = serde_json::json!({
             "nvidia.com/mig.capable": "true", "nvidia.com/mig.strategy": "mixed", "nvidia.com/gpu.count": "1",
             "nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB", "nvidia.com/mig-2g.20gb.count": "3", "retile.dev/managed": "true",
@@ -149,8 +162,19 @@ mod tests {
             "capacity": {"nvidia.com/mig-2g.20gb": "3", "pods": "9"}, "allocatable": {"nvidia.com/mig-2g.20gb": "3", "pods": "9"},
             "conditions": [{"type": "Ready", "status": "True"}],
         }});
-        let node: Node = serde_json::from_value(node).expect("a node");
-        let objects = Objects { nodes: vec![Arc::new(node)], pods: vec![Arc::new(pod)], ..Objects::default() };
+        serde_json::from_value(node).expect("a node")
+    }
+
+    #[test]
+    fn the_loop_knows_of_a_pod_from_its_first_moment() {
+        let json = serde_json::json!({
+            "metadata": {"namespace": "ml", "name": "new", "uid": "1", "creationTimestamp": "1970-01-01T00:16:40Z"},
+            "spec": {"containers": [{"name": "main", "resources": {"limits": {"nvidia.com/mig-1g.10gb": "1"}}}]},
+            "status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]},
+        });
+        let pod: Pod = serde_json::from_value(json).expect("a pod");
+        let objects =
+            Objects { nodes: vec![Arc::new(managed_node())], pods: vec![Arc::new(pod)], ..Objects::default() };
         let document = PolicyDocument::default();
         assert!(document.policy.stability.min_pending_age_seconds > 0);
         let seen = Snapshot { objects, ..Snapshot::default() }.observe(&document, 1001).expect("an observation");

@@ -1,6 +1,6 @@
 //! The whole of retile in a whole cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
@@ -10,12 +10,15 @@ use crate::model::{Policy, Stability};
 use crate::sim::workload::Kind;
 
 fn retile(settings: Settings, arrivals: Vec<Arrival>, seed: u64) -> World {
+    retile_on(Fleet::uniform(2, 2, "A100-80GB").expect("the board is in the catalogue"), settings, arrivals, seed)
+}
+
+fn retile_on(fleet: Fleet, settings: Settings, arrivals: Vec<Arrival>, seed: u64) -> World {
     let mut loops = controller::Settings::of("unnamed");
     loops.period = Duration::from_mins(1);
     loops.soonest = Some(Duration::from_secs(10));
     let proposers: Proposers = Box::new(|| Box::new(controller::Retile { work_limit: 1_000_000 }));
     let programs = Deployed::new(loops, Timing::default(), proposers);
-    let fleet = Fleet::uniform(2, 2, "A100-80GB").expect("the board is in the catalogue");
     World::new(fleet, &Workload { arrivals }, settings, Box::new(programs), seed).expect("a cluster")
 }
 
@@ -75,6 +78,40 @@ fn new_demand_is_planned_for_as_soon_as_it_has_settled() {
         .find_map(|stamped| matches!(stamped.record, Record::Claimed { .. }).then_some(stamped.at));
     let waited = claimed.expect("an operation for it") - arrived;
     assert!((30_000..45_000).contains(&waited), "{waited} ms");
+}
+
+/// What eight pods come to that arrive one after another within 1.4 seconds, from this moment on: plans that serve somebody, claims, GPUs that are cut.
+fn burst(from: u64, seed: u64) -> (usize, usize, usize) {
+    let mut settings = settings();
+    let policy = settings.policy.as_mut().expect("there is one");
+    policy.stability.min_pending_age_seconds = 30;
+    policy.stability.gpu_cool_down_seconds = 600;
+    let like =
+        Arrival { instances: BTreeMap::from([("1g.20gb".to_owned(), 1)]), runs: 3_600_000, ..arrivals().remove(0) };
+    let arrival = |number: u64| Arrival { at: from + number * 200, name: format!("web-{number}"), ..like.clone() };
+    let fleet = Fleet::uniform(1, 4, "A100-80GB").expect("the board is in the catalogue");
+    let mut world = retile_on(fleet, settings, (0..8).map(arrival).collect(), seed);
+    world.run_until(from + 300_000);
+    let records: Vec<&Record> = world.history().records.iter().map(|stamped| &stamped.record).collect();
+    let count = |is: fn(&Record) -> bool| records.iter().filter(|record| is(record)).count();
+    assert_eq!(count(|record| matches!(record, Record::Started { .. })), 8, "all of them run");
+    let cut: BTreeSet<u32> = records
+        .iter()
+        .filter_map(|record| {
+            let Record::Gpu { index, instances, .. } = record else { return None };
+            (!instances.is_empty()).then_some(*index)
+        })
+        .collect();
+    let plans = count(|record| matches!(record, Record::Planned { served: 1.., .. }));
+    (plans, count(|record| matches!(record, Record::Claimed { .. })), cut.len())
+}
+
+#[test]
+fn a_burst_is_one_plan_one_operation_and_as_few_gpus_as_suffice() {
+    // Whenever it arrives: between two looks, or across one.
+    for shift in (0..2_000).step_by(250) {
+        assert_eq!(burst(400_000 + shift, 1 + shift), (1, 1, 2), "{shift} ms later");
+    }
 }
 
 #[test]
