@@ -89,7 +89,7 @@ proptest! {
         prop_assume!(machines <= 4);
         let problem = build(&recipe);
         let best = brute::best(&problem);
-        let Ok(outcome) = solve(&problem, None, &mut WorkLimit::default()) else {
+        let Ok(outcome) = solve(&problem, &mut Vec::new, &mut WorkLimit::default()) else {
             prop_assert_eq!(None, best);
             return Ok(());
         };
@@ -103,7 +103,7 @@ proptest! {
     #[test]
     fn levels_are_those_of_the_answer_when_work_runs_out(recipe in recipe(), work in 0u64..200) {
         let problem = build(&recipe);
-        let Ok(outcome) = solve(&problem, None, &mut WorkLimit::new(work)) else { return Ok(()) };
+        let Ok(outcome) = solve(&problem, &mut Vec::new, &mut WorkLimit::new(work)) else { return Ok(()) };
         prop_assert!(check(&problem, &outcome.solution).is_ok());
         let values: Vec<i64> = outcome.levels.iter().map(|level| level.value).collect();
         prop_assert_eq!(&values[..], &outcome.totals[..LEVELS]);

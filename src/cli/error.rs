@@ -102,9 +102,6 @@ pub(crate) enum CliError {
         /// What to do.
         help: String,
     },
-    /// No plan was found within the limits.
-    #[error("{0}")]
-    Planning(String),
     /// retile contradicts itself.
     #[error("internal error: {0}")]
     Internal(String),
@@ -132,7 +129,6 @@ impl CliError {
             | Self::Write { .. }
             | Self::Stdout(_)
             | Self::Cluster { .. }
-            | Self::Planning(_)
             | Self::Internal(_) => None,
             #[cfg(feature = "node")]
             Self::Machine { .. } => None,
@@ -159,7 +155,6 @@ impl CliError {
             Self::Moved { .. } => "plan again with `retile plan --live --save FILE`, and apply that".into(),
             Self::Write { .. } => "give a path in a folder that exists and that you may write to".into(),
             Self::Stdout(_) => "check where the output goes, for instance whether the disk is full".into(),
-            Self::Planning(_) => "give a larger --work-limit, or none".into(),
             Self::Internal(_) => {
                 "nothing was printed or written; please report this together with the export that shows it".into()
             }

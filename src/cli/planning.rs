@@ -12,7 +12,7 @@ use super::source::{self, Cluster};
 use super::{CHANGES, SUCCESS};
 use crate::model::{DisruptionLevel, PlanningInput};
 use crate::plan::{self, FORMAT_VERSION, Plan, ServedBy, StorageError, Violation};
-use crate::planner::{self, PlanError, WorkLimit};
+use crate::planner::{self, WorkLimit};
 
 /// `plan`.
 pub(crate) fn plan(args: &PlanArgs, streams: &mut Streams<'_>) -> Result<u8, CliError> {
@@ -169,10 +169,7 @@ pub(crate) fn unusable_plan(path: &Path, error: StorageError) -> CliError {
 /// Plans, and has the plan checked by code that shares no logic with the planner; nothing unchecked is ever shown.
 fn make(input: &PlanningInput, search: SearchArgs) -> Result<Plan, CliError> {
     let mut limit = search.work_limit.map_or_else(WorkLimit::default, WorkLimit::new);
-    let planned = planner::plan(input, &mut limit).map_err(|error| match error {
-        PlanError::NoPlan(_) => CliError::Planning(error.to_string()),
-        PlanError::Steps(_) | PlanError::Refinement => CliError::Internal(error.to_string()),
-    })?;
+    let planned = planner::plan(input, &mut limit).map_err(|error| CliError::Internal(error.to_string()))?;
     let verified = plan::verify(planned.into_plan(), input)
         .map_err(|rejection| CliError::Internal(format!("the planner's own plan is not legal: {rejection}")))?;
     Ok(verified.into_inner())

@@ -165,8 +165,8 @@ struct State<'a, 'b> {
     landings: Landings,
     /// Evictions that each disruption budget still allows.
     allowed: Vec<i64>,
-    /// Served weight above the baseline, less what moves must bring, in thousandths, by component.
-    surplus: Vec<i64>,
+    /// Served weight above the baseline, less what moves must bring, in thousandths; none where moves need not pay.
+    surplus: Option<i64>,
     /// Saved states of nodes, while something is tried.
     saved: Option<Vec<NodeState>>,
     /// Kinds of pods that found no place, which stay without as long as only more is put somewhere.
@@ -192,7 +192,7 @@ impl<'a, 'b> State<'a, 'b> {
             evicted: BTreeSet::new(),
             landings: Landings::default(),
             allowed: input.budgets().iter().map(|budget| i64::from(budget.allowed)).collect(),
-            surplus: scope.baselines.iter().map(|&baseline| -baseline.saturating_mul(1000)).collect(),
+            surplus: scope.baseline.map(|baseline| -baseline.saturating_mul(1000)),
             saved: None,
             hopeless: BTreeSet::new(),
             left: Vec::new(),
@@ -621,7 +621,7 @@ impl<'a, 'b> State<'a, 'b> {
 
     fn serve(&mut self, position: usize, node: usize) {
         self.landings.served.insert(position, NodeId::new(node));
-        if let Some(surplus) = self.scope.component(node).and_then(|component| self.surplus.get_mut(component)) {
+        if let Some(surplus) = &mut self.surplus {
             *surplus += self.scope.weights[position].saturating_mul(1000);
         }
     }
@@ -665,9 +665,7 @@ impl<'a, 'b> State<'a, 'b> {
         let cost: i64 = victims.iter().map(|pod| i64::from(input.running()[pod.index()].cost)).sum();
         let gain = self.scope.weights[position].saturating_mul(1000);
         let factor = i64::from(input.policy().gain_factor.thousandths());
-        let component = self.scope.component(node);
-        let surplus = component.and_then(|component| self.surplus.get(component)).copied();
-        if surplus.is_some_and(|surplus| surplus + gain - factor * cost < 0) {
+        if self.surplus.is_some_and(|surplus| surplus + gain - factor * cost < 0) {
             return false;
         }
         let within = input.policy().budgets.evictions;
@@ -720,7 +718,7 @@ impl<'a, 'b> State<'a, 'b> {
         self.allowed = allowed;
         self.landings.moved.extend(landed);
         self.serve(position, node);
-        if let Some(surplus) = component.and_then(|component| self.surplus.get_mut(component)) {
+        if let Some(surplus) = &mut self.surplus {
             *surplus -= factor * cost;
         }
         true

@@ -65,8 +65,7 @@ impl DemandTable {
                 .entry((pod.eligible, pod.demand.clone()))
                 .or_insert_with(|| allowed(pod.eligible, &pod.demand))
                 .clone();
-            let Some(&first) = here.first() else { continue };
-            if !scope.heeds(position, atoms[first].nodes[0].index()) {
+            if here.is_empty() {
                 continue;
             }
             let requests = relevant(&pod.requests, &here);
@@ -111,7 +110,7 @@ fn atoms(scope: &Scope<'_>, refined: &BTreeSet<NodeId>) -> (Vec<Atom>, Vec<usize
     let movable = input.running().iter().zip(&scope.movable).filter(|(_, movable)| **movable);
     let used: BTreeSet<NodeSetId> =
         input.pending().iter().map(|pod| pod.eligible).chain(movable.map(|(pod, _)| pod.eligible)).collect();
-    let mut index = BTreeMap::<(Vec<u64>, usize, Option<NodeId>), usize>::new();
+    let mut index = BTreeMap::<(Vec<u64>, Option<NodeId>), usize>::new();
     let mut atoms: Vec<Atom> = Vec::new();
     let mut atom_of = Vec::with_capacity(input.nodes().len());
     for position in 0..input.nodes().len() {
@@ -121,8 +120,7 @@ fn atoms(scope: &Scope<'_>, refined: &BTreeSet<NodeId>) -> (Vec<Atom>, Vec<usize
             signature[bit / 64] |= u64::from(input.may_use(set, node)) << (bit % 64);
         }
         let own = refined.contains(&node).then_some(node);
-        let component = scope.component_of[position];
-        let atom = *index.entry((signature, component, own)).or_insert(atoms.len());
+        let atom = *index.entry((signature, own)).or_insert(atoms.len());
         if atom == atoms.len() {
             atoms.push(Atom { nodes: Vec::new(), refined: own.is_some() });
         }

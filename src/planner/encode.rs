@@ -25,7 +25,6 @@ pub(super) struct Landing {
 /// A problem with everything needed to read its answer.
 pub(super) struct Encoding {
     pub(super) problem: Problem,
-    pub(super) levels: Levels,
     pub(super) table: DemandTable,
     /// Landing of each class of waiting pods.
     pub(super) pending: Vec<Landing>,
@@ -60,8 +59,8 @@ impl Encoding {
         let moved = rows.moved(&table);
         rows.evictions(&table, &moved);
         let groups = machines::groups(&mut rows, &table);
-        let Rows { problem, levels, offsets, several, closed, .. } = rows;
-        Self { problem, levels, table, pending, moved, offsets, groups, several, closed }
+        let Rows { problem, offsets, several, closed, .. } = rows;
+        Self { problem, table, pending, moved, offsets, groups, several, closed }
     }
 }
 
@@ -87,8 +86,7 @@ pub(super) struct Rows<'a, 'b> {
     evictions: Option<Dim>,
     pub(super) nodes: Option<Dim>,
     pub(super) gpus: Option<Dim>,
-    /// Per component, the row that makes its moves pay for themselves.
-    gain: Vec<Dim>,
+    gain: Option<Dim>,
     /// Row that makes the evicted pods of a class equal those that land or are displaced.
     landed: Vec<Option<Dim>>,
     /// Effect of evicting each pod that holds one instance.
@@ -111,8 +109,7 @@ impl<'a, 'b> Rows<'a, 'b> {
         let evictions = limit(&mut problem, policy.budgets.evictions.map(u64::from));
         let nodes = limit(&mut problem, policy.budgets.nodes.map(|limit| limit.of(input.nodes().len())));
         let gpus = limit(&mut problem, policy.budgets.gpus.map(|limit| limit.of(input.gpus().len())));
-        let gain =
-            scope.baselines.iter().map(|baseline| problem.row(Some(baseline.saturating_mul(1000)), None)).collect();
+        let gain = scope.baseline.map(|baseline| problem.shared_row(Some(baseline.saturating_mul(1000)), None));
         let mut rows = Self {
             scope,
             offsets: vec![0; levels.count],
@@ -138,11 +135,6 @@ impl<'a, 'b> Rows<'a, 'b> {
 
     pub(super) fn input(&self) -> &'b PlanningInput {
         self.scope.input
-    }
-
-    /// The row of a node's component that makes moves pay for themselves.
-    fn gain_row(&self, node: usize) -> Option<Dim> {
-        self.scope.component(node).and_then(|component| self.gain.get(component)).copied()
     }
 
     fn classes(table: &DemandTable) -> impl Iterator<Item = &DemandClass> {
@@ -231,8 +223,7 @@ impl<'a, 'b> Rows<'a, 'b> {
                 let mut terms = self.landing_terms(class, atom);
                 terms.extend(served.map(|level| (level, class.weight)));
                 terms.extend(total.map(|row| (row, 1)));
-                let node = table.atoms[atom].nodes[0].index();
-                terms.extend(self.gain_row(node).map(|row| (row, class.weight.saturating_mul(1000))));
+                terms.extend(self.gain.map(|row| (row, class.weight.saturating_mul(1000))));
                 let effect = self.problem.effect(terms);
                 landing.vars.push((atom, self.problem.var(count, effect)));
             }
@@ -285,7 +276,7 @@ impl<'a, 'b> Rows<'a, 'b> {
             terms.extend(of.budgets.iter().map(|budget| (self.budgets[budget.index()], 1)));
             terms.extend(self.evictions.map(|row| (row, 1)));
             let factor = i64::from(self.input().policy().gain_factor.thousandths());
-            terms.extend(self.gain_row(of.node.index()).map(|row| (row, -factor * i64::from(of.cost))));
+            terms.extend(self.gain.map(|row| (row, -factor * i64::from(of.cost))));
             match (self.landed[class], moved[class].folded) {
                 (Some(tie), _) => terms.push((tie, -1)),
                 (None, Some(atom)) => terms.extend(self.landing_terms(&table.moved[class], atom)),

@@ -3,25 +3,14 @@
 use super::scope::Scope;
 use super::value::Draft;
 
-/// Whether the moves of every component still gain what the policy's factor asks for, and every displaced pod makes room for somebody.
+/// Whether the moves still gain what the policy's factor asks for, and nobody is displaced for pods that did not land after all.
 pub(super) fn pays(scope: &Scope<'_>, draft: &Draft) -> bool {
     if draft.landings.moved.values().any(Option::is_none) {
         return false;
     }
+    let Some(baseline) = scope.baseline.filter(|_| !draft.changes.evicted.is_empty()) else { return true };
     let factor = i64::from(scope.input.policy().gain_factor.thousandths());
-    let mut surplus: Vec<i64> = scope.baselines.iter().map(|baseline| -baseline.saturating_mul(1000)).collect();
-    let mut moves = vec![false; surplus.len()];
-    for (&pod, node) in &draft.landings.served {
-        if let Some(component) = scope.component(node.index()) {
-            surplus[component] += scope.weights[pod].saturating_mul(1000);
-        }
-    }
-    for pod in &draft.changes.evicted {
-        let of = &scope.input.running()[pod.index()];
-        if let Some(component) = scope.component(of.node.index()) {
-            surplus[component] -= factor * i64::from(of.cost);
-            moves[component] = true;
-        }
-    }
-    surplus.iter().zip(moves).all(|(surplus, moves)| !moves || *surplus >= 0)
+    let served: i64 = draft.landings.served.keys().map(|&pod| scope.weights[pod]).sum();
+    let cost: i64 = draft.changes.evicted.iter().map(|pod| i64::from(scope.input.running()[pod.index()].cost)).sum();
+    served.saturating_sub(baseline).saturating_mul(1000) >= factor.saturating_mul(cost)
 }

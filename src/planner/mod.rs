@@ -104,7 +104,9 @@ impl<'a> Stages<'a> {
         let mut known = None;
         if self.input.policy().gain_factor.thousandths() > 0 && level != DisruptionLevel::IdleOnly {
             let idle = self.stage(DisruptionLevel::IdleOnly);
-            scope.baselines = self.baselines(&scope, &idle);
+            // Where it is not proven what can be served without moves, moves must beat the most that could be.
+            let levels = levels::Levels::new(&idle.scope);
+            scope.baseline = Some(levels.tiers.iter().map(|tier| idle.best.bounds[tier.served]).sum());
             known = Some(idle.best.draft);
         }
         let lower = match level {
@@ -115,50 +117,13 @@ impl<'a> Stages<'a> {
         let mut less = || -> Vec<Draft> {
             let idle = known.take().into_iter();
             // With a gain factor the level below has been searched already where it is the first.
-            let below = lower.filter(|lower| scope.baselines.is_empty() || *lower != DisruptionLevel::IdleOnly);
+            let below = lower.filter(|lower| scope.baseline.is_none() || *lower != DisruptionLevel::IdleOnly);
             idle.chain(below.map(|lower| self.stage(lower).best.draft)).collect()
         };
         let best = search(&scope, &mut less, &mut WorkLimit::new(self.work));
         let levels = levels::Levels::new(&scope);
         let found = decode::Found::new(&scope, best.draft.clone(), &levels, &best.values, &best.bounds);
         Stage { scope, best, found }
-    }
-
-    /// Per component of a scope, the served weight of the best plan that evicts nobody and changes nothing elsewhere; where it is not
-    /// proven, the most that it could be.
-    fn baselines(self, scope: &Scope<'a>, idle: &Stage<'a>) -> Vec<i64> {
-        let count = scope.components();
-        let budgets = self.input.policy().budgets;
-        let limited = budgets.nodes.is_some() || budgets.gpus.is_some();
-        let settled = idle.best.served_is_proven(&levels::Levels::new(&idle.scope));
-        let mut served = vec![0i64; count];
-        for (&pod, node) in &idle.best.draft.landings.served {
-            served[scope.component_of[node.index()]] += scope.weights[pod];
-        }
-        if settled && (!limited || count == 1) {
-            return served;
-        }
-        // Budgets that all components share, or a search that ended early: each component is looked at for itself.
-        let waiting: BTreeSet<usize> = (0..self.input.pending().len())
-            .filter_map(|pod| {
-                let eligible = self.input.pending()[pod].eligible;
-                (0..self.input.nodes().len()).find(|&node| self.input.may_use(eligible, NodeId::new(node)))
-            })
-            .map(|node| scope.component_of[node])
-            .collect();
-        (0..count)
-            .map(|component| {
-                if !waiting.contains(&component) {
-                    return served[component];
-                }
-                let mut alone = Scope::new(self.input, DisruptionLevel::IdleOnly);
-                alone.component_of.clone_from(&scope.component_of);
-                alone.focus = Some(component);
-                let best = search(&alone, &mut Vec::new, &mut WorkLimit::new(self.work));
-                let levels = levels::Levels::new(&alone);
-                levels.tiers.iter().map(|tier| best.bounds[tier.served]).sum::<i64>().max(served[component])
-            })
-            .collect()
     }
 }
 
@@ -176,14 +141,6 @@ impl Best {
         if values > self.values {
             *self = Self { draft, values, bounds: std::mem::take(&mut self.bounds) };
         }
-    }
-
-    /// Whether nothing could serve more.
-    fn served_is_proven(&self, levels: &levels::Levels) -> bool {
-        levels.tiers.iter().all(|tier| {
-            self.values[tier.served] == self.bounds[tier.served]
-                && tier.displaced.is_none_or(|level| self.values[level] == self.bounds[level])
-        })
     }
 
     /// Takes over the bounds of an outcome: each holds for all drafts that are as good as its answer on the earlier levels.

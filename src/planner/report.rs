@@ -266,7 +266,7 @@ fn crowded(scope: &Scope<'_>, spent: Option<&str>) -> Verdict {
     }
     let budgets = scope.input.policy().budgets;
     let limited = budgets.nodes.is_some() || budgets.gpus.is_some() || budgets.evictions.is_some();
-    match (!scope.baselines.is_empty(), limited) {
+    match (scope.baseline.is_some(), limited) {
         (_, true) => (
             Reason::BudgetExhausted,
             "no plan within the policy's budgets and gainFactor has room for it".to_owned(),

@@ -1,10 +1,9 @@
 //! What a planning run may do: which pods may move, what each waiting pod weighs, what may be created where.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::model::{
-    Demand, DisruptionLevel, Gpu, MigStrategy, NodeId, NodeSetId, Occupancy, PlanningInput, Policy, ResourceId,
-    RunningPod,
+    DisruptionLevel, Gpu, MigStrategy, NodeId, Occupancy, PlanningInput, Policy, ResourceId, RunningPod,
 };
 
 /// The rules of one run, worked out once.
@@ -19,12 +18,8 @@ pub(super) struct Scope<'a> {
     pub(super) weights: Vec<i64>,
     /// Memory slices of one unit of each resource.
     pub(super) slices: Vec<i64>,
-    /// Component of each node: nodes that pods connect, see [`components`].
-    pub(super) component_of: Vec<usize>,
-    /// Per component, the served weight of the best plan without evictions; empty where no gain factor asks for it.
-    pub(super) baselines: Vec<i64>,
-    /// The only component whose waiting pods are planned for, if there is one.
-    pub(super) focus: Option<usize>,
+    /// Served weight of the best plan without evictions, or the most that it could be, where a gain factor asks for it.
+    pub(super) baseline: Option<i64>,
 }
 
 impl<'a> Scope<'a> {
@@ -48,24 +43,7 @@ impl<'a> Scope<'a> {
             })
             .collect();
         let weights = weights(input, &slices);
-        let component_of = components(input, &movable);
-        Self { input, level, movable, displaceable, weights, slices, component_of, baselines: Vec::new(), focus: None }
-    }
-
-    /// Component of a node, where components matter because moves must pay for themselves in each.
-    pub(super) fn component(&self, node: usize) -> Option<usize> {
-        (!self.baselines.is_empty()).then(|| self.component_of[node])
-    }
-
-    /// Number of components.
-    pub(super) fn components(&self) -> usize {
-        self.component_of.iter().max().map_or(0, |last| last + 1)
-    }
-
-    /// Whether a waiting pod is planned for.
-    pub(super) fn heeds(&self, pod: usize, node: usize) -> bool {
-        debug_assert!(pod < self.weights.len());
-        self.focus.is_none_or(|component| self.component_of[node] == component)
+        Self { input, level, movable, displaceable, weights, slices, baseline: None }
     }
 
     /// Memory slices of a demand.
@@ -112,48 +90,6 @@ fn known_everywhere(input: &PlanningInput, pod: &RunningPod) -> bool {
         let gpu = &input.gpus()[gpu.index()];
         gpu.frozen.is_none() && input.nodes()[gpu.node.index()].strategy == MigStrategy::Mixed
     })
-}
-
-/// Components of the nodes: two belong together when a waiting pod, or a running one that may be moved, can use both. A pod can use a node
-/// of its eligible set where some GPU offers each resource that it asks for, and a running pod its own. Numbered by their first node.
-fn components(input: &PlanningInput, movable: &[bool]) -> Vec<usize> {
-    let nodes = input.nodes().len();
-    let mut sets = petgraph::unionfind::UnionFind::<usize>::new(nodes);
-    let mut offers: Vec<BTreeSet<usize>> = Vec::with_capacity(nodes);
-    for node in input.nodes() {
-        let of_gpus = input.gpus()[node.gpus.clone()].iter().flat_map(|gpu| gpu.offers.iter().flatten());
-        offers.push(of_gpus.map(|offer| offer.resource.index()).collect());
-    }
-    let mut firsts = BTreeMap::<(NodeSetId, Vec<usize>), Option<usize>>::new();
-    let mut first = |sets: &mut petgraph::unionfind::UnionFind<usize>, eligible: NodeSetId, demand: &Demand| {
-        let asked: Vec<usize> = demand.iter().map(|(resource, _)| resource.index()).collect();
-        *firsts.entry((eligible, asked.clone())).or_insert_with(|| {
-            let usable = |&node: &usize| {
-                input.may_use(eligible, NodeId::new(node)) && asked.iter().all(|kind| offers[node].contains(kind))
-            };
-            let mut usable = (0..nodes).filter(usable);
-            let first = usable.next()?;
-            for other in usable {
-                sets.union(first, other);
-            }
-            Some(first)
-        })
-    };
-    for pod in input.pending() {
-        first(&mut sets, pod.eligible, &pod.demand);
-    }
-    for pod in input.running().iter().zip(movable).filter(|(_, movable)| **movable).map(|(pod, _)| pod) {
-        if let Some(first) = first(&mut sets, pod.eligible, &pod.demand) {
-            sets.union(first, pod.node.index());
-        }
-    }
-    let mut numbers = BTreeMap::new();
-    (0..nodes)
-        .map(|node| {
-            let next = numbers.len();
-            *numbers.entry(sets.find(node)).or_insert(next)
-        })
-        .collect()
 }
 
 fn weights(input: &PlanningInput, slices: &[i64]) -> Vec<i64> {

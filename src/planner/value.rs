@@ -48,11 +48,6 @@ impl<'a, 'b> Appraiser<'a, 'b> {
         Self { scope, levels: Levels::new(scope), flexibility, vacant }
     }
 
-    /// Positions of the levels.
-    pub(super) fn levels(&self) -> &Levels {
-        &self.levels
-    }
-
     /// Values of a draft.
     pub(super) fn value(&self, draft: &Draft) -> Vec<i64> {
         let scope = self.scope;

@@ -2,6 +2,7 @@
 
 use retile::controller::{Proposal, ProposeError, Proposer, Retile};
 use retile::model::PlanningInput;
+use retile::plan::StepError;
 use retile::planner::PlanError;
 use retile::sim::world::Proposers;
 
@@ -19,7 +20,8 @@ impl Proposer for Unreliable {
     fn propose(&mut self, input: &PlanningInput) -> Result<Proposal, ProposeError> {
         if self.failures > 0 {
             self.failures -= 1;
-            return Err(ProposeError::Planning(PlanError::Refinement));
+            let defect = StepError::UnknownProfile { board: "A100".into(), profile: "1g.5gb".into() };
+            return Err(ProposeError::Planning(PlanError::Steps(defect)));
         }
         Retile { work_limit: self.work }.propose(input)
     }

@@ -118,7 +118,7 @@ fn reference(name: &str) -> PodRef {
 fn planned(input: &PlanningInput) -> Result<Plan, CliError> {
     planner::plan(input, &mut WorkLimit::default())
         .map(planner::Planned::into_plan)
-        .map_err(|error| CliError::Planning(error.to_string()))
+        .map_err(|error| CliError::Internal(error.to_string()))
 }
 
 fn explained_pod(input: &PlanningInput, name: &str) -> String {
