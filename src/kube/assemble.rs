@@ -8,6 +8,7 @@ mod running;
 mod waiting;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use self::nodes::{candidate, cool_down, draft_nodes, refuse_shared_uuids};
 use self::pods::sort_pods;
@@ -80,8 +81,7 @@ pub(crate) fn assemble(
     };
     assembly.note_gaps(&drafts, complete);
     assembly.add_budgets();
-    let named: Vec<Vec<Vec<Option<NamedOffer>>>> =
-        drafts.iter().map(|draft| draft.gpus.iter().map(|gpu| offers.of(draft, &gpu.geometry)).collect()).collect();
+    let named: Vec<Vec<Arc<[Option<NamedOffer>]>>> = drafts.iter().map(|draft| offers.by_gpu(draft)).collect();
     for (draft, named) in drafts.iter_mut().zip(&named) {
         let tenants = assembly.tenants(draft, &pods);
         let tenancy = Tenancy {
@@ -98,7 +98,7 @@ pub(crate) fn assemble(
     let candidates =
         drafts.iter().zip(&named).map(|(draft, named)| candidate(draft, named, nodes[draft.name.as_str()]));
     let mut eligibility = Eligibility::new(candidates.collect());
-    let ids = assembly.add_running(&drafts, &pods, &mut eligibility);
+    let ids = assembly.add_running(&drafts, &named, &pods, &mut eligibility);
     assembly.add_nodes(&drafts, &named, &nodes, &pods, &ids);
     assembly.add_pending(&pods, &mut eligibility);
     if by_policy {

@@ -39,11 +39,9 @@ pub(crate) fn canonicalise(objects: &mut Objects, findings: &mut Findings) -> Un
 
 fn unique<T: Ord>(objects: &mut Vec<T>, kind: &str, meta: impl Fn(&T) -> &Meta, findings: &mut Findings) {
     objects.sort_by(|a, b| {
-        let key = |object| {
-            let meta: &Meta = meta(object);
-            (&meta.namespace, &meta.name, std::cmp::Reverse(meta.version()))
-        };
-        key(a).cmp(&key(b)).then_with(|| a.cmp(b))
+        let (of_a, of_b) = (meta(a), meta(b));
+        let by_name = (&of_a.namespace, &of_a.name).cmp(&(&of_b.namespace, &of_b.name));
+        by_name.then_with(|| of_b.version().cmp(&of_a.version())).then_with(|| a.cmp(b))
     });
     objects.dedup_by(|later, kept| {
         let (dropped, meta_kept) = (meta(later), meta(kept));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::asks::Manner;
 use super::inventory::dashed;
-use super::objects::{Node, NodeSelector, Pod, Text, Toleration};
+use super::objects::{Labels, Node, NodeSelector, Pod, Toleration};
 use super::selector::admits;
 use super::taints::{passes, untolerated};
 use crate::model::{Capacity, MigStrategy, NodeId, NodeSet};
@@ -79,7 +79,7 @@ impl Answer {
 
 #[derive(PartialEq, Eq, PartialOrd, Ord, Clone)]
 struct Rules {
-    selector: BTreeMap<String, Text>,
+    selector: Labels,
     affinity: Option<NodeSelector>,
     tolerations: Vec<Toleration>,
     manner: Manner,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::advertised::{Advertised, advertised, whole_gpus};
 use super::findings::Findings;
-use super::objects::{MigNode, Node, ReportedGpu, ReportedPod};
+use super::objects::{ByName, MigNode, Node, ReportedGpu, ReportedPod};
 use super::placement_inference::{Counts, InferenceError, infer};
 use super::resource_name::{GPU, GPU_SHARED};
 use crate::model::{
@@ -162,7 +162,7 @@ impl<'a> Inventory<'a> {
             .ok_or_else(|| format!("its board {} has no profile {profile}; {REMEDY}", geometry.board().key))?;
         let instances = count_label(node)?;
         let replicas = node.label(REPLICAS_LABEL).and_then(|text| text.parse().ok()).unwrap_or(1).max(1);
-        let read = |amounts: &BTreeMap<String, super::quantity::Amount>| {
+        let read = |amounts: &ByName<super::quantity::Amount>| {
             let amount = |name| amounts.get(name).and_then(|amount: &super::quantity::Amount| amount.0.clone().ok());
             let units = |name| amount(name).map(super::quantity::Quantity::units);
             units(GPU).max(units(GPU_SHARED)).and_then(|units| u64::try_from(units).ok())

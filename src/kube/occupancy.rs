@@ -5,6 +5,7 @@
 //! add up becomes unknown, and unknown is never free.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::findings::Findings;
 use super::inventory::{GpuDraft, Holder, NodeDraft};
@@ -28,7 +29,7 @@ pub(crate) struct Tenancy<'a> {
     /// Whether some pod on the node cannot be read, so that any free instance may be held.
     pub(crate) unreadable: bool,
     /// Offers of each GPU of the draft, by profile.
-    pub(crate) offers: &'a [Vec<Option<NamedOffer>>],
+    pub(crate) offers: &'a [Arc<[Option<NamedOffer>]>],
 }
 
 /// Decides the holder of every instance of a node.
@@ -128,12 +129,12 @@ fn match_reported(draft: &mut NodeDraft, tenancy: &Tenancy<'_>, findings: &mut F
         .iter()
         .map(|tenant| ((tenant.pod.namespace.as_str(), tenant.pod.name.as_str()), tenant))
         .collect();
-    let mut held: BTreeMap<(usize, String), u64> = BTreeMap::new();
+    let mut held: BTreeMap<(usize, &str), u64> = BTreeMap::new();
     let node = draft.name.clone();
     for (gpu, offers) in draft.gpus.iter_mut().zip(tenancy.offers) {
         for slot in 0..gpu.instances.len() {
-            let offer = offer_of(gpu, offers, slot).cloned();
-            let shown = gpu.geometry.show(gpu.instances[slot].placement);
+            let offer = offer_of(gpu, offers, slot);
+            let shown = || gpu.geometry.show(gpu.instances[slot].placement);
             let Holder::Reported(pods) = &gpu.instances[slot].holder else { continue };
             let mut found = Vec::new();
             for pod in pods {
@@ -145,9 +146,12 @@ fn match_reported(draft: &mut NodeDraft, tenancy: &Tenancy<'_>, findings: &mut F
                     None => findings.mig_node(
                         &node,
                         format!(
-                            "GPU {}, {shown}: the pod {}/{} on it is not among the pods that run there; \
+                            "GPU {}, {}: the pod {}/{} on it is not among the pods that run there; \
                              the instance counts as held",
-                            gpu.index, pod.namespace, pod.name
+                            gpu.index,
+                            shown(),
+                            pod.namespace,
+                            pod.name
                         ),
                     ),
                 }
@@ -157,8 +161,8 @@ fn match_reported(draft: &mut NodeDraft, tenancy: &Tenancy<'_>, findings: &mut F
                 continue;
             }
             for position in &found {
-                if let Some((resource, _)) = &offer {
-                    *held.entry((*position, resource.clone())).or_default() += 1;
+                if let Some((resource, _)) = offer {
+                    *held.entry((*position, resource.as_str())).or_default() += 1;
                 }
             }
             gpu.instances[slot].holder = Holder::Pods(found);
@@ -171,13 +175,13 @@ fn match_reported(draft: &mut NodeDraft, tenancy: &Tenancy<'_>, findings: &mut F
 fn withhold_unseen(
     draft: &mut NodeDraft,
     tenancy: &Tenancy<'_>,
-    held: &BTreeMap<(usize, String), u64>,
+    held: &BTreeMap<(usize, &str), u64>,
     findings: &mut Findings,
 ) {
     let mut unseen: BTreeSet<&str> = BTreeSet::new();
     for tenant in tenancy.tenants {
         for (resource, wanted) in &tenant.wants {
-            if held.get(&(tenant.position, resource.clone())).copied().unwrap_or(0) < *wanted {
+            if held.get(&(tenant.position, resource.as_str())).copied().unwrap_or(0) < *wanted {
                 unseen.insert(resource);
                 findings.pod(
                     &tenant.pod,
@@ -200,7 +204,7 @@ fn withhold_unseen(
 }
 
 /// Where the node offers fewer replicas than it has instances for, the rest is sick or not served: not free.
-fn withhold_unusable(draft: &mut NodeDraft, offers: &[Vec<Option<NamedOffer>>], findings: &mut Findings) {
+fn withhold_unusable(draft: &mut NodeDraft, offers: &[Arc<[Option<NamedOffer>]>], findings: &mut Findings) {
     let mut limits: BTreeMap<(usize, usize), String> = BTreeMap::new();
     let mut usable: BTreeMap<String, u64> = BTreeMap::new();
     for (position, gpu) in draft.gpus.iter().enumerate() {

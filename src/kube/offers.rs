@@ -5,6 +5,7 @@
 //! that nodes with the same board use; where nobody has one, under the name of the board's table.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::inventory::{NodeDraft, dashed};
 use super::resource_name::MigName;
@@ -75,6 +76,21 @@ impl Offers {
     /// What the GPUs of a board on a node offer, by profile.
     pub(crate) fn of(&self, draft: &NodeDraft, geometry: &Geometry) -> Vec<Option<NamedOffer>> {
         geometry.profile_ids().map(|id| self.of_profile(draft, geometry, id)).collect()
+    }
+
+    /// What each GPU of a node offers, by profile; GPUs of one board share it.
+    pub(crate) fn by_gpu(&self, draft: &NodeDraft) -> Vec<Arc<[Option<NamedOffer>]>> {
+        let mut known: Vec<(&Geometry, Arc<[Option<NamedOffer>]>)> = Vec::new();
+        let mut all = Vec::with_capacity(draft.gpus.len());
+        for gpu in &draft.gpus {
+            let geometry = gpu.geometry.as_ref();
+            let at = known.iter().position(|(board, _)| std::ptr::eq(*board, geometry)).unwrap_or_else(|| {
+                known.push((geometry, self.of(draft, geometry).into()));
+                known.len() - 1
+            });
+            all.push(Arc::clone(&known[at].1));
+        }
+        all
     }
 
     fn of_profile(&self, draft: &NodeDraft, geometry: &Geometry, id: ProfileId) -> Option<NamedOffer> {

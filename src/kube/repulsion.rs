@@ -45,6 +45,9 @@ impl<'a> Repulsion<'a> {
 
     /// A rule that may keep a pod away from some node.
     pub(crate) fn against(&self, pod: &Pod) -> Option<Unmodelled> {
+        if self.0.is_empty() {
+            return None;
+        }
         let namespace = pod.metadata.namespace.as_str();
         let own = format!("{namespace}/{}", pod.metadata.name);
         let rule = self.0.iter().find(|((scope, selector), name)| {

@@ -3,11 +3,9 @@
 //! Per resource: the larger of (all containers and sidecars together) and (each init container beside the sidecars
 //! that start before it), plus overhead (KEP-753). Requests that are absent default from limits.
 
-use std::collections::BTreeMap;
-
-use super::objects::{Container, Pod};
+use super::objects::{ByName, Container, Pod};
 use super::quantity::{Amount, Quantity};
-use super::resource_name::{GPU, GPU_SHARED, parse_resource};
+use super::resource_name::{GPU, GPU_SHARED, looks_like_mig};
 use crate::model::mutant::{self, Mutant};
 use crate::model::{Capacity, CapacityKind};
 
@@ -17,7 +15,7 @@ pub(crate) struct Requests {
     /// CPU, memory, the pod's own place, and other ordinary resources.
     pub(crate) ordinary: Capacity,
     /// MIG and GPU resources by name, without those of amount zero.
-    pub(crate) devices: BTreeMap<String, u64>,
+    pub(crate) devices: ByName<u64>,
 }
 
 /// Why a pod's requests mean nothing.
@@ -36,7 +34,7 @@ pub(crate) enum RequestError {
 
 /// Whether a resource is a device of NVIDIA's plugin that this program looks at.
 pub(crate) fn is_device(name: &str) -> bool {
-    name == GPU || name == GPU_SHARED || parse_resource(name).is_some()
+    name == GPU || name == GPU_SHARED || looks_like_mig(name)
 }
 
 /// Whether any container of a pod names such a device, whatever the amount.
@@ -47,100 +45,111 @@ pub(crate) fn mentions_device(pod: &Pod) -> bool {
         .any(|name| is_device(name))
 }
 
-type Sums = BTreeMap<String, Quantity>;
+/// Amounts by resource, ordered by name. Borrows the names: every pod of a cluster is counted, and most ask for the same.
+#[derive(Clone, Default)]
+struct Sums<'a>(Vec<(&'a str, Quantity)>);
+
+impl<'a> Sums<'a> {
+    fn read(amounts: &'a ByName<Amount>) -> Result<Self, RequestError> {
+        let read = |(name, amount): (&'a String, &'a Amount)| match &amount.0 {
+            Ok(quantity) => Ok((name.as_str(), *quantity)),
+            Err(error) => Err(RequestError::Quantity { resource: name.clone(), message: error.to_string() }),
+        };
+        amounts.iter().map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn get(&self, name: &str) -> Option<Quantity> {
+        self.0.binary_search_by(|(known, _)| (*known).cmp(name)).ok().map(|position| self.0[position].1)
+    }
+
+    /// Changes the amount of a resource; one that is not there counts as zero.
+    fn change(&mut self, name: &'a str, change: impl FnOnce(Quantity) -> Quantity) {
+        match self.0.binary_search_by(|(known, _)| (*known).cmp(name)) {
+            Ok(position) => self.0[position].1 = change(self.0[position].1),
+            Err(position) => self.0.insert(position, (name, change(Quantity::default()))),
+        }
+    }
+
+    fn add(&mut self, more: &Self) {
+        more.0.iter().for_each(|&(name, amount)| self.change(name, |sum| sum.plus(amount)));
+    }
+
+    fn raise(&mut self, other: &Self) {
+        other.0.iter().for_each(|&(name, amount)| self.change(name, |most| most.max(amount)));
+    }
+
+    /// Takes over what is said there; the rest stays.
+    fn overlay(&mut self, other: &Self) {
+        other.0.iter().for_each(|&(name, amount)| self.change(name, |_| amount));
+    }
+}
 
 /// Counts what a pod asks for.
 pub(crate) fn effective(pod: &Pod) -> Result<Requests, RequestError> {
     let spec = &pod.spec;
-    let mut running = Sums::new();
+    let mut running = Sums::default();
     for container in &spec.containers {
-        add(&mut running, &asked(container)?);
+        running.add(&asked(container)?);
     }
-    let mut sidecars = Sums::new();
-    let mut peak = Sums::new();
+    let mut sidecars = Sums::default();
+    let mut peak = Sums::default();
     for container in spec.init_containers.iter().filter(|_| !mutant::on(Mutant(30))) {
         let amounts = asked(container)?;
         if container.restart_policy == "Always" {
-            add(&mut sidecars, &amounts);
-            raise(&mut peak, &sidecars);
+            sidecars.add(&amounts);
+            peak.raise(&sidecars);
         } else {
             let mut beside = sidecars.clone();
-            add(&mut beside, &amounts);
-            raise(&mut peak, &beside);
+            beside.add(&amounts);
+            peak.raise(&beside);
         }
     }
-    add(&mut running, &sidecars);
-    raise(&mut peak, &running);
-    for (resource, amount) in pod_level(pod)? {
-        peak.insert(resource, amount);
-    }
-    add(&mut peak, &read(&spec.overhead)?);
-    Ok(sort(peak))
+    running.add(&sidecars);
+    peak.raise(&running);
+    peak.overlay(&pod_level(pod)?);
+    peak.add(&Sums::read(&spec.overhead)?);
+    Ok(sort(&peak))
 }
 
 /// A container's requests, defaulted from its limits.
-fn asked(container: &Container) -> Result<Sums, RequestError> {
-    let limits = read(&container.resources.limits)?;
-    let requests = read(&container.resources.requests)?;
-    for name in limits.keys().chain(requests.keys()).filter(|name| is_device(name)) {
+fn asked(container: &Container) -> Result<Sums<'_>, RequestError> {
+    let limits = Sums::read(&container.resources.limits)?;
+    let requests = Sums::read(&container.resources.requests)?;
+    for &(name, _) in limits.0.iter().chain(&requests.0).filter(|(name, _)| is_device(name)) {
         let (limit, request) = (limits.get(name), requests.get(name));
         for amount in limit.into_iter().chain(request) {
             if !amount.is_whole() || amount.is_negative() {
-                return Err(RequestError::NotWhole(name.clone()));
+                return Err(RequestError::NotWhole(name.to_owned()));
             }
         }
         if request.is_some() && request != limit {
-            return Err(RequestError::Overcommitted(name.clone()));
+            return Err(RequestError::Overcommitted(name.to_owned()));
         }
     }
     let mut amounts = limits;
-    amounts.extend(requests);
+    amounts.overlay(&requests);
     Ok(amounts)
 }
 
 /// Requests of the pod as a whole, which stand for those of its containers; they exist for CPU and memory only.
-fn pod_level(pod: &Pod) -> Result<Sums, RequestError> {
-    let mut amounts = read(&pod.spec.resources.limits)?;
-    amounts.extend(read(&pod.spec.resources.requests)?);
-    amounts.retain(|name, _| name == "cpu" || name == "memory" || name.starts_with("hugepages-"));
+fn pod_level(pod: &Pod) -> Result<Sums<'_>, RequestError> {
+    let mut amounts = Sums::read(&pod.spec.resources.limits)?;
+    amounts.overlay(&Sums::read(&pod.spec.resources.requests)?);
+    amounts.0.retain(|(name, _)| *name == "cpu" || *name == "memory" || name.starts_with("hugepages-"));
     Ok(amounts)
 }
 
-fn read(amounts: &BTreeMap<String, Amount>) -> Result<Sums, RequestError> {
-    amounts
-        .iter()
-        .map(|(name, amount)| match &amount.0 {
-            Ok(quantity) => Ok((name.clone(), *quantity)),
-            Err(error) => Err(RequestError::Quantity { resource: name.clone(), message: error.to_string() }),
-        })
-        .collect()
-}
-
-fn add(sums: &mut Sums, more: &Sums) {
-    for (name, amount) in more {
-        let sum = sums.entry(name.clone()).or_default();
-        *sum = sum.plus(*amount);
-    }
-}
-
-fn raise(peak: &mut Sums, other: &Sums) {
-    for (name, amount) in other {
-        let most = peak.entry(name.clone()).or_default();
-        *most = (*most).max(*amount);
-    }
-}
-
-fn sort(sums: Sums) -> Requests {
+fn sort(sums: &Sums<'_>) -> Requests {
     let mut requests = Requests::default();
     requests.ordinary.set(CapacityKind::Pods, 1);
-    for (name, amount) in sums {
-        if is_device(&name) {
+    for &(name, amount) in &sums.0 {
+        if is_device(name) {
             let count = u64::try_from(amount.units()).unwrap_or(0);
             if count > 0 {
-                requests.devices.insert(name, count);
+                requests.devices.insert(name.to_owned(), count);
             }
         } else {
-            set(&mut requests.ordinary, &name, amount);
+            set(&mut requests.ordinary, name, amount);
         }
     }
     requests
@@ -156,7 +165,7 @@ fn set(capacity: &mut Capacity, name: &str, amount: Quantity) {
 }
 
 /// What a node offers of ordinary resources; quantities that cannot be read count as zero.
-pub(crate) fn ordinary_capacity(amounts: &BTreeMap<String, Amount>) -> Capacity {
+pub(crate) fn ordinary_capacity(amounts: &ByName<Amount>) -> Capacity {
     /// Kubelets allow this many pods unless told otherwise.
     const DEFAULT_PODS: i64 = 110;
     let mut capacity = Capacity::default();

@@ -44,21 +44,25 @@ pub enum NameError {
     Malformed(String),
 }
 
+/// Whether a name means to be that of a MIG resource, however it goes on.
+pub(crate) fn looks_like_mig(name: &str) -> bool {
+    name.get(..MIG_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(MIG_PREFIX))
+}
+
 /// Reads a resource name; `None` when it does not look like a MIG resource at all.
 pub fn parse_resource(name: &str) -> Option<Result<MigName, NameError>> {
-    let looks_like = name.get(..MIG_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(MIG_PREFIX));
-    if !looks_like {
+    if !looks_like_mig(name) {
         return None;
     }
-    let shown: String = name.chars().take(80).collect();
+    let shown = || name.chars().take(80).collect::<String>();
     let Some(rest) = name.strip_prefix(MIG_PREFIX).filter(|_| name.len() <= MAX_LENGTH) else {
-        return Some(Err(NameError::Malformed(shown)));
+        return Some(Err(NameError::Malformed(shown())));
     };
     let (profile, shared) = rest.strip_suffix(".shared").map_or((rest, false), |profile| (profile, true));
     Some(match parse_profile(profile) {
         Some(profile) => Ok(MigName { profile, shared }),
-        None if starts_with_compute_slices(profile) => Err(NameError::PartialCompute(shown)),
-        None => Err(NameError::Malformed(shown)),
+        None if starts_with_compute_slices(profile) => Err(NameError::PartialCompute(shown())),
+        None => Err(NameError::Malformed(shown())),
     })
 }
 

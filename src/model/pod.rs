@@ -14,16 +14,21 @@ pub struct Demand(Vec<(ResourceId, u32)>);
 impl Demand {
     /// Sums up requests; counts of zero vanish.
     pub fn new(requests: impl IntoIterator<Item = (ResourceId, u32)>) -> Self {
-        let mut sums = std::collections::BTreeMap::<ResourceId, u32>::new();
-        for (resource, count) in requests {
-            let sum = sums.entry(resource).or_default();
-            *sum = sum.saturating_add(count);
-        }
-        Self(sums.into_iter().filter(|&(_, count)| count > 0).collect())
+        let mut sums: Vec<(ResourceId, u32)> = requests.into_iter().collect();
+        sums.sort_by_key(|&(resource, _)| resource);
+        sums.dedup_by(|again, sum| {
+            let same = again.0 == sum.0;
+            if same {
+                sum.1 = sum.1.saturating_add(again.1);
+            }
+            same
+        });
+        sums.retain(|&(_, count)| count > 0);
+        Self(sums)
     }
 
     /// Requests by resource.
-    pub fn iter(&self) -> impl Iterator<Item = (ResourceId, u32)> + '_ {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (ResourceId, u32)> + '_ {
         self.0.iter().copied()
     }
 

@@ -51,20 +51,26 @@ pub fn fingerprint(input: &PlanningInput) -> String {
 struct Names<'a> {
     input: &'a PlanningInput,
     sets: Vec<[u8; 32]>,
+    /// In the order of their names; the same budget once.
     budgets: BTreeMap<(&'a str, u32), [u8; 32]>,
+    /// By their ids.
+    by_id: Vec<[u8; 32]>,
 }
 
 impl<'a> Names<'a> {
     fn of(input: &'a PlanningInput) -> Self {
         let sets = (0..input.node_sets().len()).map(|set| node_set(input, NodeSetId::new(set))).collect();
         let mut budgets = BTreeMap::new();
+        let mut by_id = Vec::with_capacity(input.budgets().len());
         for EvictionBudget { name, allowed } in input.budgets() {
             let mut hash = Encoder::default();
             hash.text(name);
             hash.number(u64::from(*allowed));
-            budgets.insert((name.as_str(), *allowed), hash.finish());
+            let digest = hash.finish();
+            budgets.insert((name.as_str(), *allowed), digest);
+            by_id.push(digest);
         }
-        Self { input, sets, budgets }
+        Self { input, sets, budgets, by_id }
     }
 
     fn nodes(&self, hash: &mut Encoder) {
@@ -151,20 +157,14 @@ impl<'a> Names<'a> {
 
     /// By resource name, so that a resource that nothing uses leaves no trace; names are in the order of the ids.
     fn demand(&self, hash: &mut Encoder, demand: &Demand) {
-        hash.list(demand.iter().collect::<Vec<_>>(), |hash, (resource, count)| {
+        hash.list(demand.iter(), |hash, (resource, count)| {
             hash.text(&self.input.resources()[resource.index()]);
             hash.number(u64::from(count));
         });
     }
 
     fn pod_budgets(&self, hash: &mut Encoder, budgets: &[BudgetId]) {
-        let mut names: Vec<&[u8; 32]> = budgets
-            .iter()
-            .map(|budget| {
-                let EvictionBudget { name, allowed } = &self.input.budgets()[budget.index()];
-                &self.budgets[&(name.as_str(), *allowed)]
-            })
-            .collect();
+        let mut names: Vec<&[u8; 32]> = budgets.iter().map(|budget| &self.by_id[budget.index()]).collect();
         names.sort_unstable();
         hash.list(names, |hash, digest| hash.bytes(digest));
     }
@@ -257,7 +257,7 @@ fn pod_ref(hash: &mut Encoder, PodRef { namespace, name, uid }: &PodRef) {
 }
 
 fn capacity(hash: &mut Encoder, capacity: &Capacity) {
-    hash.list(capacity.iter().collect::<Vec<_>>(), |hash, (kind, amount)| {
+    hash.list(capacity.iter(), |hash, (kind, amount)| {
         match kind {
             CapacityKind::CpuMilli => hash.number(0),
             CapacityKind::MemoryBytes => hash.number(1),

@@ -1,10 +1,12 @@
 //! Why a waiting pod finds no place, and what a reader of the plan should know.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::{cmp, fmt};
 
 use crate::model::{
-    Budgets, Demand, Gpu, Limit, Movability, NodeId, NodeSetId, Occupancy, Placement, PlanningInput, PodId, Reason,
-    ResourceId,
+    Budgets, Demand, Gpu, Limit, Movability, NodeId, NodeSetId, Occupancy, Placement, PlanningInput, PodId, PodRef,
+    Reason, ResourceId,
 };
 use crate::plan::{Summary, UnservedPod};
 
@@ -20,6 +22,7 @@ pub(super) fn unserved(scope: &Scope<'_>, landings: &Landings, changes: &Changes
     let input = scope.input;
     let spent = spent_budget(input, changes);
     let used_up = used_up(input, changes);
+    let mut obstacles = Obstacles::new(scope, &used_up);
     let mut verdicts = BTreeMap::<(NodeSetId, &Demand), Verdict>::new();
     let mut pods: Vec<UnservedPod> = input
         .unplannable()
@@ -37,7 +40,7 @@ pub(super) fn unserved(scope: &Scope<'_>, landings: &Landings, changes: &Changes
         }
         let (reason, detail, action) = verdicts
             .entry((pod.eligible, &pod.demand))
-            .or_insert_with(|| verdict(scope, &used_up, pod.eligible, &pod.demand, spent.as_deref()))
+            .or_insert_with(|| verdict(&mut obstacles, pod.eligible, &pod.demand, spent.as_deref()))
             .clone();
         pods.push(UnservedPod { pod: pod.pod.to_string(), reason, detail, action });
     }
@@ -74,20 +77,54 @@ fn spent_budget(input: &PlanningInput, changes: &Changes) -> Option<String> {
         .or_else(|| full(changes.touched_nodes.len(), all_nodes, nodes.map(|limit| limit.of(all_nodes)), "nodes"))
 }
 
+/// A pod, ordered as its name is as text.
+#[derive(Debug, Clone, Copy)]
+struct Name<'a>(&'a PodRef);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Ord for Name<'_> {
+    fn cmp(&self, other: &Self) -> cmp::Ordering {
+        let text = |name: &Self| {
+            let PodRef { namespace, name, uid: _ } = name.0;
+            namespace.bytes().chain([b'/']).chain(name.bytes())
+        };
+        text(self).cmp(text(other))
+    }
+}
+
+impl PartialOrd for Name<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Name<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Name<'_> {}
+
 /// Why the pods on a GPU leave no place, from never to soon.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Pin {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Pin<'a> {
     /// A budget allows no further eviction: its name, and a pod that it protects.
-    Budget(String, String),
+    Budget(&'a str, Name<'a>),
     /// The disruption level moves no such pod: the pod.
-    Level(String),
+    Level(Name<'a>),
     /// A pod that never moves, and why.
-    Pod(String, String),
+    Pod(Name<'a>, &'a str),
 }
 
 /// GPUs that a pod could use, by what stands in its way.
 #[derive(Default)]
-struct Survey {
+struct Survey<'a> {
     /// GPUs on eligible nodes that offer the resource.
     offering: usize,
     /// One that is frozen: `node/index`, and why.
@@ -95,58 +132,88 @@ struct Survey {
     frozen_count: usize,
     /// GPUs on which no legal place is left by what may not go, and what that is on one of them.
     pinned: usize,
-    pinned_by: Option<Pin>,
+    pinned_by: Option<Pin<'a>>,
     /// Most instances of the resource that one node could hold.
     most_on_a_node: u64,
 }
 
-fn survey(scope: &Scope<'_>, used_up: &UsedUp, eligible: NodeSetId, resource: ResourceId) -> Survey {
-    let input = scope.input;
-    let mut survey = Survey::default();
-    for (position, node) in input.nodes().iter().enumerate() {
-        if !input.may_use(eligible, NodeId::new(position)) {
-            continue;
-        }
-        let mut on_node = 0;
-        for gpu in &input.gpus()[node.gpus.clone()] {
-            let most = most_instances(gpu, resource);
-            if most == 0 {
+/// Where an empty board could offer a resource, and the most units of it there.
+#[derive(Debug, Clone, Default)]
+struct Room {
+    most: u64,
+    places: Vec<Placement>,
+}
+
+/// What stands in the way of each resource on each GPU, worked out when it is first asked for: pools overlap, so many pods ask the same.
+struct Obstacles<'a> {
+    scope: &'a Scope<'a>,
+    used_up: &'a UsedUp,
+    /// By resource, then by GPU.
+    pinned: BTreeMap<ResourceId, Vec<Option<Option<Pin<'a>>>>>,
+}
+
+impl<'a> Obstacles<'a> {
+    fn new(scope: &'a Scope<'a>, used_up: &'a UsedUp) -> Self {
+        Self { scope, used_up, pinned: BTreeMap::new() }
+    }
+
+    fn survey(&mut self, eligible: NodeSetId, resource: ResourceId) -> Survey<'a> {
+        let (scope, used_up) = (self.scope, self.used_up);
+        let input = scope.input;
+        let pinned_of = self.pinned.entry(resource).or_insert_with(|| vec![None; input.gpus().len()]);
+        let mut survey = Survey::default();
+        let mut seen: Option<(&Gpu, Room)> = None;
+        for (position, node) in input.nodes().iter().enumerate() {
+            if !input.may_use(eligible, NodeId::new(position)) {
                 continue;
             }
-            on_node += most;
-            survey.offering += 1;
-            if let Some((reason, why)) = &gpu.frozen {
-                survey.frozen_count += 1;
-                let of = || (format!("{}/{}", node.name, gpu.index), *reason, why.clone());
-                survey.frozen.get_or_insert_with(of);
-            } else if let Some(pin) = pinned(scope, used_up, gpu, resource) {
-                survey.pinned += 1;
-                // What is nearest to being lifted is the one to name.
-                let nearest = survey.pinned_by.take().map_or(pin.clone(), |known| known.min(pin));
-                survey.pinned_by = Some(nearest);
+            let mut on_node = 0;
+            for position in node.gpus.clone() {
+                let gpu = &input.gpus()[position];
+                let alike = |other: &Gpu| {
+                    Arc::ptr_eq(&other.geometry, &gpu.geometry) && Arc::ptr_eq(&other.offers, &gpu.offers)
+                };
+                let (_, room) = match seen.take() {
+                    Some((other, room)) if alike(other) => seen.insert((gpu, room)),
+                    Some(_) | None => seen.insert((gpu, room(gpu, resource))),
+                };
+                if room.most == 0 {
+                    continue;
+                }
+                on_node += room.most;
+                survey.offering += 1;
+                if let Some((reason, why)) = &gpu.frozen {
+                    survey.frozen_count += 1;
+                    let of = || (format!("{}/{}", node.name, gpu.index), *reason, why.clone());
+                    survey.frozen.get_or_insert_with(of);
+                } else if let Some(pin) =
+                    *pinned_of[position].get_or_insert_with(|| pinned(scope, used_up, gpu, &room.places))
+                {
+                    survey.pinned += 1;
+                    // What is nearest to being lifted is the one to name.
+                    survey.pinned_by = Some(survey.pinned_by.map_or(pin, |known| known.min(pin)));
+                }
             }
+            survey.most_on_a_node = survey.most_on_a_node.max(on_node);
         }
-        survey.most_on_a_node = survey.most_on_a_node.max(on_node);
+        survey
     }
-    survey
 }
 
-/// Most units of a resource that an empty GPU could offer.
-fn most_instances(gpu: &Gpu, resource: ResourceId) -> u64 {
-    gpu.geometry
-        .profile_ids()
-        .filter_map(|id| {
-            let offer = gpu.offer(id).filter(|offer| offer.resource == resource)?;
-            let profile = gpu.geometry.profile(id);
-            Some(u64::from(profile.max_count) * u64::from(offer.replicas) * u64::from(profile.placeable()))
-        })
-        .max()
-        .unwrap_or(0)
+fn room(gpu: &Gpu, resource: ResourceId) -> Room {
+    let offering = |id| gpu.offer(id).filter(|offer| offer.resource == resource);
+    let units = gpu.geometry.profile_ids().filter_map(|id| {
+        let offer = offering(id)?;
+        let profile = gpu.geometry.profile(id);
+        Some(u64::from(profile.max_count) * u64::from(offer.replicas) * u64::from(profile.placeable()))
+    });
+    let places = gpu.geometry.placements().filter(|placement| offering(placement.profile()).is_some());
+    Room { most: units.max().unwrap_or(0), places: places.collect() }
 }
 
-/// What leaves no place for an instance on a GPU, if something does: pods that never move, then those that the level or an
+/// What leaves none of the places on a GPU, if something does: pods that never move, then those that the level or an
 /// exhausted budget keeps.
-fn pinned(scope: &Scope<'_>, used_up: &UsedUp, gpu: &Gpu, resource: ResourceId) -> Option<Pin> {
+fn pinned<'a>(scope: &'a Scope<'_>, used_up: &UsedUp, gpu: &Gpu, places: &[Placement]) -> Option<Pin<'a>> {
     let mut blocked = Vec::new();
     let mut pins = Vec::new();
     for instance in &gpu.instances {
@@ -159,12 +226,7 @@ fn pinned(scope: &Scope<'_>, used_up: &UsedUp, gpu: &Gpu, resource: ResourceId) 
             }
         }
     }
-    let open = |blocked: &[Placement]| {
-        gpu.geometry.placements().any(|placement| {
-            gpu.offer(placement.profile()).is_some_and(|offer| offer.resource == resource)
-                && blocked.iter().all(|other| !other.overlaps(placement))
-        })
-    };
+    let open = |blocked: &[Placement]| places.iter().any(|&place| blocked.iter().all(|other| !other.overlaps(place)));
     pins.sort_by(|a, b| b.cmp(a));
     for (pin, placement) in pins {
         blocked.push(placement);
@@ -176,28 +238,28 @@ fn pinned(scope: &Scope<'_>, used_up: &UsedUp, gpu: &Gpu, resource: ResourceId) 
 }
 
 /// What keeps a pod where it is, if something does.
-fn pin_of(scope: &Scope<'_>, used_up: &UsedUp, pod: PodId) -> Option<Pin> {
+fn pin_of<'a>(scope: &'a Scope<'_>, used_up: &UsedUp, pod: PodId) -> Option<Pin<'a>> {
     let input = scope.input;
     let of = &input.running()[pod.index()];
-    let name = || of.pod.to_string();
     if let Movability::Never(_, why) = &of.movability {
-        return Some(Pin::Pod(name(), why.clone()));
+        return Some(Pin::Pod(Name(&of.pod), why));
     }
     if !scope.movable[pod.index()] {
-        return Some(Pin::Level(name()));
+        return Some(Pin::Level(Name(&of.pod)));
     }
     if used_up.evicted.contains(&pod) {
         return None;
     }
     let spent = of.budgets.iter().find(|budget| used_up.budgets[budget.index()])?;
-    Some(Pin::Budget(input.budgets()[spent.index()].name.clone(), name()))
+    Some(Pin::Budget(&input.budgets()[spent.index()].name, Name(&of.pod)))
 }
 
-fn verdict(scope: &Scope<'_>, used_up: &UsedUp, eligible: NodeSetId, demand: &Demand, spent: Option<&str>) -> Verdict {
+fn verdict(obstacles: &mut Obstacles<'_>, eligible: NodeSetId, demand: &Demand, spent: Option<&str>) -> Verdict {
+    let scope = obstacles.scope;
     let input = scope.input;
     for (resource, count) in demand.iter() {
         let name = &input.resources()[resource.index()];
-        let survey = survey(scope, used_up, eligible, resource);
+        let survey = obstacles.survey(eligible, resource);
         if survey.offering == 0 {
             return (
                 Reason::Unsatisfiable,
@@ -232,7 +294,7 @@ fn verdict(scope: &Scope<'_>, used_up: &UsedUp, eligible: NodeSetId, demand: &De
 }
 
 /// Every GPU is blocked by pods that may not go.
-fn blocked(scope: &Scope<'_>, resource: &str, pin: Pin) -> Verdict {
+fn blocked(scope: &Scope<'_>, resource: &str, pin: Pin<'_>) -> Verdict {
     match pin {
         Pin::Pod(pod, why) => (
             Reason::BlockedByPod,

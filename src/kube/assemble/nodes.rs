@@ -95,21 +95,22 @@ pub(super) fn cool_down(drafts: &mut [NodeDraft], now: i64, policy: &Policy) {
     }
 }
 
-pub(super) fn candidate<'a>(draft: &NodeDraft, named: &[Vec<Option<NamedOffer>>], node: &'a Node) -> Candidate<'a> {
-    let mut most: BTreeMap<String, u64> = BTreeMap::new();
+pub(super) fn candidate<'a>(draft: &NodeDraft, named: &[Arc<[Option<NamedOffer>]>], node: &'a Node) -> Candidate<'a> {
+    let mut most: BTreeMap<&str, u64> = BTreeMap::new();
     for (gpu, offers) in draft.gpus.iter().zip(named) {
         let mut of_gpu: BTreeMap<&str, u64> = BTreeMap::new();
-        for (id, offer) in gpu.geometry.profile_ids().zip(offers) {
+        for (id, offer) in gpu.geometry.profile_ids().zip(offers.iter()) {
             let Some((resource, replicas)) = offer else { continue };
             // A board that must be left as it is counts too: the planner then names the reason why it must.
             let count = u64::from(gpu.geometry.profile(id).max_count);
             *of_gpu.entry(resource).or_default() += count * u64::from(*replicas);
         }
         for (resource, count) in of_gpu {
-            *most.entry(resource.to_owned()).or_default() += count;
+            *most.entry(resource).or_default() += count;
         }
     }
-    most.retain(|_, count| *count > 0);
+    let most = most.into_iter().filter(|(_, count)| *count > 0);
+    let most = most.map(|(resource, count)| (resource.to_owned(), count)).collect();
     let products = draft.gpus.iter().map(|gpu| gpu.product.clone()).collect();
     let allocatable = ordinary_capacity(&node.status.allocatable);
     Candidate { node, strategy: draft.strategy, allocatable, most, products }
@@ -119,12 +120,12 @@ impl Assembly<'_> {
     pub(super) fn add_nodes(
         &mut self,
         drafts: &[NodeDraft],
-        named: &[Vec<Vec<Option<NamedOffer>>>],
+        named: &[Vec<Arc<[Option<NamedOffer>]>>],
         nodes: &BTreeMap<&str, &Node>,
         pods: &Pods<'_>,
-        ids: &BTreeMap<usize, PodId>,
+        ids: &[Option<PodId>],
     ) {
-        let mut offers: BTreeMap<Vec<Option<NamedOffer>>, Arc<[Option<Offer>]>> = BTreeMap::new();
+        let mut offers: BTreeMap<Arc<[Option<NamedOffer>]>, Arc<[Option<Offer>]>> = BTreeMap::new();
         for (draft, named) in drafts.iter().zip(named) {
             let name = draft.name.as_str();
             let mut free = Capacity::default();
@@ -137,7 +138,7 @@ impl Assembly<'_> {
             let mut gpus = Vec::with_capacity(draft.gpus.len());
             for (gpu, named) in draft.gpus.iter().zip(named) {
                 let builder = &mut self.builder;
-                let offers = offers.entry(named.clone()).or_insert_with(|| {
+                let offers = offers.entry(Arc::clone(named)).or_insert_with(|| {
                     let mut offer = |(resource, replicas): &NamedOffer| Offer {
                         resource: builder.resource(resource),
                         replicas: *replicas,
@@ -152,7 +153,7 @@ impl Assembly<'_> {
     }
 }
 
-fn model_gpu(gpu: &GpuDraft, offers: Arc<[Option<Offer>]>, ids: &BTreeMap<usize, PodId>) -> Gpu {
+fn model_gpu(gpu: &GpuDraft, offers: Arc<[Option<Offer>]>, ids: &[Option<PodId>]) -> Gpu {
     let instances = gpu.instances.iter().map(|instance| Instance {
         placement: instance.placement,
         uuid: instance.uuid.clone(),
@@ -160,7 +161,7 @@ fn model_gpu(gpu: &GpuDraft, offers: Arc<[Option<Offer>]>, ids: &BTreeMap<usize,
             Holder::Free => Occupancy::Free,
             Holder::Unknown | Holder::Reported(_) => Occupancy::Unknown,
             Holder::Pods(pods) => {
-                Occupancy::Busy(pods.iter().filter_map(|position| ids.get(position)).copied().collect())
+                Occupancy::Busy(pods.iter().filter_map(|&position| ids.get(position).copied().flatten()).collect())
             }
         },
     });

@@ -12,9 +12,14 @@ use crate::model::{Capacity, PodRef};
 /// A pod with everything that is derived from it alone.
 pub(super) struct Digest<'a> {
     pub(super) pod: &'a Pod,
-    pub(super) id: PodRef,
     pub(super) requests: Requests,
     pub(super) ask: Ask,
+}
+
+impl Digest<'_> {
+    pub(super) fn id(&self) -> PodRef {
+        pod_ref(self.pod)
+    }
 }
 
 /// Pods, sorted into those that matter.
@@ -70,7 +75,7 @@ pub(super) fn sort_pods<'a>(pods: &'a [Arc<Pod>], findings: &mut Findings) -> Po
         } else {
             sorted.unbound.push(position);
         }
-        sorted.digests.push(Digest { pod, id: pod_ref(pod), requests, ask });
+        sorted.digests.push(Digest { pod, requests, ask });
     }
     sorted
 }

@@ -1,6 +1,6 @@
 //! Pods that hold instances.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Assembly;
 use super::pods::{Digest, Pods};
@@ -11,9 +11,13 @@ use crate::kube::inventory::{Holder, NodeDraft};
 use crate::kube::movability::movability;
 use crate::kube::move_cost::move_cost;
 use crate::kube::occupancy::Tenant;
+use crate::kube::offers::NamedOffer;
 use crate::kube::resource_name::parse_resource;
 use crate::kube::unmodelled::{Unmodelled, unmodelled};
 use crate::model::{MigStrategy, NodeId, PodId, RunningPod};
+
+/// Resources that a pod holds, ordered by name.
+type Held<'a> = Vec<(&'a str, u64)>;
 
 impl Assembly<'_> {
     /// The pods that hold instances of a node, with what they hold in the node's own names.
@@ -22,7 +26,7 @@ impl Assembly<'_> {
         let tenant = |&position: &usize| {
             let digest = &pods.digests[position];
             let wants = self.holds(draft, digest);
-            (!wants.is_empty()).then(|| Tenant { position, pod: digest.id.clone(), wants })
+            (!wants.is_empty()).then(|| Tenant { position, pod: digest.id(), wants })
         };
         bound.iter().filter_map(tenant).collect()
     }
@@ -58,45 +62,50 @@ impl Assembly<'_> {
     pub(super) fn add_running(
         &mut self,
         drafts: &[NodeDraft],
+        named: &[Vec<Arc<[Option<NamedOffer>]>>],
         pods: &Pods<'_>,
         eligibility: &mut Eligibility<'_>,
-    ) -> BTreeMap<usize, PodId> {
-        let mut held: BTreeMap<usize, (NodeId, BTreeMap<String, u64>)> = BTreeMap::new();
-        for (number, draft) in drafts.iter().enumerate() {
-            for gpu in &draft.gpus {
-                let offers = self.offers.of(draft, &gpu.geometry);
+    ) -> Vec<Option<PodId>> {
+        let mut held: Vec<Option<(NodeId, Held<'_>)>> = pods.digests.iter().map(|_| None).collect();
+        for (number, (draft, named)) in drafts.iter().zip(named).enumerate() {
+            for (gpu, offers) in draft.gpus.iter().zip(named) {
                 for instance in &gpu.instances {
                     let Holder::Pods(holders) = &instance.holder else { continue };
                     let Some((resource, _)) = &offers[instance.placement.profile().index()] else { continue };
                     for &position in holders {
-                        let entry = held.entry(position).or_insert_with(|| (NodeId::new(number), BTreeMap::new()));
-                        *entry.1.entry(resource.clone()).or_default() += 1;
+                        let (_, held) =
+                            held[position].get_or_insert_with(|| (NodeId::new(number), Vec::with_capacity(1)));
+                        match held.binary_search_by(|(known, _)| (*known).cmp(resource.as_str())) {
+                            Ok(at) => held[at].1 += 1,
+                            Err(at) => held.insert(at, (resource, 1)),
+                        }
                     }
                 }
             }
         }
-        let mut ids = BTreeMap::new();
-        for (position, (node, resources)) in held {
-            let digest = &pods.digests[position];
-            let id = self.add_runner(digest, node, &resources, eligibility);
-            ids.insert(position, id);
-        }
-        ids
+        let mut add = |(digest, held): (&Digest<'_>, Option<(NodeId, Held<'_>)>)| {
+            held.map(|(node, held)| self.add_runner(digest, node, &held, eligibility))
+        };
+        pods.digests.iter().zip(held).map(&mut add).collect()
     }
 
     fn add_runner(
         &mut self,
         digest: &Digest<'_>,
         node: NodeId,
-        held: &BTreeMap<String, u64>,
+        held: &[(&str, u64)],
         eligibility: &mut Eligibility<'_>,
     ) -> PodId {
         let (wants, manner) = match &digest.ask {
             Ask::Instances(wanted) => (self.resolve(wanted).ok(), wanted.manner.clone()),
             Ask::WholeGpus(_) | Ask::Both | Ask::Nothing | Ask::Malformed(_) => (None, Manner::Resource),
         };
-        let provable = wants.as_ref().is_some_and(|wants| wants.iter().cloned().eq(held.clone()));
-        let wants = wants.filter(|_| provable).unwrap_or_else(|| held.clone().into_iter().collect());
+        let as_held = |wants: &Vec<(String, u64)>| {
+            wants.iter().map(|(resource, count)| (resource.as_str(), *count)).eq(held.iter().copied())
+        };
+        let provable = wants.as_ref().is_some_and(as_held);
+        let owned = || held.iter().map(|&(resource, count)| (resource.to_owned(), count)).collect();
+        let wants = wants.filter(|_| provable).unwrap_or_else(owned);
         let cover = self.budgets.cover(&digest.pod.metadata);
         let reason = unmodelled(digest.pod, &manner).or_else(|| self.repulsion.against(digest.pod)).or_else(|| {
             (!provable).then(|| Unmodelled {
@@ -116,7 +125,7 @@ impl Assembly<'_> {
             Cover::Plain(None) | Cover::Several(_) | Cover::Unreadable(_) => Vec::new(),
         };
         self.builder.running(RunningPod {
-            pod: digest.id.clone(),
+            pod: digest.id(),
             node,
             priority: self.priorities.of(digest.pod).value,
             controller,

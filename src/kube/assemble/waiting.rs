@@ -38,7 +38,7 @@ impl Assembly<'_> {
             Ask::Instances(wanted) if !gone => wanted,
             Ask::Malformed(detail) if !gone => {
                 return self.refuse(
-                    digest.id.clone(),
+                    digest.id(),
                     Reason::Unsatisfiable,
                     detail.clone(),
                     "correct the resource name in its containers",
@@ -46,7 +46,7 @@ impl Assembly<'_> {
             }
             Ask::Both if !gone => {
                 return self.refuse(
-                    digest.id.clone(),
+                    digest.id(),
                     Reason::Unsatisfiable,
                     "it asks for MIG instances and for whole GPUs, which no node offers together as planned here"
                         .to_owned(),
@@ -57,7 +57,7 @@ impl Assembly<'_> {
         };
         if let Some(name) = digest.requests.devices.keys().find(|name| served_by_dra.contains(name.as_str())) {
             return self.refuse(
-                digest.id.clone(),
+                digest.id(),
                 Reason::NotModelled,
                 format!("a DeviceClass serves {name} through dynamic resource allocation"),
                 "remove extendedResourceName from the DeviceClass where the device plugin shall serve the name",
@@ -65,7 +65,7 @@ impl Assembly<'_> {
         }
         if let Waiting::Gated = waiting {
             return self.refuse(
-                digest.id.clone(),
+                digest.id(),
                 Reason::NotModelled,
                 "it is held back by scheduling gates".to_owned(),
                 "wait until whoever set the gates lifts them",
@@ -73,7 +73,7 @@ impl Assembly<'_> {
         }
         let unmodelled = unmodelled(digest.pod, &wanted.manner).or_else(|| self.repulsion.against(digest.pod));
         if let Some(unmodelled) = unmodelled {
-            return self.refuse(digest.id.clone(), Reason::NotModelled, unmodelled.detail, &unmodelled.action);
+            return self.refuse(digest.id(), Reason::NotModelled, unmodelled.detail, &unmodelled.action);
         }
         let wants = match self.resolve(wanted) {
             Ok(wants) => wants,
@@ -86,7 +86,7 @@ impl Assembly<'_> {
         }
         let set = answer.nodes.clone();
         if let Waiting::Young(detail, action) = waiting {
-            return self.refuse(digest.id.clone(), Reason::CoolingDown, detail, action);
+            return self.refuse(digest.id(), Reason::CoolingDown, detail, action);
         }
         let eligible = self.builder.node_set(set);
         self.add_plannable(digest, &wants, eligible);
@@ -98,10 +98,10 @@ impl Assembly<'_> {
         let priority = self.priorities.of(digest.pod);
         if priority.lowered {
             let message = "its priority is above what users may set; it counts as 1000000000";
-            self.findings.pod(&digest.id, message);
+            self.findings.pod(digest.id(), message);
         }
         self.builder.pending(PendingPod {
-            pod: digest.id.clone(),
+            pod: digest.id(),
             priority: priority.value,
             preempts: priority.preempts,
             waiting_seconds: pending::waited(digest.pod, self.now),
@@ -134,7 +134,7 @@ impl Assembly<'_> {
                 "ask for the whole instance, or configure sharing in the device plugin".to_owned(),
             ),
         };
-        self.refuse(digest.id.clone(), Reason::Unsatisfiable, detail, &action);
+        self.refuse(digest.id(), Reason::Unsatisfiable, detail, &action);
     }
 
     fn refuse_everywhere(&mut self, digest: &Digest<'_>, answer: &Answer) {
@@ -144,6 +144,6 @@ impl Assembly<'_> {
         } else {
             "change what it asks for or its node rules, or add a node that fits"
         };
-        self.refuse(digest.id.clone(), reason, format!("no node is eligible: {}", answer.explain()), action);
+        self.refuse(digest.id(), reason, format!("no node is eligible: {}", answer.explain()), action);
     }
 }

@@ -4,7 +4,7 @@
 //! their anti-affinity keeps away, and as which clients the GPU Operator places them; labels, tolerations, volumes and the rest decide only about
 //! pods that hold or want instances. In a large cluster they are most of what the index would keep.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::views::is_plugin;
 use crate::exec::marks::DEPLOY;
@@ -18,7 +18,7 @@ pub(super) fn thin(pod: &mut Pod) {
         return;
     }
     let Meta { labels, annotations, owner_references, .. } = &mut pod.metadata;
-    *labels = BTreeMap::new();
+    drop(std::mem::take(labels));
     drop(std::mem::take(annotations));
     let spec = &mut pod.spec;
     spec.node_selector.retain(|key, _| key.starts_with(DEPLOY));
@@ -36,9 +36,12 @@ pub(super) fn thin(pod: &mut Pod) {
     for Container { resources, restart_policy: _, ports } in spec.containers.iter_mut().chain(&mut spec.init_containers)
     {
         // Requests default from limits: where all limits can be read, they say no more than the requests do with them.
-        if resources.limits.values().all(|amount| amount.0.is_ok()) {
+        let resources = Arc::make_mut(resources);
+        if resources.limits.iter().all(|(_, amount)| amount.0.is_ok()) {
             for (name, amount) in std::mem::take(&mut resources.limits) {
-                resources.requests.entry(name).or_insert(amount);
+                if !resources.requests.contains_key(&name) {
+                    resources.requests.insert(name, amount);
+                }
             }
         }
         *ports = Vec::new();

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize as DeriveDeserialize, de::IgnoredAny};
 
+use super::by_name::ByName;
 use crate::kube::time::Stamp;
 
 /// Reads `null` like an absent field.
@@ -13,6 +14,13 @@ pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Reads a list, `null` like an absent one, and keeps no room for more: most lists of a pod have one entry.
+pub(crate) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let mut list: Vec<T> = or_default(deserializer)?;
+    list.shrink_to_fit();
+    Ok(list)
 }
 
 /// A string; an unquoted boolean or number of a hand-written file reads as its text.
@@ -55,7 +63,7 @@ impl<'de> Deserialize<'de> for Text {
 }
 
 /// Labels or a node selector.
-pub(crate) type Labels = BTreeMap<String, Text>;
+pub(crate) type Labels = ByName<Text>;
 
 /// Annotations that somebody here reads; all others, however large, are dropped while parsing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -156,7 +164,7 @@ pub(crate) struct Meta {
     pub(crate) labels: Labels,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) annotations: Annotations,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) owner_references: Vec<Owner>,
 }
 

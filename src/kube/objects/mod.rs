@@ -4,14 +4,16 @@
 //! export small in memory, and they are lenient where the API is (absent, `null`, quantities as numbers). A field of
 //! the wrong shape makes its object unreadable, and only that object.
 
+mod by_name;
 mod cluster;
 mod meta;
 mod node;
 mod pod;
 
+pub(crate) use by_name::ByName;
 pub(crate) use cluster::{
     DeviceClass, DisruptionBudget, LabelSelector, PriorityClass, Requirement, ResourceSlice, SelectorOperator,
 };
-pub(crate) use meta::{Annotations, Meta, Stamps, Text};
+pub(crate) use meta::{Annotations, Labels, Meta, Stamps, Text};
 pub(crate) use node::{MigNode, Node, ReportedGpu, ReportedPod, Taint};
-pub(crate) use pod::{Container, NodeSelector, NodeSelectorTerm, Pod, PodCondition, Toleration};
+pub(crate) use pod::{Container, NodeSelector, NodeSelectorTerm, Pod, PodCondition, Resources, Toleration};

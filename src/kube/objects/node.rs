@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::meta::{Meta, Text, or_default};
+use super::meta::{Meta, Text, list, or_default};
 use super::pod::{Amounts, PodCondition};
 use crate::kube::time::Stamp;
 
@@ -20,7 +20,7 @@ pub(crate) struct Node {
 /// What is asked of the node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
 pub(crate) struct NodeSpec {
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) taints: Vec<Taint>,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) unschedulable: bool,
@@ -44,7 +44,7 @@ pub(crate) struct NodeStatus {
     pub(crate) allocatable: Amounts,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) capacity: Amounts,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) conditions: Vec<PodCondition>,
 }
 
@@ -75,9 +75,9 @@ pub(crate) struct MigNode {
 pub(crate) struct MigNodeStatus {
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) node_name: String,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) gpus: Vec<ReportedGpu>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) conditions: Vec<PodCondition>,
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct ReportedGpu {
     /// Mode after the next reset, where it differs.
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) pending_mig_mode: Text,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) instances: Vec<ReportedInstance>,
     /// When the GPU's layout last changed.
     #[serde(default)]
@@ -113,7 +113,7 @@ pub(crate) struct ReportedInstance {
     pub(crate) uuid: Option<String>,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) occupancy: Text,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) pods: Vec<ReportedPod>,
 }
 

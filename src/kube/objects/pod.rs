@@ -1,17 +1,18 @@
 //! Pods, in the fields that decide demand, occupancy, eligibility and movability.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::by_name::ByName;
 use super::cluster::{LabelSelector, Requirement};
-use super::meta::{Labels, Meta, Text, or_default};
+use super::meta::{Labels, Meta, Text, list, or_default};
 use crate::kube::quantity::Amount;
 use crate::kube::time::Stamp;
 
 /// Amounts by resource name.
-pub(crate) type Amounts = BTreeMap<String, Amount>;
+pub(crate) type Amounts = ByName<Amount>;
 
 /// A field of which only the presence matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,11 +45,11 @@ pub(crate) struct PodSpec {
     pub(crate) node_selector: Labels,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) affinity: Affinity,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) tolerations: Vec<Toleration>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) containers: Vec<Container>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) init_containers: Vec<Container>,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) overhead: Amounts,
@@ -62,15 +63,15 @@ pub(crate) struct PodSpec {
     pub(crate) priority_class_name: String,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) preemption_policy: String,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) scheduling_gates: Vec<Present>,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) termination_grace_period_seconds: Option<i64>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) topology_spread_constraints: Vec<SpreadConstraint>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) volumes: Vec<Volume>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) resource_claims: Vec<Present>,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) scheduling_group: Option<Present>,
@@ -100,7 +101,7 @@ pub(crate) struct NodeAffinity {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct NodeSelector {
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) node_selector_terms: Vec<NodeSelectorTerm>,
 }
 
@@ -108,16 +109,16 @@ pub(crate) struct NodeSelector {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct NodeSelectorTerm {
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) match_expressions: Vec<Requirement>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) match_fields: Vec<Requirement>,
 }
 
 /// Rules about other pods.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
 pub(crate) struct PodAffinity {
-    #[serde(default, deserialize_with = "or_default", rename = "requiredDuringSchedulingIgnoredDuringExecution")]
+    #[serde(default, deserialize_with = "list", rename = "requiredDuringSchedulingIgnoredDuringExecution")]
     pub(crate) required: Vec<PodAffinityTerm>,
 }
 
@@ -127,7 +128,7 @@ pub(crate) struct PodAffinity {
 pub(crate) struct PodAffinityTerm {
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) label_selector: Option<LabelSelector>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) namespaces: Vec<String>,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) namespace_selector: Option<Present>,
@@ -150,11 +151,12 @@ pub(crate) struct Toleration {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Container {
+    /// Most pods of a cluster ask for what others ask for.
     #[serde(default, deserialize_with = "or_default")]
-    pub(crate) resources: Resources,
+    pub(crate) resources: Arc<Resources>,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) restart_policy: String,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) ports: Vec<Port>,
 }
 
@@ -210,11 +212,11 @@ pub(crate) struct EmptyDir {
 pub(crate) struct PodStatus {
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) phase: String,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) conditions: Vec<PodCondition>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) container_statuses: Vec<ContainerStatus>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) init_container_statuses: Vec<ContainerStatus>,
     #[serde(default)]
     pub(crate) start_time: Stamp,

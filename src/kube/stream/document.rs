@@ -8,22 +8,12 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::raw::Raw;
+use super::raw::{Header, Raw, Whole};
 use super::{BadObject, Objects};
-use crate::kube::objects::{MigNode, Node, Pod, PodCondition, Stamps, Text};
+use crate::kube::objects::{MigNode, Node, Pod, PodCondition, Text};
 
 /// Lists may stand in lists; nobody writes more levels than this.
 const MAX_LIST_DEPTH: u8 = 4;
-
-/// What every object says of itself.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Header {
-    #[serde(default)]
-    api_version: Text,
-    #[serde(default)]
-    kind: Text,
-}
 
 /// Names in an object that cannot be read otherwise.
 #[derive(Deserialize, Default)]
@@ -53,19 +43,13 @@ struct BoundSpec {
     node_name: Text,
 }
 
-#[derive(Deserialize, Default)]
-struct Stamped {
-    #[serde(default)]
-    metadata: Stamps,
-}
-
 /// One document of the source: an object, a list of objects, or a bare array of them.
 pub(super) struct Document<R> {
     pub(super) objects: Objects,
     raw: PhantomData<R>,
 }
 
-impl<'de, R: Raw> Deserialize<'de> for Document<R> {
+impl<'de, R: Raw + Deserialize<'de>> Deserialize<'de> for Document<R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let objects = deserializer.deserialize_any(DocumentVisitor::<R> { depth: 0, raw: PhantomData })?;
         Ok(Self { objects, raw: PhantomData })
@@ -77,7 +61,7 @@ struct DocumentVisitor<R> {
     raw: PhantomData<R>,
 }
 
-impl<'de, R: Raw> Visitor<'de> for DocumentVisitor<R> {
+impl<'de, R: Raw + Deserialize<'de>> Visitor<'de> for DocumentVisitor<R> {
     type Value = Objects;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,9 +98,11 @@ impl<'de, R: Raw> Visitor<'de> for DocumentVisitor<R> {
             add(&mut objects, &whole, self.depth);
             return Ok(objects);
         };
-        let kind = header.kind.0.strip_suffix("List").unwrap_or_default();
+        let kind = Text(header.kind.0.strip_suffix("List").unwrap_or_default().to_owned());
+        let header = Header { kind, ..header };
         for raw in items.without_kind {
-            add_as(&mut items.objects, &raw, kind, &header.api_version.0, self.depth);
+            let newest = raw.head().map_or(None, |(_, newest)| newest);
+            add_as(&mut items.objects, &raw, &header, newest, self.depth);
         }
         Ok(items.objects)
     }
@@ -134,7 +120,7 @@ struct ItemsRead<R> {
     without_kind: Vec<R>,
 }
 
-impl<'de, R: Raw> DeserializeSeed<'de> for Items<R> {
+impl<'de, R: Raw + Deserialize<'de>> DeserializeSeed<'de> for Items<R> {
     type Value = ItemsRead<R>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -142,7 +128,7 @@ impl<'de, R: Raw> DeserializeSeed<'de> for Items<R> {
     }
 }
 
-impl<'de, R: Raw> Visitor<'de> for Items<R> {
+impl<'de, R: Raw + Deserialize<'de>> Visitor<'de> for Items<R> {
     type Value = ItemsRead<R>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,9 +146,9 @@ impl<'de, R: Raw> Visitor<'de> for Items<R> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let mut read = ItemsRead { objects: Objects::default(), without_kind: Vec::new() };
         while let Some(raw) = seq.next_element::<R>()? {
-            match raw.read::<Header>() {
-                Ok(header) if header.kind.0.is_empty() => read.without_kind.push(raw),
-                Ok(header) => add_as(&mut read.objects, &raw, &header.kind.0, &header.api_version.0, self.depth),
+            match raw.head() {
+                Ok((header, _)) if header.kind.0.is_empty() => read.without_kind.push(raw),
+                Ok((header, newest)) => add_as(&mut read.objects, &raw, &header, newest, self.depth),
                 Err(message) => read.objects.bad.push(BadObject {
                     kind: String::new(),
                     namespace: String::new(),
@@ -176,29 +162,33 @@ impl<'de, R: Raw> Visitor<'de> for Items<R> {
     }
 }
 
-fn add<R: Raw>(objects: &mut Objects, raw: &R, depth: u8) {
-    if let Ok(header) = raw.read::<Header>() {
-        add_as(objects, raw, &header.kind.0, &header.api_version.0, depth);
+fn add<W: Whole>(objects: &mut Objects, raw: &W, depth: u8) {
+    if let Ok((header, newest)) = raw.head() {
+        add_as(objects, raw, &header, newest, depth);
     }
 }
 
-/// Reads one object by its kind.
-fn add_as<R: Raw>(objects: &mut Objects, raw: &R, kind: &str, api_version: &str, depth: u8) {
+/// Reads one object by its kind; `newest` is the newest moment of its metadata.
+fn add_as<W: Whole>(objects: &mut Objects, raw: &W, header: &Header, newest: Option<i64>, depth: u8) {
+    let Header { kind: Text(kind), api_version: Text(api_version) } = header;
     if kind == "List" || kind.ends_with("List") && raw.read::<HasItems>().is_ok_and(|list| list.items.is_some()) {
         return add_list(objects, raw, depth);
     }
-    *objects.kinds.entry(kind.to_owned()).or_default() += 1;
-    if let Ok(stamped) = raw.read::<Stamped>() {
-        objects.see(stamped.metadata.newest());
+    if let Some(count) = objects.kinds.get_mut(kind) {
+        *count += 1;
+    } else {
+        objects.kinds.insert(kind.clone(), 1);
     }
+    objects.see(newest);
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    let read = match (group, kind) {
+    let read = match (group, kind.as_str()) {
         ("", "Node") => raw.read::<Node>().map(|node| {
             objects.see(node.status.conditions.iter().filter_map(PodCondition::newest).max());
             objects.nodes.push(Arc::new(node));
         }),
-        ("", "Pod") => raw.read::<Pod>().and_then(checked_pod).map(|pod| {
+        ("", "Pod") => raw.read::<Pod>().and_then(checked_pod).map(|mut pod| {
             objects.see(pod.newest());
+            objects.share(&mut pod);
             objects.pods.push(Arc::new(pod));
         }),
         ("policy" | "", "PodDisruptionBudget") => raw.read().map(|budget| objects.budgets.push(budget)),
@@ -225,18 +215,14 @@ fn add_as<R: Raw>(objects: &mut Objects, raw: &R, kind: &str, api_version: &str,
 /// Reads one object of a known kind that stands alone.
 #[cfg(feature = "cluster")]
 pub(super) fn read_one<T: serde::de::DeserializeOwned>(raw: &RawValue, kind: &str) -> Result<T, BadObject> {
-    serde_json::from_str(raw.get()).map_err(|_| {
-        let raw = raw.to_owned();
-        let message = raw.read::<T>().err().unwrap_or_else(|| "cannot be read".to_owned());
-        bad_object(&raw, kind, message)
-    })
+    raw.read().map_err(|message| bad_object(&raw, kind, message))
 }
 
 fn checked_pod(pod: Pod) -> Result<Pod, String> {
     if pod.metadata.name.is_empty() { Err("metadata.name: is missing".to_owned()) } else { Ok(pod) }
 }
 
-fn bad_object<R: Raw>(raw: &R, kind: &str, message: String) -> BadObject {
+fn bad_object<W: Whole>(raw: &W, kind: &str, message: String) -> BadObject {
     let names = raw.read::<Names>().unwrap_or_default().metadata;
     let node = raw.read::<Bound>().unwrap_or_default().spec.node_name.0;
     BadObject { kind: kind.to_owned(), namespace: names.namespace.0, name: names.name.0, node, message }
@@ -247,7 +233,7 @@ struct HasItems {
     items: Option<IgnoredAny>,
 }
 
-fn add_list<R: Raw>(objects: &mut Objects, raw: &R, depth: u8) {
+fn add_list<W: Whole>(objects: &mut Objects, raw: &W, depth: u8) {
     let refuse = |message: String| BadObject {
         kind: "List".to_owned(),
         namespace: String::new(),
@@ -261,7 +247,7 @@ fn add_list<R: Raw>(objects: &mut Objects, raw: &R, depth: u8) {
     }
     let text = raw.text();
     let mut deserializer = serde_json::Deserializer::from_str(&text);
-    let visitor = DocumentVisitor::<Box<RawValue>> { depth: depth + 1, raw: PhantomData };
+    let visitor = DocumentVisitor::<&RawValue> { depth: depth + 1, raw: PhantomData };
     match deserializer.deserialize_any(visitor) {
         Ok(inner) => objects.merge(inner),
         Err(error) => objects.bad.push(refuse(error.to_string())),
