@@ -74,6 +74,26 @@ impl Memory {
             forecast.note(&observation.input);
         }
     }
+
+    /// Freezes the GPUs that rest, for a plan and for the look at whether it still pays alike; returns how many.
+    pub(super) fn rest_gpus(&self, input: &mut PlanningInput, now: Moment) -> usize {
+        let mut cooling = 0;
+        for position in 0..input.gpus().len() {
+            let gpu = &input.gpus()[position];
+            let node = &input.nodes()[gpu.node.index()].name;
+            let left = |until: Moment| until.since(now).as_secs().max(1);
+            let why = if let Some(until) = self.stability.rests(&gpu.uuid, now) {
+                format!("it was changed a moment ago and rests for {} s", left(until))
+            } else if let Some((failures, until)) = self.stability.backs_off(node, now) {
+                format!("{failures} operations in a row have failed on the node, which rests for {} s", left(until))
+            } else {
+                continue;
+            };
+            cooling += 1;
+            input.freeze_gpu(GpuId::new(position), Reason::CoolingDown, why);
+        }
+        cooling
+    }
 }
 
 /// The moment and the circumstances of a plan.
@@ -125,7 +145,7 @@ impl Cycle<'_> {
                 input.withdraw_node(node, *reason, detail);
             }
         }
-        let cooling = self.rest_gpus(input);
+        let cooling = memory.rest_gpus(input, now);
         let hopeful = flight.hopeful(observation);
         let served = beneficiaries(hopeful.values());
         let least = least_age(input);
@@ -138,26 +158,6 @@ impl Cycle<'_> {
         });
         if let Some(forecast) = memory.forecast.as_ref().filter(|forecast| !forecast.mix().is_empty()) {
             input.replace_forecast(forecast.mix());
-        }
-        cooling
-    }
-
-    fn rest_gpus(&self, input: &mut PlanningInput) -> usize {
-        let Self { memory, now, .. } = *self;
-        let mut cooling = 0;
-        for position in 0..input.gpus().len() {
-            let gpu = &input.gpus()[position];
-            let node = &input.nodes()[gpu.node.index()].name;
-            let left = |until: Moment| until.since(now).as_secs().max(1);
-            let why = if let Some(until) = memory.stability.rests(&gpu.uuid, now) {
-                format!("it was changed a moment ago and rests for {} s", left(until))
-            } else if let Some((failures, until)) = memory.stability.backs_off(node, now) {
-                format!("{failures} operations in a row have failed on the node, which rests for {} s", left(until))
-            } else {
-                continue;
-            };
-            cooling += 1;
-            input.freeze_gpu(GpuId::new(position), Reason::CoolingDown, why);
         }
         cooling
     }

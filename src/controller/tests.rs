@@ -437,6 +437,26 @@ fn a_gpu_rests_after_an_operation() {
 }
 
 #[test]
+fn a_gpu_that_rests_is_no_better_way_for_a_move_that_was_planned_without_it() {
+    let mut cluster = Cluster::new()
+        .node("a", &[&[("1g.5gb", 0, Some("v"))]])
+        .node("b", &[&[("1g.5gb", 0, None), ("3g.20gb", 4, Some("w"))]])
+        .node("rests", &[&[]])
+        .waiting("p", "7g.40gb");
+    cluster.policy.stability.gpu_cool_down_seconds = 600;
+    let gpus = vec!["GPU-rests-0".to_owned()];
+    let (id, detail) = (OperationId("old".into()), String::new());
+    cluster.records.get_mut("rests").expect("there").spec.history =
+        vec![Ended { id, epoch: 1, gpus, outcome: Outcome::Done, detail }];
+    let mut stage = Stage::new(cluster, settings("me"));
+    stage.live(SECOND * 10);
+    assert_eq!(stage.claimed(), ["a"], "the free GPU rests");
+    stage.live(SECOND * 40);
+    let told = reports(&mut stage);
+    assert_eq!(evictions(&stage), ["v"], "{told:?}");
+}
+
+#[test]
 fn no_owner_is_moved_more_often_than_it_tolerates() {
     for (cap, acts) in [(Some(1), false), (Some(2), true), (None, true)] {
         let mut cluster = Cluster::new()

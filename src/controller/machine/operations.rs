@@ -140,6 +140,7 @@ impl Controller {
                 input.withdraw_node(id, reason, &detail);
             }
         }
+        self.memory.rest_gpus(&mut input, now);
         let served = beneficiaries(others.values());
         input.set_aside(|pod| {
             let operation = served.get(&pod.pod)?;
