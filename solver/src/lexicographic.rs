@@ -260,7 +260,9 @@ impl Search<'_> {
             let improve =
                 Improve { problem, level, fixed: &self.fixed, relaxation: &relaxation, far: FAR, paths, nodes };
             let found = improve.part(&answer, &totals, &Part::whole(problem), &self.pool.book, termination);
-            found.is_some_and(|found| self.offer(found));
+            if let Some(found) = found {
+                self.offer(found);
+            }
         }
         let mut quiet = 0;
         let mut turn = 0;

@@ -115,7 +115,7 @@ impl Assembly<'_> {
         });
         let (controller, movability) = movability(digest.pod, self.now, &cover, reason.as_ref());
         let movability = self.scope.narrow(&digest.pod.metadata, movability);
-        let cost = move_cost(digest.pod, &digest.id, controller, self.now, self.move_cost, self.findings);
+        let cost = move_cost(digest.pod, &digest.id(), controller, self.now, self.move_cost, self.findings);
         let answer = eligibility.of(digest.pod, &manner, &wants, &digest.requests.ordinary);
         let eligible = self.builder.node_set(answer.nodes.clone());
         let demand = self.demand(&wants);
