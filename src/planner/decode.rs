@@ -23,6 +23,16 @@ pub(super) struct GpuOutcome {
     pub(super) destroyed: Vec<usize>,
     /// Placements created.
     pub(super) created: Vec<Placement>,
+    /// Positions of instances that are kept and whose pods are evicted.
+    pub(super) handed_over: Vec<usize>,
+}
+
+impl GpuOutcome {
+    /// Whether anything changes.
+    fn touched(&self) -> bool {
+        let Self { destroyed, created, handed_over } = self;
+        !destroyed.is_empty() || !created.is_empty() || !handed_over.is_empty()
+    }
 }
 
 /// All changes of a plan.
@@ -99,11 +109,11 @@ pub(super) fn changes(scope: &Scope<'_>, encoding: &Encoding, outcome: &Outcome)
             }
         }
     }
-    changes.gpus.retain(|_, change| !change.destroyed.is_empty() || !change.created.is_empty());
+    changes.gpus.retain(|_, change| change.touched());
     for (&id, change) in &changes.gpus {
         let gpu = &input.gpus()[id.index()];
         changes.touched_nodes.insert(gpu.node);
-        for &slot in &change.destroyed {
+        for &slot in change.destroyed.iter().chain(&change.handed_over) {
             if let Occupancy::Busy(pods) = &gpu.instances[slot].occupancy {
                 changes.evicted.extend(pods.iter().copied());
             }
@@ -123,6 +133,7 @@ fn apply(input: &PlanningInput, part: &GpuPart, path: &[u16], changes: &mut Chan
     let gpu = &input.gpus()[part.gpu.index()];
     let mut kept = BTreeSet::new();
     let mut created = Vec::new();
+    let mut handed_over = Vec::new();
     for &number in path {
         match piece(number) {
             Piece::Empty | Piece::Fixed => {}
@@ -130,12 +141,18 @@ fn apply(input: &PlanningInput, part: &GpuPart, path: &[u16], changes: &mut Chan
             Piece::Keep(slot) => {
                 kept.insert(slot);
             }
+            Piece::HandOver(slot) => {
+                kept.insert(slot);
+                handed_over.push(slot);
+            }
             Piece::Uniform(profile) => {
                 let range = input.nodes()[gpu.node.index()].gpus.clone();
                 let gpus = &input.gpus()[range.clone()];
                 for (position, cut) in range.zip(uniform_cuts(gpus, profile).into_iter().flatten()) {
                     let (destroyed, created) = difference(&input.gpus()[position], &cut);
-                    changes.gpus.insert(GpuId::new(position), GpuOutcome { destroyed, created });
+                    changes
+                        .gpus
+                        .insert(GpuId::new(position), GpuOutcome { destroyed, created, handed_over: Vec::new() });
                 }
                 return;
             }
@@ -143,7 +160,8 @@ fn apply(input: &PlanningInput, part: &GpuPart, path: &[u16], changes: &mut Chan
     }
     let stays = |slot: &usize| kept.contains(slot) || part.own.iter().all(|piece| *piece != Piece::Keep(*slot));
     let destroyed = (0..gpu.instances.len()).filter(|slot| !stays(slot)).collect();
-    changes.gpus.insert(part.gpu, GpuOutcome { destroyed, created });
+    handed_over.sort_unstable();
+    changes.gpus.insert(part.gpu, GpuOutcome { destroyed, created, handed_over });
 }
 
 /// A solved problem on its way to a document.
@@ -253,8 +271,9 @@ impl<'a> Found<'a> {
         };
         let slots = 0..gpu.instances.len();
         let before = slots.clone().map(|slot| show(gpu.instances[slot].placement, holders(slot, true))).collect();
-        let destroy =
-            change.destroyed.iter().map(|&slot| show(gpu.instances[slot].placement, holders(slot, true))).collect();
+        let held = |slots: &[usize]| {
+            slots.iter().map(|&slot| show(gpu.instances[slot].placement, holders(slot, true))).collect()
+        };
         let mut create: Vec<PlannedInstance> =
             change.created.iter().map(|&placement| show(placement, Vec::new())).collect();
         create.sort();
@@ -270,8 +289,9 @@ impl<'a> Found<'a> {
             model: gpu.product.clone(),
             before,
             after,
-            destroy,
+            destroy: held(&change.destroyed),
             create,
+            hand_over: held(&change.handed_over),
         }
     }
 
