@@ -475,11 +475,14 @@ fn footer(plan: &Plan) -> String {
         instances_created,
         placements_assumed,
     } = plan.summary;
+    let handed_over: usize = plan.nodes.iter().flat_map(|node| &node.gpus).map(|gpu| gpu.hand_over.len()).sum();
+    let handed_over =
+        if handed_over > 0 { format!(", {} to hand over", thousands(handed_over as i64)) } else { String::new() };
     let changes = if gpus_changed == 0 {
         "nothing to change".to_owned()
     } else {
         format!(
-            "{} on {} to change ({} to destroy, {} to create), {} to evict",
+            "{} on {} to change ({} to destroy, {} to create{handed_over}), {} to evict",
             count(gpus_changed, "GPU"),
             count(nodes_changed, "node"),
             count(instances_destroyed, "instance"),

@@ -71,7 +71,9 @@ pub enum Violation {
     #[error("node {node}, GPU {gpu}: hands over {instance}, which it destroys as well; list it under one of both")]
     HandsOverDestroyed { node: String, gpu: u32, instance: String },
     /// An instance is handed over that no pod holds, or that something unknown may hold.
-    #[error("node {node}, GPU {gpu}: hands over {instance}, on which no known pod could make way; leave it out of the list")]
+    #[error(
+        "node {node}, GPU {gpu}: hands over {instance}, on which no known pod could make way; leave it out of the list"
+    )]
     HandsOverUnheld { node: String, gpu: u32, instance: String },
     /// `destroy` or `hand_over` name other pods than hold the instance, or `create` names any.
     #[error(
@@ -110,7 +112,9 @@ pub enum Violation {
 
     // Evictions.
     /// A pod is evicted that may not be moved.
-    #[error("pod {pod} holds an instance that is destroyed or handed over, but at `{level}` it may not be moved; {REMAKE}")]
+    #[error(
+        "pod {pod} holds an instance that is destroyed or handed over, but at `{level}` it may not be moved; {REMAKE}"
+    )]
     NotMovable { pod: String, level: String },
     /// A pod whose instance is destroyed or handed over is not in the list of evictions.
     #[error(
