@@ -316,6 +316,46 @@ fn a_pod_with_two_instances_frees_both() {
     assert_eq!(best(&spec).levels(), [8, 1, 1, 2, 3, 0, 0, 0]);
 }
 
+/// Node 0 is full of one 7g instance that a holds, who may also use node 1; b may only use node 0.
+fn taken() -> Spec {
+    let nodes = vec![node("n", &boards::A100, &[&[("7g.80gb", 0, &[0])]]), node("o", &boards::A100, &[&[]])];
+    let mut spec = world(nodes, vec![running("a", 0, "7g.80gb")], vec![pending("b", "7g.80gb")]);
+    spec.running[0].eligible = vec![0, 1];
+    spec
+}
+
+#[test]
+fn an_instance_is_handed_over_where_its_pod_has_another_place() {
+    let mut spec = taken();
+    // One instance is created on node 1; node 0 is touched and drained, and nothing is cut there.
+    assert_eq!(best(&spec).levels(), [8, 1, 2, 2, 1, 0, 0, 0]);
+    assert!(best(&spec).witness.contains("gpu 0 hands over 7g.80gb@0:8"), "{}", best(&spec).witness);
+    spec.policy.budgets.nodes = Some(Limit::Count(1));
+    assert_eq!(best(&spec).served, 0, "a node with a hand-over counts as touched");
+    spec.policy.budgets.nodes = None;
+    spec.nodes[0].gpus[0].frozen = true;
+    assert_eq!(best(&spec).served, 0, "a frozen GPU is left alone");
+    spec.nodes[0].gpus[0].frozen = false;
+    spec.running[0].movability = Movability::Never(Reason::BlockedByPod, String::new());
+    assert_eq!(best(&spec).served, 0);
+}
+
+#[test]
+fn a_shared_instance_is_handed_over_whole_or_not_at_all() {
+    let mut node = node("n", &boards::A30, &[&[("4g.24gb", 0, &[0, 1])]]);
+    node.offers.insert("4g.24gb".to_owned(), (mig("4g.24gb.shared"), 2));
+    let other = NodeSpec { name: "o".to_owned(), ..node.clone() };
+    let other = NodeSpec { gpus: vec![GpuSpec { instances: Vec::new(), ..other.gpus[0].clone() }], ..other };
+    let mut pods = vec![running("a", 0, "4g.24gb.shared"), running("b", 0, "4g.24gb.shared")];
+    pods.iter_mut().for_each(|pod| pod.eligible = vec![0, 1]);
+    let waits = vec![pending("x", "4g.24gb.shared"), pending("y", "4g.24gb.shared")];
+    let mut spec = world(vec![node, other], pods, waits);
+    // All four slices for two replicas: two each. Both pods go to what is created on the other node.
+    assert_eq!(best(&spec).levels(), [4, 2, 2, 2, 1, 0, 0, 0]);
+    spec.running[1].movability = Movability::Never(Reason::BlockedByPod, String::new());
+    assert_eq!(best(&spec).levels(), [0; 8], "one of its pods stays");
+}
+
 #[test]
 fn shared_replicas_are_taken_one_by_one() {
     let mut node = node("n", &boards::A30, &[&[("4g.24gb", 0, &[0])]]);
@@ -352,6 +392,7 @@ fn random_clusters_contain_every_case() {
         let replicas = || spec.nodes.iter().flat_map(|node| node.offers.values().map(|offer| offer.1));
         for (case, here) in [
             ("moves", found.disruption > 0),
+            ("hands over", found.witness.contains("hands over")),
             ("displaces", found.tiers.iter().any(|tier| tier.displaced > 0)),
             ("changes without moves", found.gpus_touched > 0 && found.disruption == 0),
             ("serves several", found.tiers.iter().filter(|tier| tier.served > 0).count() > 1),

@@ -70,6 +70,7 @@ fn change(geometry: &Geometry, before: &[Placement], after: &[Placement]) -> Gpu
         after: show(&mut after.iter()),
         destroy: show(&mut before.iter().filter(|placement| !after.contains(placement))),
         create: show(&mut after.iter().filter(|placement| !before.contains(placement))),
+        hand_over: Vec::new(),
     }
 }
 

@@ -186,6 +186,22 @@ mod tests {
     }
 
     #[test]
+    fn a_hand_over_is_judged_with_the_room_that_another_operation_makes_for_who_goes() {
+        let mut cluster = Cluster::new().node("a", &[&[("7g.40gb", 0, Some("v"))]]).node("b", &[&[]]);
+        cluster = cluster.waiting("p", "7g.40gb");
+        cluster.only.insert("p", "a");
+        let operations = operations(&cluster);
+        assert!(operations["a"].only_hands_over() && operations["a"].steps.is_empty());
+        assert_eq!(operations["a"].beneficiaries, [pod("p")]);
+        assert_eq!(verdict(&cluster, &operations, &["a", "b"]), Judgement::Worthwhile);
+        assert!(pointless(&verdict(&cluster, &operations, &["a"]), "no new place"), "its room is not there yet");
+        cluster.cuts.get_mut("b").expect("there")[0].push(("7g.40gb", 0, None));
+        assert_eq!(verdict(&cluster, &operations, &["a"]), Judgement::Worthwhile);
+        cluster.pending.clear();
+        assert!(pointless(&verdict(&cluster, &operations, &["a"]), "serve no more"));
+    }
+
+    #[test]
     fn nobody_is_moved_for_demand_that_is_gone_or_has_another_way() {
         let mut cluster = chain();
         let operations = operations(&cluster);

@@ -32,6 +32,8 @@ pub(super) struct Cluster {
     pub(super) cuts: BTreeMap<String, Vec<Vec<Cut>>>,
     /// Waiting pods with what they ask for; priority.
     pub(super) pending: BTreeMap<String, (&'static str, i32)>,
+    /// Waiting pods that may use one node alone.
+    pub(super) only: BTreeMap<&'static str, &'static str>,
     /// Priorities of running pods other than 0.
     pub(super) priorities: BTreeMap<&'static str, i32>,
     pub(super) owners: BTreeMap<&'static str, &'static str>,
@@ -70,6 +72,7 @@ impl Cluster {
             records: BTreeMap::new(),
             cuts: BTreeMap::new(),
             pending: BTreeMap::new(),
+            only: BTreeMap::new(),
             priorities: BTreeMap::new(),
             owners: BTreeMap::new(),
             lease: None,
@@ -200,6 +203,8 @@ impl Cluster {
         }
         for (name, &(profile, priority)) in &self.pending {
             let demand = Demand::new([(builder.resource(&resource(profile)), 1)]);
+            let only = self.only.get(name.as_str()).and_then(|only| self.cuts.keys().position(|node| node == only));
+            let eligible = only.map_or(all, |node| builder.node_set([NodeId::new(node)].into_iter().collect()));
             builder.pending(PendingPod {
                 pod: pod(name),
                 priority,
@@ -207,7 +212,7 @@ impl Cluster {
                 waiting_seconds: 60,
                 demand,
                 requests: Capacity::default(),
-                eligible: all,
+                eligible,
             });
         }
         Observation {

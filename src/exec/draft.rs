@@ -46,7 +46,7 @@ pub struct Origin {
 /// The plan leaves open which GPU, pod or order is meant.
 pub fn draft(plan: &NodePlan, served: &[ServedPod], origin: Origin) -> Result<Operation, DraftError> {
     let NodePlan { name, gpus, evict, steps } = plan;
-    if steps.is_empty() && !gpus.is_empty() {
+    if steps.is_empty() && gpus.iter().any(|change| !change.destroy.is_empty() || !change.create.is_empty()) {
         return Err(DraftError::NoSteps(name.clone()));
     }
     let gpus = gpus.iter().map(|change| target(name, change)).collect::<Result<_, _>>()?;
@@ -80,7 +80,7 @@ pub fn repair(origin: Origin) -> Operation {
 }
 
 fn target(node: &str, change: &GpuChange) -> Result<GpuTarget, DraftError> {
-    let GpuChange { index, uuid, model: _, before, after, destroy: _, create: _ } = change;
+    let GpuChange { index, uuid, model: _, before, after, destroy: _, create: _, hand_over: _ } = change;
     if uuid.is_empty() {
         return Err(DraftError::NoUuid { node: node.to_owned(), gpu: *index });
     }

@@ -18,6 +18,11 @@ impl Operation {
     pub fn is_repair(&self) -> bool {
         self.gpus.is_empty()
     }
+
+    /// Whether it only hands instances over: pods make way for others, and no instance is changed.
+    pub fn only_hands_over(&self) -> bool {
+        !self.is_repair() && !self.gpus.iter().any(GpuTarget::is_cut)
+    }
 }
 
 impl NodeView {
@@ -57,6 +62,11 @@ impl GpuTarget {
     /// Instances that are created.
     pub fn created(&self) -> impl Iterator<Item = &Place> {
         self.target.iter().filter(|place| !self.base.contains(place))
+    }
+
+    /// Whether an instance is destroyed or created; otherwise some are only handed over.
+    pub fn is_cut(&self) -> bool {
+        self.destroyed().next().is_some() || self.created().next().is_some()
     }
 
     /// Whether an instance at this place is destroyed or created.

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::PodRef;
 use crate::plan::{Place, Step};
 
-/// Version of the protocol that an operation follows; an agent refuses any other.
-pub const PROTOCOL: u32 = 1;
+/// Version of the protocol that an operation follows; an agent refuses a newer one. Since 2 an operation may name GPUs of which it changes
+/// no instance.
+pub const PROTOCOL: u32 = 2;
 
 /// Ended operations that a record keeps.
 pub const HISTORY: usize = 8;
@@ -88,7 +89,8 @@ pub struct Operation {
     pub protocol: u32,
     /// UID of the node; a node made again under the same name inherits nothing.
     pub node_uid: String,
-    /// GPUs that change, by UUID. None in a *repair*, which only makes plugin and node agree with the board again.
+    /// GPUs that change, by UUID; where instances are only handed over, base and target are alike. None in a *repair*, which only makes plugin
+    /// and node agree with the board again.
     pub gpus: Vec<GpuTarget>,
     /// The changes in an order that can be carried out, GPU by GPU.
     pub steps: Vec<Step>,

@@ -76,9 +76,10 @@ fn evictions(plan: &Plan) -> BTreeMap<(&str, &str), &Eviction> {
     evictions.map(|eviction| ((eviction.pod.as_str(), eviction.uid.as_str()), eviction)).collect()
 }
 
-/// What a change does and to which GPU, whoever holds what: UUID, destroyed and created instances.
-fn deeds(change: &GpuChange) -> (&str, Vec<Spot<'_>>, Vec<Spot<'_>>) {
-    (&change.uuid, spots(&change.destroy), spots(&change.create))
+/// What a change does and to which GPU, whoever holds what: UUID, and instances that are destroyed, created and handed over.
+fn deeds(change: &GpuChange) -> (&str, [Vec<Spot<'_>>; 3]) {
+    let GpuChange { index: _, uuid, model: _, before: _, after: _, destroy, create, hand_over } = change;
+    (uuid, [spots(destroy), spots(create), spots(hand_over)])
 }
 
 /// Start, size and profile.

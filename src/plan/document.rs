@@ -109,7 +109,7 @@ pub struct Summary {
     pub evicted_pods: u64,
     /// Nodes with a touched GPU.
     pub nodes_changed: u64,
-    /// GPUs on which an instance is destroyed or created.
+    /// GPUs on which an instance is destroyed, created or handed over.
     pub gpus_changed: u64,
     /// Instances destroyed.
     pub instances_destroyed: u64,
@@ -130,7 +130,7 @@ pub struct NodePlan {
     /// Pods to evict from this node, ordered by name.
     pub evict: Vec<Eviction>,
     /// The changes of `gpus` in an order that can be carried out, GPU by GPU, once the pods of `evict` are gone; empty
-    /// in a plan whose steps have not been derived yet.
+    /// in a plan whose steps have not been derived yet, and where instances are only handed over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
 }
@@ -191,6 +191,9 @@ pub struct GpuChange {
     pub destroy: Vec<PlannedInstance>,
     /// Instances to create, ordered by start.
     pub create: Vec<PlannedInstance>,
+    /// Instances to hand over, ordered by start: they are kept, and the pods on them, which `pods` names, make way for others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hand_over: Vec<PlannedInstance>,
 }
 
 /// An instance by profile and exact place.
@@ -229,7 +232,7 @@ pub struct Eviction {
 pub enum ServedBy {
     /// The node had, without any change, a free instance for it.
     Existing,
-    /// Instances that the plan creates or frees on the node.
+    /// Instances that the plan creates, hands over or frees on the node.
     Change,
 }
 

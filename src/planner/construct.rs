@@ -554,10 +554,6 @@ impl<'a, 'b> State<'a, 'b> {
         geometry
             .placements()
             .filter(|&placement| offered(input, gpu, placement).is_some_and(|(other, _)| other == resource))
-            // An instance that is held is never made again in its place.
-            .filter(|placement| {
-                shape.slots.iter().all(|(other, obstacle)| other != placement || *obstacle == Obstacle::Idle)
-            })
             .filter(|placement| held.iter().all(|other| !other.overlaps(*placement)))
             .filter(|placement| Layout::try_new(geometry, held.iter().copied().chain([*placement]).collect()).is_ok())
             .map(|placement| {
@@ -731,9 +727,17 @@ impl<'a, 'b> State<'a, 'b> {
         for &gpu in &self.touched {
             let slots = &self.gpus[gpu];
             let kept: BTreeSet<usize> = slots.iter().filter_map(|slot| slot.origin).collect();
-            let destroyed = (0..input.gpus()[gpu].instances.len()).filter(|slot| !kept.contains(slot)).collect();
+            let instances = &input.gpus()[gpu].instances;
+            let destroyed = (0..instances.len()).filter(|slot| !kept.contains(slot)).collect();
             let created = slots.iter().filter(|slot| slot.origin.is_none()).map(|slot| slot.placement).collect();
-            changes.gpus.insert(GpuId::new(gpu), GpuOutcome { destroyed, created });
+            // Who was there has gone, and the instance has been given to somebody else.
+            let handed_over = slots
+                .iter()
+                .filter(|slot| slot.use_ == Use::Idle)
+                .filter_map(|slot| slot.origin)
+                .filter(|&origin| matches!(instances[origin].occupancy, Occupancy::Busy(_)))
+                .collect();
+            changes.gpus.insert(GpuId::new(gpu), GpuOutcome { destroyed, created, handed_over });
         }
         changes.settle(self.scope.input);
         Draft { changes, landings: self.landings.clone() }

@@ -25,6 +25,16 @@ pub(super) struct GpuOutcome {
     pub(super) destroyed: Vec<usize>,
     /// Placements created.
     pub(super) created: Vec<Placement>,
+    /// Positions of instances that are kept and whose pods are evicted.
+    pub(super) handed_over: Vec<usize>,
+}
+
+impl GpuOutcome {
+    /// Whether anything changes.
+    fn touched(&self) -> bool {
+        let Self { destroyed, created, handed_over } = self;
+        !destroyed.is_empty() || !created.is_empty() || !handed_over.is_empty()
+    }
 }
 
 /// All changes of a plan.
@@ -40,11 +50,11 @@ pub(super) struct Changes {
 impl Changes {
     /// Forgets GPUs that do not change, and notes who must leave and which nodes are touched.
     pub(super) fn settle(&mut self, input: &PlanningInput) {
-        self.gpus.retain(|_, change| !change.destroyed.is_empty() || !change.created.is_empty());
+        self.gpus.retain(|_, change| change.touched());
         for (&id, change) in &self.gpus {
             let gpu = &input.gpus()[id.index()];
             self.touched_nodes.insert(gpu.node);
-            for &slot in &change.destroyed {
+            for &slot in change.destroyed.iter().chain(&change.handed_over) {
                 if let Occupancy::Busy(pods) = &gpu.instances[slot].occupancy {
                     self.evicted.extend(pods.iter().copied());
                 }
@@ -130,6 +140,7 @@ fn apply(input: &PlanningInput, part: &GpuPart, path: &[u16], changes: &mut Chan
     let gpu = &input.gpus()[part.gpu.index()];
     let mut kept = BTreeSet::new();
     let mut created = Vec::new();
+    let mut handed_over = Vec::new();
     for &number in path {
         match piece(number) {
             Piece::Empty | Piece::Fixed => {}
@@ -137,12 +148,18 @@ fn apply(input: &PlanningInput, part: &GpuPart, path: &[u16], changes: &mut Chan
             Piece::Keep(slot) => {
                 kept.insert(slot);
             }
+            Piece::HandOver(slot) => {
+                kept.insert(slot);
+                handed_over.push(slot);
+            }
             Piece::Uniform(profile) => {
                 let range = input.nodes()[gpu.node.index()].gpus.clone();
                 let gpus = &input.gpus()[range.clone()];
                 for (position, cut) in range.zip(uniform_cuts(gpus, profile).into_iter().flatten()) {
                     let (destroyed, created) = difference(&input.gpus()[position], &cut);
-                    changes.gpus.insert(GpuId::new(position), GpuOutcome { destroyed, created });
+                    changes
+                        .gpus
+                        .insert(GpuId::new(position), GpuOutcome { destroyed, created, handed_over: Vec::new() });
                 }
                 return;
             }
@@ -150,7 +167,8 @@ fn apply(input: &PlanningInput, part: &GpuPart, path: &[u16], changes: &mut Chan
     }
     let stays = |slot: &usize| kept.contains(slot) || part.own.iter().all(|piece| *piece != Piece::Keep(*slot));
     let destroyed = (0..gpu.instances.len()).filter(|slot| !stays(slot)).collect();
-    changes.gpus.insert(part.gpu, GpuOutcome { destroyed, created });
+    handed_over.sort_unstable();
+    changes.gpus.insert(part.gpu, GpuOutcome { destroyed, created, handed_over });
 }
 
 /// A draft on its way to a document, with what it is worth and what any draft could be worth.
@@ -250,8 +268,9 @@ impl<'a> Found<'a> {
         };
         let slots = 0..gpu.instances.len();
         let before = slots.clone().map(|slot| show(gpu.instances[slot].placement, holders(slot, true))).collect();
-        let destroy =
-            change.destroyed.iter().map(|&slot| show(gpu.instances[slot].placement, holders(slot, true))).collect();
+        let held = |slots: &[usize]| {
+            slots.iter().map(|&slot| show(gpu.instances[slot].placement, holders(slot, true))).collect()
+        };
         let mut create: Vec<PlannedInstance> =
             change.created.iter().map(|&placement| show(placement, Vec::new())).collect();
         create.sort();
@@ -267,8 +286,9 @@ impl<'a> Found<'a> {
             model: gpu.product.clone(),
             before,
             after,
-            destroy,
+            destroy: held(&change.destroyed),
             create,
+            hand_over: held(&change.handed_over),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use retile_solver::{Dim, EffectId, GroupId, Problem, VarId};
 
-use crate::model::{CapacityKind, GpuId, NodeId, PlanningInput, PodId, ResourceId};
+use crate::model::{CapacityKind, Gpu, GpuId, Instance, NodeId, PlanningInput, PodId, ResourceId};
 
 use super::demand::{DemandClass, DemandTable};
 use super::levels::Levels;
@@ -91,7 +91,9 @@ pub(super) struct Rows<'a, 'b> {
     landed: Vec<Option<Dim>>,
     /// Effect of evicting each pod that holds one instance.
     evict: BTreeMap<PodId, Vec<(Dim, i64)>>,
-    /// Row of each instance of a pod that holds several: destroyed or freed only if the pod is evicted.
+    /// Pods that hold one instance and, if they are evicted, land in the atom that they leave.
+    circling: BTreeSet<PodId>,
+    /// Row of each instance of a pod that holds several: destroyed, handed over or freed, one of them and only if the pod is evicted.
     held: BTreeMap<(PodId, GpuId, usize), Dim>,
     several: BTreeMap<PodId, Several>,
     closed: BTreeMap<(usize, CapacityKind), VarId>,
@@ -123,6 +125,7 @@ impl<'a, 'b> Rows<'a, 'b> {
             gain,
             landed: Vec::new(),
             evict: BTreeMap::new(),
+            circling: BTreeSet::new(),
             held: BTreeMap::new(),
             several: BTreeMap::new(),
             closed: BTreeMap::new(),
@@ -292,12 +295,13 @@ impl<'a, 'b> Rows<'a, 'b> {
                 self.evict_several(pod, home, terms);
             } else {
                 self.evict.insert(pod, terms);
+                self.circling.extend((moved[class].folded == Some(home)).then_some(pod));
             }
         }
     }
 
-    /// A pod that holds several instances: each may be destroyed or freed only if it is evicted, and it is evicted only
-    /// if one of them is destroyed.
+    /// A pod that holds several instances: each may be destroyed, handed over or freed only if it is evicted, and it is evicted
+    /// only if one of them is destroyed or handed over.
     fn evict_several(&mut self, pod: PodId, home: usize, mut terms: Vec<(Dim, i64)>) {
         let input = self.input();
         let some = self.problem.row(Some(0), None);
@@ -341,7 +345,21 @@ impl<'a, 'b> Rows<'a, 'b> {
         self.supply.contains_key(&(atom, resource))
     }
 
-    /// What destroying an instance contributes by way of the pods on it.
+    /// Whether anybody could gain by an instance that is handed over. Where all pods on it come back to the same atom, and nowhere
+    /// else, they take as much as they leave; otherwise somebody must want the instance, what the pods ask for besides, or another
+    /// instance that they leave.
+    pub(super) fn worth_handing_over(&self, gpu: &Gpu, instance: &Instance, pods: &[PodId], atom: usize) -> bool {
+        let offer = gpu.offer(instance.placement.profile());
+        let wanted = offer.is_some_and(|offer| self.wanted_in(atom, offer.resource));
+        let frees = |pod: &PodId| {
+            let of = &self.input().running()[pod.index()];
+            Scope::holds_several(of)
+                || of.requests.iter().any(|(kind, _)| self.capacity.contains_key(&(atom, kind.clone())))
+        };
+        !pods.iter().all(|pod| self.circling.contains(pod)) && (wanted || pods.iter().any(frees))
+    }
+
+    /// What destroying or handing over an instance contributes by way of the pods on it.
     pub(super) fn destroy_terms(&self, part: &GpuPart, slot: usize, pods: &[PodId], terms: &mut Vec<(Dim, i64)>) {
         for &pod in pods {
             if let Some(evict) = self.evict.get(&pod) {

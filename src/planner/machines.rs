@@ -3,7 +3,8 @@
 //! A node of the graph is a slot boundary (with what is used of the media engines, and whether the slots before it were
 //! left empty, where that matters). Arcs are instances to create, runs of empty slots, and instances that stay because nobody may
 //! destroy them; these are shared by all GPUs with the same table and the same instances at the same places. Keeping a further instance is
-//! an arc of the GPU's own, which takes back the destruction that an active machine starts from.
+//! an arc of the GPU's own, which takes back the destruction that an active machine starts from; handing one over is another, which leaves the
+//! evictions of the destruction as they are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc as Shared;
@@ -30,6 +31,8 @@ pub(super) enum Piece {
     Create(Placement),
     /// An instance to keep, by its position on the GPU.
     Keep(usize),
+    /// An instance to keep while all pods on it are evicted, by its position on the GPU.
+    HandOver(usize),
     /// All GPUs of a `single` node cut into one profile.
     Uniform(ProfileId),
 }
@@ -176,12 +179,18 @@ impl Maker {
             active.extend_from_slice(&destroy);
             let mut terms = keep;
             terms.extend(destroy.into_iter().map(|(dim, amount)| (dim, -amount)));
-            let effect = rows.effect(terms);
+            let mut ways = vec![(rows.effect(terms), Piece::Keep(slot))];
+            if let Occupancy::Busy(pods) = &instance.occupancy
+                && rows.worth_handing_over(gpu, instance, pods, atom)
+            {
+                let terms = hand_over_terms(rows, gpu, instance, atom);
+                ways.push((rows.effect(terms), Piece::HandOver(slot)));
+            }
             let media = gpu.geometry.profile(instance.placement.profile()).media;
             for (from, to) in
                 template.states.steps(instance.placement.start(), instance.placement.end(), Step::Instance(media))
             {
-                own.push((Arc { from, to, effect }, Piece::Keep(slot)));
+                own.extend(ways.iter().map(|&(effect, piece)| (Arc { from, to, effect }, piece)));
             }
         }
         own.sort_by_key(|(arc, _)| *arc);
@@ -327,6 +336,16 @@ fn keep_terms(rows: &Rows<'_, '_>, gpu: &Gpu, instance: &Instance, atom: usize) 
     let mut terms = Vec::new();
     if let Some(offer) = gpu.offer(instance.placement.profile()) {
         rows.supply_terms(atom, offer.resource, i64::from(gpu.free_replicas(instance)), &mut terms);
+    }
+    terms
+}
+
+/// What handing an instance over contributes beside the evictions, which are those of its destruction: it is there after all, with all its
+/// replicas.
+fn hand_over_terms(rows: &Rows<'_, '_>, gpu: &Gpu, instance: &Instance, atom: usize) -> Vec<(Dim, i64)> {
+    let mut terms = vec![(rows.problem.level(rows.levels.changes), 1)];
+    if let Some(offer) = gpu.offer(instance.placement.profile()) {
+        rows.supply_terms(atom, offer.resource, i64::from(offer.replicas), &mut terms);
     }
     terms
 }

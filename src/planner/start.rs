@@ -57,7 +57,7 @@ fn path(scope: &Scope<'_>, problem: &Problem, class: ClassId, part: &GpuPart, ch
             Piece::Uniform(profile) => {
                 uniform_cuts(gpus, *profile).is_some_and(|cuts| cuts.iter().flatten().any(|cut| cut == created))
             }
-            Piece::Empty | Piece::Fixed | Piece::Create(_) | Piece::Keep(_) => false,
+            Piece::Empty | Piece::Fixed | Piece::Create(_) | Piece::Keep(_) | Piece::HandOver(_) => false,
         })?;
         return Some(vec![number as u16]);
     }
@@ -72,6 +72,7 @@ fn path(scope: &Scope<'_>, problem: &Problem, class: ClassId, part: &GpuPart, ch
         pieces: &pieces,
         kept: &kept,
         created: &change.created,
+        handed_over: &change.handed_over,
         sink: problem.sink(class),
         path: Vec::new(),
     };
@@ -85,6 +86,7 @@ struct Walk<'a> {
     pieces: &'a [Piece],
     kept: &'a [(usize, Placement)],
     created: &'a [Placement],
+    handed_over: &'a [usize],
     sink: u16,
     path: Vec<u16>,
 }
@@ -94,7 +96,10 @@ impl Walk<'_> {
     fn from(&mut self, node: u16, after_run: bool) -> bool {
         if node == self.sink {
             let used = |wanted: Piece| self.path.iter().any(|&number| self.pieces[usize::from(number)] == wanted);
-            return self.kept.iter().all(|(slot, _)| used(Piece::Keep(*slot)) || !self.keepable(*slot))
+            return self
+                .kept
+                .iter()
+                .all(|(slot, _)| used(Piece::Keep(*slot)) || used(Piece::HandOver(*slot)) || !self.keepable(*slot))
                 && self.created.iter().all(|&placement| used(Piece::Create(placement)));
         }
         for number in 0..self.pieces.len() as u16 {
@@ -112,7 +117,13 @@ impl Walk<'_> {
                     false
                 }
                 Piece::Keep(slot) => {
-                    if !self.kept.iter().any(|(kept, _)| *kept == slot) {
+                    if self.handed_over.contains(&slot) || !self.kept.iter().any(|(kept, _)| *kept == slot) {
+                        continue;
+                    }
+                    false
+                }
+                Piece::HandOver(slot) => {
+                    if !self.handed_over.contains(&slot) {
                         continue;
                     }
                     false
@@ -159,8 +170,12 @@ fn vars(scope: &Scope<'_>, encoding: &Encoding, draft: &Draft) -> Option<Vec<i64
         };
         vars[var.index()] += 1;
     }
-    let destroyed = |(gpu, slot): (crate::model::GpuId, usize)| {
-        draft.changes.gpus.get(&gpu).is_some_and(|change| change.destroyed.contains(&slot))
+    let gone = |(gpu, slot): (crate::model::GpuId, usize)| {
+        draft
+            .changes
+            .gpus
+            .get(&gpu)
+            .is_some_and(|change| change.destroyed.contains(&slot) || change.handed_over.contains(&slot))
     };
     for (pod, several) in &encoding.several {
         if !draft.changes.evicted.contains(pod) {
@@ -168,7 +183,7 @@ fn vars(scope: &Scope<'_>, encoding: &Encoding, draft: &Draft) -> Option<Vec<i64
         }
         vars[several.evict.index()] = 1;
         for &(instance, var) in &several.freed {
-            vars[var.index()] = i64::from(!destroyed(instance));
+            vars[var.index()] = i64::from(!gone(instance));
         }
     }
     let landing_nodes: BTreeMap<NodeId, Vec<PodOrWaiting>> = landers(draft);

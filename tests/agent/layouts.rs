@@ -71,6 +71,7 @@ impl Layouts {
             after: target.target.iter().map(planned).collect(),
             destroy: target.destroyed().map(planned).collect(),
             create: target.created().map(planned).collect(),
+            hand_over: Vec::new(),
         };
         steps(&change, self.geometry).expect("both layouts are legal")
     }

@@ -120,7 +120,7 @@ fn status_object(name: &str, number: usize, node: &Node, pods: &[Pod]) -> Value 
         })
         .collect();
     json!({"status": {
-        "nodeName": name, "nodeUid": node.metadata.uid, "bootId": "boot", "protocol": 1, "heartbeat": 1, "gpuCount": GPUS,
+        "nodeName": name, "nodeUid": node.metadata.uid, "bootId": "boot", "protocol": retile::exec::PROTOCOL, "heartbeat": 1, "gpuCount": GPUS,
         "layout": "as made", "phase": "Idle", "gpus": gpus,
     }})
 }

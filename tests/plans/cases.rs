@@ -28,11 +28,19 @@ pub struct Invalid {
 const RECUT: Change<'static> = ("gpu-a", 0, &[0, 1, 2, 3], &[("4g.40gb", 0, 4), ("1g.10gb", 4, 1)]);
 const MOVES: Deeds<'static> = Deeds {
     changes: &[RECUT],
+    hand_over: &[],
     evict: &[("gpu-a", "ml/web-0", Some("gpu-b")), ("gpu-a", "ml/web-2", Some("gpu-a"))],
     served: &[("ml/big", "gpu-b"), ("ml/four", "gpu-a"), ("ml/pair", "gpu-b")],
 };
-const NOTHING: Deeds<'static> = Deeds { changes: &[], evict: &[], served: &[] };
+const NOTHING: Deeds<'static> = Deeds { changes: &[], hand_over: &[], evict: &[], served: &[] };
 const IDLE: Deeds<'static> = Deeds { served: &[("ml/big", "gpu-b"), ("ml/pair", "gpu-b")], ..NOTHING };
+/// Hands over what ml/web-0 holds; it takes a free instance of the node instead.
+const HANDS_OVER: Deeds<'static> = Deeds {
+    changes: &[("gpu-a", 0, &[], &[])],
+    hand_over: &[("gpu-a", 0, &[0])],
+    evict: &[("gpu-a", "ml/web-0", Some("gpu-a"))],
+    ..IDLE
+};
 const SEVEN: &[u8] = &[0, 1, 2, 3, 4, 5, 6];
 const THREE_TWOS: &[(&str, u8, u8)] = &[("2g.20gb", 0, 2), ("2g.20gb", 2, 2), ("2g.20gb", 4, 2)];
 
@@ -49,17 +57,27 @@ pub fn valid() -> Vec<Valid> {
         changes: &[("gpu-b", 0, &[0, 4], &[("7g.80gb", 0, 8)])],
         evict: &[("gpu-b", "ml/batch", None)],
         served: &[("ml/pair", "gpu-b"), ("ml/seven", "gpu-b")],
+        ..NOTHING
+    };
+    let handed_over = Deeds {
+        changes: &[("gpu-b", 0, &[], &[])],
+        hand_over: &[("gpu-b", 0, &[0])],
+        evict: &[("gpu-b", "ml/batch", None)],
+        served: &[("ml/big", "gpu-b"), ("ml/four", "gpu-b"), ("ml/pair", "gpu-b")],
     };
     let single = Deeds { changes: &[("gpu-c", 0, SEVEN, THREE_TWOS), ("gpu-c", 1, SEVEN, THREE_TWOS)], ..IDLE };
     let two_instances = Deeds {
         changes: &[("gpu-a", 1, &[5], &[])],
         evict: &[("gpu-a", "ml/duo", Some("gpu-a"))],
         served: &[("ml/big", "gpu-b"), ("ml/pair", "gpu-b")],
+        ..NOTHING
     };
     vec![
         case("moves", &balanced, &MOVES, |_| {}),
         case("nothing-changes", &World::at(DisruptionLevel::IdleOnly), &IDLE, |_| {}),
         case("displaces", &aggressive, &displaced, |_| {}),
+        case("hands-over", &aggressive, &handed_over, |_| {}),
+        case("hands-over-on-the-same-node", &balanced, &HANDS_OVER, |_| {}),
         case("single-strategy", &balanced, &single, |_| {}),
         case("pod-with-two-instances", &balanced, &two_instances, |_| {}),
         case("without-steps", &balanced, &MOVES, |plan| plan.nodes[0].steps.clear()),
@@ -72,10 +90,23 @@ pub fn valid() -> Vec<Valid> {
 }
 
 pub fn invalid() -> Vec<Invalid> {
-    [head(), lists(), changes(), layouts(), single(), pods(), landing(), budgets(), waiting(), numbers(), steps()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        head(),
+        lists(),
+        changes(),
+        hand_overs(),
+        layouts(),
+        single(),
+        pods(),
+        landing(),
+        budgets(),
+        waiting(),
+        numbers(),
+        steps(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A case that is wrong in what it does.
@@ -235,6 +266,88 @@ fn changes() -> Vec<Invalid> {
     ]
 }
 
+fn hand_overs() -> Vec<Invalid> {
+    let case = |name, handed: (&'static str, u32, &'static [u8]), evict, reason, says| {
+        let (node, index, _) = handed;
+        let (changes, hand_over) = ([(node, index, &[][..], &[][..])], [handed]);
+        does(name, &World::default(), &Deeds { changes: &changes, hand_over: &hand_over, evict, ..IDLE }, reason, says)
+    };
+    let taken_again = Deeds {
+        changes: &[("gpu-b", 0, &[], &[])],
+        hand_over: &[("gpu-b", 0, &[0])],
+        evict: &[("gpu-b", "ml/batch", Some("gpu-b"))],
+        served: &[("ml/big", "gpu-b"), ("ml/four", "gpu-b"), ("ml/pair", "gpu-b")],
+    };
+    vec![
+        edited(
+            "hands-over-absent",
+            &HANDS_OVER,
+            |plan| plan.nodes[0].gpus[0].hand_over.push(free("1g.10gb", 6, 1)),
+            is!(HandsOverAbsent),
+            "1g.10gb@6:1",
+        ),
+        edited(
+            "hands-over-what-it-destroys",
+            &MOVES,
+            |plan| {
+                let gpu = &mut plan.nodes[0].gpus[0];
+                gpu.hand_over.push(gpu.destroy[0].clone());
+            },
+            is!(HandsOverDestroyed),
+            "1g.10gb@0:1",
+        ),
+        case("hands-over-free", ("gpu-a", 0, &[2]), &[], is!(HandsOverUnheld), "1g.10gb@2:1"),
+        case("hands-over-unknown", ("gpu-a", 1, &[4]), &[], is!(HandsOverUnheld), "1g.10gb@4:1"),
+        case(
+            "hands-over-under-protected-pod",
+            ("gpu-a", 1, &[0]),
+            &[("gpu-a", "ml/train", Some("gpu-b"))],
+            is!(NotMovable),
+            "ml/train",
+        ),
+        case("hands-over-without-eviction", ("gpu-a", 0, &[0]), &[], is!(NotEvicted), "ml/web-0 holds 1g.10gb@0:1"),
+        case(
+            "hands-over-on-single",
+            ("gpu-d", 0, &[0]),
+            &[("gpu-d", "ml/notebook", Some("gpu-c"))],
+            is!(SingleStrategy),
+            "is held by a pod",
+        ),
+        edited(
+            "hands-over-unmentioned-holder",
+            &HANDS_OVER,
+            |plan| plan.nodes[0].gpus[0].hand_over[0].pods.clear(),
+            is!(Holders),
+            "hand_over says that []",
+        ),
+        edited(
+            "handed-over-pod-stays",
+            &HANDS_OVER,
+            |plan| plan.nodes[0].gpus[0].after[0].pods = vec!["ml/web-0".into()],
+            is!(Staying),
+            "[ml/web-0] stay on 1g.10gb@0:1",
+        ),
+        edited(
+            "evicts-without-hand-over",
+            &HANDS_OVER,
+            |plan| {
+                let recut = ("gpu-a", 0, &[3][..], &[][..]);
+                let without = Deeds { changes: &[recut], hand_over: &[], ..HANDS_OVER };
+                plan.nodes = write(&World::default().build(), &without).nodes;
+            },
+            is!(NeedlessEviction),
+            "ml/web-0",
+        ),
+        does(
+            "handed-over-is-taken-again",
+            &World::at(DisruptionLevel::Aggressive),
+            &taken_again,
+            is!(Supply),
+            "2 of nvidia.com/mig-4g.40gb",
+        ),
+    ]
+}
+
 fn free(profile: &str, start: u8, size: u8) -> PlannedInstance {
     PlannedInstance { start, size, profile: profile.to_owned(), pods: Vec::new(), occupancy_unknown: false }
 }
@@ -291,10 +404,10 @@ fn pods() -> Vec<Invalid> {
         changes: &[("gpu-a", 1, &[0], &[])],
         evict: &[("gpu-a", "ml/train", Some("gpu-b"))],
         served: &[("ml/pair", "gpu-b")],
+        ..NOTHING
     };
     let nowhere = Deeds { evict: &[("gpu-a", "ml/web-0", None), ("gpu-a", "ml/web-2", Some("gpu-a"))], ..MOVES };
-    let high =
-        Deeds { changes: &[("gpu-a", 1, &[5, 6], &[])], evict: &[("gpu-a", "ml/duo", None)], served: IDLE.served };
+    let high = Deeds { changes: &[("gpu-a", 1, &[5, 6], &[])], evict: &[("gpu-a", "ml/duo", None)], ..IDLE };
     let elsewhere = Deeds {
         changes: &[RECUT, ("gpu-b", 2, &[], &[("1g.6gb", 0, 1)])],
         evict: &[("gpu-a", "ml/web-2", Some("gpu-a")), ("gpu-b", "ml/web-0", Some("gpu-b"))],

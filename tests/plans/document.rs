@@ -19,10 +19,20 @@ pub type Change<'a> = (&'a str, u32, &'a [u8], &'a [(&'a str, u8, u8)]);
 pub struct Deeds<'a> {
     /// Ordered by node and index.
     pub changes: &'a [Change<'a>],
+    /// Node, index, starts of what is handed over; each GPU stands among the changes as well.
+    pub hand_over: &'a [(&'a str, u32, &'a [u8])],
     /// Node, pod, new node; ordered by pod within a node.
     pub evict: &'a [(&'a str, &'a str, Option<&'a str>)],
     /// Pod and node, ordered by pod.
     pub served: &'a [(&'a str, &'a str)],
+}
+
+impl Deeds<'_> {
+    /// Starts of what is handed over on a GPU.
+    fn handed_over(&self, node: &str, index: u32) -> Vec<u8> {
+        let here = self.hand_over.iter().filter(|handed| (handed.0, handed.1) == (node, index));
+        here.flat_map(|handed| handed.2).copied().collect()
+    }
 }
 
 /// Writes the document with right numbers.
@@ -171,14 +181,18 @@ fn gpu_change(input: &PlanningInput, deeds: &Deeds<'_>, &(node, index, destroy, 
     create.sort();
     after.extend(create.iter().cloned());
     after.sort();
-    GpuChange { index, uuid: gpu.uuid.clone(), model: gpu.product.clone(), before, after, destroy, create }
+    let handed = deeds.handed_over(node, index);
+    let hand_over = before.iter().filter(|instance| handed.contains(&instance.start)).cloned().collect();
+    GpuChange { index, uuid: gpu.uuid.clone(), model: gpu.product.clone(), before, after, destroy, create, hand_over }
 }
 
-/// Pods that hold something that is destroyed.
+/// Pods that hold something that is destroyed or handed over.
 fn evicted(input: &PlanningInput, deeds: &Deeds<'_>) -> BTreeSet<String> {
     let mut evicted = BTreeSet::new();
     for &(node, index, destroy, _) in deeds.changes {
-        for instance in gpu(input, node, index).instances.iter().filter(|i| destroy.contains(&i.placement.start())) {
+        let handed = deeds.handed_over(node, index);
+        let leaves = |start: u8| destroy.contains(&start) || handed.contains(&start);
+        for instance in gpu(input, node, index).instances.iter().filter(|i| leaves(i.placement.start())) {
             if let Occupancy::Busy(pods) = &instance.occupancy {
                 evicted.extend(pods.iter().map(|pod| input.running()[pod.index()].pod.to_string()));
             }

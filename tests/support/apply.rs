@@ -104,6 +104,10 @@ fn recut(gpu: &mut GpuSpec, change: &GpuChange) {
         gpu.instances.retain(|i| (i.start, &i.profile) != (gone.start, &gone.profile) || i.held != Held::Free);
         assert_eq!(gpu.instances.len(), before - 1, "the plan destroys {gone:?}, which is not there or not free");
     }
+    for kept in &change.hand_over {
+        let free = |i: &InstanceSpec| (i.start, &i.profile, &i.held) == (kept.start, &kept.profile, &Held::Free);
+        assert!(gpu.instances.iter().any(free), "the plan hands over {kept:?}, which is not there or still held");
+    }
     for new in &change.create {
         gpu.instances.push(InstanceSpec { profile: new.profile.clone(), start: new.start, held: Held::Free });
     }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `y[g, p]` | GPU g has an instance at placement p afterwards |
 //! | `m[n, k]` | the node n of strategy `single` takes its k-th cut |
+//! | `h[g, p]` | GPU g keeps the instance at placement p, and all pods on it are evicted |
 //! | `e[j]` | the running pod j is evicted |
 //! | `x[c, n]` | pods of class c that land on node n |
 //! | `d[c]` | evicted pods of class c without a place |
@@ -100,8 +101,8 @@ struct Model<'a> {
     changes_constant: i64,
     /// Eviction of each running pod that may be evicted.
     evictions: BTreeMap<usize, usize>,
-    /// Instances that each of them holds.
-    holds: BTreeMap<usize, Vec<usize>>,
+    /// Instances that each of them holds: whether it is kept, and whether it is handed over where it can be.
+    holds: BTreeMap<usize, Vec<(usize, Option<usize>)>>,
     /// What each node offers: terms and a constant, by resource.
     supply: Vec<BTreeMap<ResourceId, (Terms, i64)>>,
 }
@@ -196,10 +197,18 @@ impl<'a> Model<'a> {
                 self.program.equal(vec![(kept, 1)], 1);
             }
             if let Occupancy::Busy(pods) = &instance.occupancy {
+                let handed = (!stays && gpu.frozen.is_none()).then(|| self.program.variable(1));
+                if let Some(handed) = handed {
+                    self.program.at_most(vec![(handed, 1), (kept, -1)], 0);
+                    self.program.at_most(vec![(handed, 1), (touched, -1)], 0);
+                }
                 for pod in pods {
                     if let Some(&evicted) = self.evictions.get(&pod.index()) {
                         self.program.at_least(vec![(kept, 1), (evicted, 1)], 1);
-                        self.holds.entry(pod.index()).or_default().push(kept);
+                        self.holds.entry(pod.index()).or_default().push((kept, handed));
+                        if let Some(handed) = handed {
+                            self.program.at_most(vec![(handed, 1), (evicted, -1)], 0);
+                        }
                     }
                 }
             }
@@ -259,7 +268,7 @@ impl<'a> Model<'a> {
                     Occupancy::Free => self.offer(gpu, node, instance.placement.profile(), still),
                     Occupancy::Busy(pods) => {
                         self.offer(gpu, node, instance.placement.profile(), still);
-                        // These pods cannot be evicted, because nothing is destroyed here while they hold it.
+                        // These pods cannot be evicted, because nothing is changed here while they hold it.
                         self.take_held(gpu, node, instance.placement.profile(), pods);
                         for pod in pods {
                             if let Some(&evicted) = self.evictions.get(&pod.index()) {
@@ -298,12 +307,13 @@ impl<'a> Model<'a> {
         self.program.equal(choice, 1);
     }
 
-    /// A pod is evicted only when an instance that it holds is destroyed.
+    /// A pod is evicted only when an instance that it holds is destroyed or handed over.
     fn add_eviction_rule(&mut self) {
         for (pod, &evicted) in &self.evictions {
-            let kept = self.holds.remove(pod).unwrap_or_default();
-            let count = kept.len() as i64;
-            let mut terms: Terms = kept.into_iter().map(|kept| (kept, 1)).collect();
+            let held = self.holds.remove(pod).unwrap_or_default();
+            let count = held.len() as i64;
+            let mut terms: Terms = held.iter().map(|&(kept, _)| (kept, 1)).collect();
+            terms.extend(held.iter().filter_map(|&(_, handed)| Some((handed?, -1))));
             terms.push((evicted, 1));
             self.program.at_most(terms, count);
         }

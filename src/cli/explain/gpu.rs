@@ -103,19 +103,25 @@ fn changed(
     axes: &Axes,
     plan: &Plan,
 ) -> String {
-    let held: BTreeSet<&String> = change.destroy.iter().flat_map(|instance| &instance.pods).collect();
+    let leaves = change.destroy.iter().chain(&change.hand_over);
+    let held: BTreeSet<&String> = leaves.flat_map(|instance| &instance.pods).collect();
     let evict = changes.evict.iter().filter(|eviction| held.contains(&eviction.pod)).cloned().collect();
     let node = NodePlan { name: changes.name.clone(), gpus: vec![change.clone()], evict, steps: Vec::new() };
     let mut out = text::node(&node, axes);
+    let does = match (change.create.is_empty(), change.hand_over.is_empty()) {
+        (_, true) => "creates",
+        (true, false) => "hands over",
+        (false, false) => "creates and hands over",
+    };
     for (what, pods) in beneficiaries(input, gpu, change, &changes.name, plan) {
         if !pods.is_empty() {
-            let _ = writeln!(out, "  why: what it creates is there for {what}: {}", some_pods(&pods, 6));
+            let _ = writeln!(out, "  why: what it {does} is there for {what}: {}", some_pods(&pods, 6));
         }
     }
     out
 }
 
-/// The waiting and the moved pods that land on the node and ask for what the GPU's new instances offer.
+/// The waiting and the moved pods that land on the node and ask for what the GPU's new or handed-over instances offer.
 fn beneficiaries<'p>(
     input: &PlanningInput,
     gpu: &Gpu,
@@ -126,6 +132,7 @@ fn beneficiaries<'p>(
     let offered: BTreeSet<ResourceId> = change
         .create
         .iter()
+        .chain(&change.hand_over)
         .filter_map(|instance| gpu.offer(gpu.geometry.find(&instance.profile)?).map(|offer| offer.resource))
         .collect();
     let asks = |demand: &Demand| demand.iter().any(|(resource, _)| offered.contains(&resource));

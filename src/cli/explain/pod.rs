@@ -124,7 +124,7 @@ fn served(input: &PlanningInput, plan: &Plan, axes: &Axes, pod: &PendingPod, lan
     out
 }
 
-/// The changes of a node that make instances of the kind that a pod asks for, and who moves because of them.
+/// The changes of a node that make or hand over instances of the kind that a pod asks for, and who moves because of them.
 fn changes_for(input: &PlanningInput, axes: &Axes, pod: &PendingPod, changes: &NodePlan) -> String {
     let wanted: BTreeSet<_> = pod.demand.iter().map(|(resource, _)| resource).collect();
     let makes = |index: u32, profile: &str| {
@@ -134,12 +134,15 @@ fn changes_for(input: &PlanningInput, axes: &Axes, pod: &PendingPod, changes: &N
         offer.is_some_and(|offer| wanted.contains(&offer.resource))
     };
     let mut relevant = changes.clone();
-    relevant.gpus.retain(|gpu| gpu.create.iter().any(|instance| makes(gpu.index, &instance.profile)));
+    relevant.gpus.retain(|gpu| {
+        let mut offers = gpu.create.iter().chain(&gpu.hand_over);
+        offers.any(|instance| makes(gpu.index, &instance.profile))
+    });
     if relevant.gpus.is_empty() {
         relevant = changes.clone();
     }
-    let held: BTreeSet<&String> =
-        relevant.gpus.iter().flat_map(|gpu| &gpu.destroy).flat_map(|instance| &instance.pods).collect();
+    let leaves = relevant.gpus.iter().flat_map(|gpu| gpu.destroy.iter().chain(&gpu.hand_over));
+    let held: BTreeSet<&String> = leaves.flat_map(|instance| &instance.pods).collect();
     let moved: Vec<_> = relevant.evict.iter().filter(|eviction| held.contains(&eviction.pod)).cloned().collect();
     relevant.evict = moved;
     let nobody = if relevant.evict.is_empty() { "  nobody moves for it\n" } else { "" };

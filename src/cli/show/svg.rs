@@ -108,12 +108,14 @@ impl Canvas {
         let Block { title, changes, evictions } = block;
         self.gap();
         self.line("h", LEFT, title);
-        for Change { label, shape, destroy, create } in changes {
+        for Change { label, shape, destroy, create, hand_over } in changes {
             self.wrapped("t", LEFT + 16, label);
             self.ruler(shape.axis);
             self.bar("before", shape.axis, &shape.before);
             self.bar("after", shape.axis, &shape.after);
-            for (word, sign, operations) in [("destroy", '-', destroy), ("create", '+', create)] {
+            for (word, sign, operations) in
+                [("destroy", '-', destroy), ("create", '+', create), ("hand over", '>', hand_over)]
+            {
                 if !operations.is_empty() {
                     let listed: Vec<String> =
                         operations.iter().map(|operation| format!("{sign} {operation}")).collect();

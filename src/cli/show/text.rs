@@ -53,13 +53,14 @@ pub(crate) fn node(node: &NodePlan, axes: &Axes) -> String {
 fn block(out: &mut String, block: &Block) {
     let Block { title, changes, evictions } = block;
     let _ = writeln!(out, "{}", paint(BOLD, title));
-    for Change { label, shape, destroy, create } in changes {
+    for Change { label, shape, destroy, create, hand_over } in changes {
         let _ = writeln!(out, "  ~ {label}");
         let _ = writeln!(out, "      slots   {}", bar::ruler(shape.axis));
         let _ = writeln!(out, "      before  {}", bar::draw(shape.axis, &shape.before));
         let _ = writeln!(out, "      after   {}", bar::draw(shape.axis, &shape.after));
-        operations(out, "destroy", RED, destroy);
-        operations(out, "create", GREEN, create);
+        operations(out, "destroy", '-', RED, destroy);
+        operations(out, "create", '+', GREEN, create);
+        operations(out, "hand over", '>', YELLOW, hand_over);
     }
     for eviction in evictions {
         let _ = writeln!(out, "  {} {eviction}", paint(YELLOW, "!"));
@@ -67,13 +68,13 @@ fn block(out: &mut String, block: &Block) {
     out.push('\n');
 }
 
-fn operations(out: &mut String, word: &str, style: Style, operations: &[String]) {
-    let sign = if word == "create" { '+' } else { '-' };
+fn operations(out: &mut String, word: &str, sign: char, style: Style, operations: &[String]) {
+    let margin = MARGIN.len().max("      ".len() + word.len() + 1);
     let longest = operations.iter().map(String::len).max().unwrap_or(0);
     for (number, chunk) in operations.chunks((LINE / (longest + 4)).clamp(1, 4)).enumerate() {
-        let lead = if number == 0 { format!("      {word:<8}") } else { MARGIN.to_owned() };
+        let lead = if number == 0 { format!("      {word}") } else { String::new() };
         let chunk: Vec<String> = chunk.iter().map(|operation| format!("{sign} {operation}")).collect();
-        let _ = writeln!(out, "{lead}{}", paint(style, &chunk.join("  ")));
+        let _ = writeln!(out, "{lead:<margin$}{}", paint(style, &chunk.join("  ")));
     }
 }
 

@@ -61,6 +61,8 @@ pub(crate) struct Change {
     pub destroy: Vec<String>,
     /// Instances to create.
     pub create: Vec<String>,
+    /// Instances to hand over, with the pods on them where it is one GPU.
+    pub hand_over: Vec<String>,
 }
 
 /// A change without the identity of the GPU.
@@ -185,6 +187,7 @@ impl NodeGroup<'_> {
                     label,
                     destroy: operations(&gpus[0].destroy, single.is_some()),
                     create: operations(&gpus[0].create, false),
+                    hand_over: operations(&gpus[0].hand_over, single.is_some()),
                     shape,
                 }
             })
@@ -233,9 +236,10 @@ fn operations(instances: &[PlannedInstance], with_pods: bool) -> Vec<String> {
 }
 
 fn shape(gpu: &GpuChange, axes: &Axes) -> Shape {
-    let GpuChange { index: _, uuid: _, model, before, after, destroy, create } = gpu;
+    let GpuChange { index: _, uuid: _, model, before, after, destroy, create, hand_over } = gpu;
     let same =
         |a: &PlannedInstance, b: &PlannedInstance| (a.start, a.size, &a.profile) == (b.start, b.size, &b.profile);
+    let makes_way = |instance: &PlannedInstance| hand_over.iter().any(|other| same(other, instance));
     let tiles = |instances: &[PlannedInstance], changed: &[PlannedInstance], fate: Fate| {
         instances
             .iter()
@@ -244,6 +248,7 @@ fn shape(gpu: &GpuChange, axes: &Axes) -> Shape {
                 let fate = if changed.iter().any(|other| same(other, instance)) { fate } else { Fate::Kept };
                 let word = match (fate, held) {
                     (Fate::Created, _) => "new",
+                    (Fate::Kept, false) if makes_way(instance) => "handed over",
                     (Fate::Kept | Fate::Destroyed, true) if instance.occupancy_unknown => "unknown",
                     (Fate::Kept | Fate::Destroyed, true) => "busy",
                     (Fate::Kept | Fate::Destroyed, false) => "free",
@@ -310,6 +315,7 @@ fn shape_block(shape: Shape, gpus: &[(&NodePlan, &GpuChange)]) -> Block {
         label: some_of(&places, MOST_NAMES),
         destroy: operations(&first.destroy, false),
         create: operations(&first.create, false),
+        hand_over: operations(&first.hand_over, false),
         shape,
     };
     Block { title, changes: vec![change], evictions: Vec::new() }
@@ -469,11 +475,14 @@ fn footer(plan: &Plan) -> String {
         instances_created,
         placements_assumed,
     } = plan.summary;
+    let handed_over: usize = plan.nodes.iter().flat_map(|node| &node.gpus).map(|gpu| gpu.hand_over.len()).sum();
+    let handed_over =
+        if handed_over > 0 { format!(", {} to hand over", thousands(handed_over as i64)) } else { String::new() };
     let changes = if gpus_changed == 0 {
         "nothing to change".to_owned()
     } else {
         format!(
-            "{} on {} to change ({} to destroy, {} to create), {} to evict",
+            "{} on {} to change ({} to destroy, {} to create{handed_over}), {} to evict",
             count(gpus_changed, "GPU"),
             count(nodes_changed, "node"),
             count(instances_destroyed, "instance"),

@@ -26,6 +26,7 @@ fn gpu(index: u32, before: Vec<PlannedInstance>, create: Vec<PlannedInstance>, d
         before,
         after,
         create,
+        hand_over: Vec::new(),
     }
 }
 
@@ -56,6 +57,17 @@ fn plan(nodes: Vec<NodePlan>, served: Vec<ServedPod>, unserved: Vec<UnservedPod>
         unserved,
         notes: Vec::new(),
     }
+}
+
+/// A plan that only hands an instance over.
+fn plan_with_a_hand_over() -> Plan {
+    let before = vec![instance("3g.40gb", 0, 4, &["ml/train-7"]), instance("3g.40gb", 4, 4, &["ml/stay"])];
+    let hand_over = before[..1].to_vec();
+    let after = vec![instance("3g.40gb", 0, 4, &[]), before[1].clone()];
+    let gpu = GpuChange { after, hand_over, ..gpu(2, before, Vec::new(), 0) };
+    let evict = vec![Eviction { pod: "ml/train-7".into(), uid: "u".into(), placed_on: Some("gpu-a-05".into()) }];
+    let node = NodePlan { name: "gpu-a-03".into(), gpus: vec![gpu], evict, steps: Vec::new() };
+    plan(vec![node], vec![served_pod("ml/a", "gpu-a-03", ServedBy::Change)], Vec::new())
 }
 
 fn served_pod(name: &str, node: &str, by: ServedBy) -> ServedPod {
@@ -103,6 +115,26 @@ pub(crate) fn plan_with_many_nodes(count: u32) -> Plan {
 
 fn shown(plan: &Plan) -> String {
     anstream::adapter::strip_str(&text::render(&View::of(plan, &Axes::new()))).to_string()
+}
+
+#[test]
+fn an_instance_that_is_handed_over_stays_in_its_place_and_says_so() {
+    let text = shown(&plan_with_a_hand_over());
+    let expected = "\
+      slots   0      1      2      3      4      5      6      7
+      before  [3g.40gb busy #############][3g.40gb busy #############]
+      after   [3g.40gb handed over       ][3g.40gb busy #############]
+      hand over > 3g.40gb 0:4 (ml/train-7)
+  ! evict ml/train-7 -> lands on gpu-a-05
+";
+    assert!(text.contains(expected), "{text}");
+    let footer =
+        "Plan: 1 GPU on 1 node to change (0 instances to destroy, 0 to create, 1 to hand over), 1 pod to evict;";
+    assert!(text.contains(footer), "{text}");
+    let picture = crate::cli::show::svg::render(&View::of(&plan_with_a_hand_over(), &Axes::new()));
+    for text in ["hand over  &gt; 3g.40gb 0:4 (ml/train-7)", "3g.40gb handed over"] {
+        assert!(picture.contains(text), "{text} is missing in\n{picture}");
+    }
 }
 
 #[test]

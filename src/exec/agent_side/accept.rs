@@ -28,7 +28,7 @@ impl AgentMachine {
 
 /// Whether the operation is meant for what is here.
 fn agree(operation: &Operation, facts: &Facts<'_>, situation: &Situation, node_uid: &str) -> Result<(), String> {
-    if operation.protocol != PROTOCOL {
+    if operation.protocol > PROTOCOL {
         return Err(format!("it follows protocol {}, this agent {PROTOCOL}", operation.protocol));
     }
     if operation.node_uid != node_uid {

@@ -104,14 +104,19 @@ fn compare(
     if !rebooted && neighbours.iter().any(|uuid| !computes.contains(uuid)) {
         return BoardIs::Other;
     }
-    let each: BTreeSet<BoardIs> =
-        gpus.iter().map(|gpu| find(boards, gpu).map_or(BoardIs::Other, |board| one(board, gpu, rebooted))).collect();
+    // A GPU of which nothing is cut is base and target in one, and says nothing of how far the operation is.
+    let tells = |gpu: &GpuTarget, is: BoardIs| gpu.is_cut() || is != BoardIs::Base;
+    let each: BTreeSet<BoardIs> = gpus
+        .iter()
+        .map(|gpu| (gpu, find(boards, gpu).map_or(BoardIs::Other, |board| one(board, gpu, rebooted))))
+        .filter_map(|(gpu, is)| tells(gpu, is).then_some(is))
+        .collect();
     if each.contains(&BoardIs::Other) {
         return BoardIs::Other;
     }
     match each.iter().collect::<Vec<_>>().as_slice() {
         [only] => **only,
-        // A repair has no GPUs: it has reached its target once it says so.
+        // Where no GPU is cut, as in a repair, the target is reached once the agent says so.
         [] if matches!(phase, AgentPhase::Repartitioned | AgentPhase::Applied) => BoardIs::Target,
         [] => BoardIs::Base,
         _ => BoardIs::Between,

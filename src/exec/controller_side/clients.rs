@@ -7,6 +7,7 @@
 use super::{Asked, OperationMachine, Read, Round, Todo, first};
 use crate::exec::ownership::foreign_owner;
 use crate::exec::port::{ClusterError, ClusterRequest};
+use crate::exec::record::GpuTarget;
 use crate::exec::view::NodeView;
 use crate::model::Clients;
 
@@ -55,9 +56,10 @@ impl OperationMachine {
         if self.may_pause(round, node) { first(self.ask_to_pause(node, false)) } else { Ok(()) }
     }
 
-    /// Whether there is somebody to pause. A repair changes no instance, and pauses nobody.
+    /// Whether there is somebody to pause. Where no instance is changed nobody is paused.
     fn may_pause(&self, round: &Round<'_>, node: &NodeView) -> bool {
-        self.clients == Clients::OperatorPause && !round.operation.is_repair() && node.can_pause()
+        let cuts = round.operation.gpus.iter().any(GpuTarget::is_cut);
+        self.clients == Clients::OperatorPause && cuts && node.can_pause()
     }
 
     fn ask_to_pause(&mut self, node: &NodeView, dry_run: bool) -> Todo {

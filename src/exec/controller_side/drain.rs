@@ -1,4 +1,5 @@
 //! Phase `Draining`: evicts the victims one at a time (C4) until a fresh list shows none of them (C5), and then pauses the clients of the GPUs.
+//! Where instances are only handed over there is nothing for the agent to do, and the operation goes on to `Releasing` from here.
 //!
 //! Before the first real eviction all of them are tried dry, and the pause too, so that what is not allowed costs nobody anything.
 
@@ -9,7 +10,7 @@ use super::settle::{strangers, unfit, victims};
 use super::{Asked, OperationMachine, Read, Round, Todo};
 use crate::exec::mutant::{self, Mutant};
 use crate::exec::port::{ClusterError, ClusterRequest, EvictionBody};
-use crate::exec::record::{Operation, Phase};
+use crate::exec::record::{Operation, Outcome, Phase};
 use crate::exec::view::{NodeView, PodView};
 
 /// A pod that the plan has not counted; for the defect of deleting what makes a count wrong.
@@ -49,6 +50,9 @@ impl OperationMachine {
             if !operation.victims.is_empty() && !self.evicted && !node.pause_on_record() {
                 self.judge(round)?;
             }
+            if operation.only_hands_over() {
+                return Ok(self.hand_over(round));
+            }
             self.pause_clients(round, node)?;
             return Ok(self.advance(record, Phase::Drained));
         }
@@ -65,6 +69,20 @@ impl OperationMachine {
             return Ok(self.abort(record, &reason));
         }
         self.evict(round, node, &remaining, untouched)
+    }
+
+    /// No instance is changed, so that agent and plugin have nothing to do. The taint stays a little longer, for whoever makes the victims again
+    /// to make them while they cannot come back and take what they have left.
+    fn hand_over(&mut self, round: &Round<'_>) -> Todo {
+        let since = *self.waits.emptied.get_or_insert(round.now);
+        let over = round.now.since(since);
+        if over < self.timing.settle {
+            return self.rest(self.timing.settle.saturating_sub(over), &"those who made way to find their new places");
+        }
+        self.write(round.record, |operation| {
+            operation.phase = Phase::Releasing;
+            operation.outcome = Some(Outcome::Done);
+        })
     }
 
     /// The next eviction: first those whose budget allows the fewest.

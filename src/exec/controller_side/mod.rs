@@ -88,6 +88,8 @@ struct Waits {
     paused: Option<Moment>,
     /// Whether they may not be let go on.
     kept_paused: bool,
+    /// When all victims were first seen to be gone.
+    emptied: Option<Moment>,
     /// The node's heartbeat at which it first advertised the layout.
     advertised: Option<u64>,
     /// Victims whose eviction was allowed in a dry run.

@@ -23,7 +23,8 @@ impl OperationMachine {
             return Ok(self.degrade(record, "the agent could not keep the layout"));
         }
         let serving = (lingering.is_none() && successor(pods, old)) || mutant::on(Mutant(10));
-        let applied = agent == Some(AgentPhase::Applied) || operation.outcome == Some(Outcome::Aborted);
+        let unchanged = operation.outcome == Some(Outcome::Aborted) || operation.only_hands_over();
+        let applied = agent == Some(AgentPhase::Applied) || unchanged;
         if serving
             && applied
             && self.steady(node, record)
@@ -56,6 +57,7 @@ impl OperationMachine {
         if over || self.in_phase(now) > self.timing.plugin {
             let reason = "the device plugin does not serve the board's instances in time";
             let restored = matches!(operation.outcome, Some(Outcome::RolledBack | Outcome::Aborted));
+            let restored = restored || operation.only_hands_over();
             return Ok(if over || restored { self.degrade(record, reason) } else { self.cancel(record, reason) });
         }
         let node = self.node_of(round)?;

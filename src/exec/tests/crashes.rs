@@ -9,9 +9,11 @@ use crate::model::Clients;
 type Scenario = (&'static str, fn() -> Drive);
 
 /// What is run, and how it may end.
-const SCENARIOS: [Scenario; 6] = [
+const SCENARIOS: [Scenario; 8] = [
     ("free", || drive(World::new(), &[])),
     ("victim", || drive(World::with_victim(), &["victim"])),
+    ("hand over", || hand_over(World::with_victim().under_operator()).with_clients(Clients::OperatorPause)),
+    ("cut beside hand over", || cut_beside_hand_over(World::with_victim(), &["victim"])),
     ("blocked", || {
         let mut world = World::with_victim();
         world.pod("victim").budgets = vec![0];

@@ -56,7 +56,7 @@ pub(super) struct Drive {
     pub(super) crashes: Vec<Crash>,
     pub(super) agent_down: bool,
     pub(super) ended: Option<Closed>,
-    draft: Operation,
+    pub(super) draft: Operation,
     epoch: u64,
     controller_at: At<OperationRequest>,
     agent_at: At<AgentRequest>,

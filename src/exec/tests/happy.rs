@@ -134,3 +134,65 @@ fn clients_are_left_alone_where_the_policy_does_not_say_otherwise_or_the_operato
         position(&drive, "plugin deleted");
     }
 }
+
+#[test]
+fn a_hand_over_evicts_and_leaves_board_agent_plugin_and_clients_alone() {
+    let mut drive = hand_over(World::with_victim().under_operator()).with_clients(Clients::OperatorPause);
+    assert_eq!(drive.run(), Closed::Ended(Outcome::Done, String::new()));
+    settled(&drive, Outcome::Done);
+    assert!(drive.judged > 0);
+    let order = [
+        "spec Some(Claimed)",
+        "taint",
+        "spec Some(Draining)",
+        "evicted uid-victim",
+        "spec Some(Releasing)",
+        "untaint",
+        "spec None",
+    ];
+    assert!(order.map(|what| position(&drive, what)).is_sorted(), "{:#?}", drive.world.log);
+    let changes = ["destroyed", "created", "plugin deleted", "paused", "status Some(Accepted)", "spec Some(Drained)"];
+    for line in &drive.world.log {
+        assert!(!changes.iter().any(|change| line.starts_with(change)), "{line}");
+    }
+}
+
+#[test]
+fn the_taint_outlasts_the_victims_of_a_hand_over_by_a_settling() {
+    let mut drive = hand_over(World::with_victim());
+    drive.run_until(|drive| drive.world.log.iter().any(|line| line.starts_with("evicted")));
+    drive.run_until(|drive| drive.world.pods.iter().all(|pod| pod.pod.name != "victim"));
+    let gone = drive.world.now;
+    drive.run_until(|drive| !drive.world.tainted());
+    assert!(drive.world.now - gone >= drive.timing.settle.as_millis() as u64, "{:#?}", drive.world.log);
+}
+
+#[test]
+fn a_gpu_of_which_nothing_is_cut_does_not_keep_the_others_from_their_target() {
+    let mut drive = cut_beside_hand_over(World::with_victim(), &["victim"]);
+    assert_eq!(drive.run(), Closed::Ended(Outcome::Done, String::new()));
+    settled(&drive, Outcome::Done);
+}
+
+#[test]
+fn an_agent_that_is_given_a_mere_hand_over_finds_it_done() {
+    let mut drive = hand_over(World::new());
+    drive.draft.phase = Phase::Drained;
+    let mut operation = drive.draft.clone();
+    operation.victims.clear();
+    drive.run_until(|drive| drive.world.record.is_some());
+    drive.claim(operation);
+    drive.run_until(|drive| matches!(drive.world.agent(), Some((AgentPhase::Repartitioned, _))));
+    assert_eq!(drive.world.layout(0), places(&BASE));
+}
+
+#[test]
+fn an_older_operation_is_accepted_and_a_newer_one_is_not() {
+    for (protocol, outcome) in [(1, Outcome::Done), (crate::exec::PROTOCOL + 1, Outcome::Aborted)] {
+        let mut drive = drive(World::new(), &[]);
+        drive.draft.protocol = protocol;
+        drive.claim(drive.draft.clone());
+        let end = drive.run();
+        assert!(matches!(end, Closed::Ended(found, _) if found == outcome), "{protocol}: {end:?}");
+    }
+}

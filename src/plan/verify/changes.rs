@@ -1,4 +1,4 @@
-//! Reads the changes of GPUs: what is really destroyed and created, and who is evicted by that.
+//! Reads the changes of GPUs: what is really destroyed, created and handed over, and who is evicted by that.
 //!
 //! Inputs: the document and the world. Output: [`Changes`], in terms of the input; everything after this stage works on
 //! it and not on the document. Raises what the lists of one GPU contradict: the input, each other, the board's table of
@@ -18,6 +18,8 @@ pub(super) struct Touched {
     pub(super) destroyed: BTreeSet<usize>,
     /// What is created.
     pub(super) created: Vec<Spot>,
+    /// Positions of the instances that are kept while the pods on them go.
+    pub(super) handed_over: BTreeSet<usize>,
 }
 
 /// What a plan does to the cluster.
@@ -27,7 +29,7 @@ pub(super) struct Changes {
     pub(super) gpus: BTreeMap<usize, Touched>,
     /// Touched nodes.
     pub(super) nodes: BTreeSet<NodeId>,
-    /// Pods that hold a destroyed instance, with the first such instance as (GPU, position).
+    /// Pods that hold an instance that is destroyed or handed over, with the first such instance as (GPU, position).
     pub(super) evicted: BTreeMap<PodId, (usize, usize)>,
     /// Whether every name could be resolved; if not, the values of the levels cannot be computed.
     pub(super) complete: bool,
@@ -104,7 +106,7 @@ pub(super) fn resolve(plan: &Plan, world: &World<'_>, found: &mut Vec<Violation>
     }
     for (&position, touched) in &changes.gpus {
         let gpu = &world.input.gpus()[position];
-        for &slot in &touched.destroyed {
+        for &slot in touched.destroyed.union(&touched.handed_over) {
             if let Occupancy::Busy(pods) = &gpu.instances[slot].occupancy {
                 for &pod in pods {
                     changes.evicted.entry(pod).or_insert((position, slot));
@@ -129,7 +131,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// What is destroyed and created; `None` when that is nothing.
+    /// What is destroyed, created and handed over; `None` when that is nothing.
     fn read(&self, complete: &mut bool, found: &mut Vec<Violation>) -> Option<Touched> {
         let (node, index) = gpu_place(self.world, self.gpu);
         self.check_identity(found);
@@ -139,6 +141,7 @@ impl Reader<'_> {
             ("after", &self.change.after),
             ("destroy", &self.change.destroy),
             ("create", &self.change.create),
+            ("hand_over", &self.change.hand_over),
         ] {
             let place = |i: &PlannedInstance| (i.start, i.size, i.profile.clone());
             let wrong = |pair: &&[PlannedInstance]| pair[0].start > pair[1].start || place(&pair[0]) == place(&pair[1]);
@@ -149,8 +152,7 @@ impl Reader<'_> {
         }
         let mut touched = Touched::default();
         for instance in &self.change.destroy {
-            let slot = self.spot(instance).and_then(|spot| self.gpu.instances.iter().position(|i| Spot::of(i) == spot));
-            let Some(slot) = slot else {
+            let Some(slot) = self.slot(instance) else {
                 let instance = show(instance);
                 found.push(Violation::DestroysAbsent { node: node.clone(), gpu: index, instance });
                 *complete = false;
@@ -177,11 +179,38 @@ impl Reader<'_> {
             }
             touched.created.push(spot);
         }
-        if self.change.destroy.is_empty() && self.change.create.is_empty() {
+        self.read_handed_over(&mut touched, complete, found);
+        if self.change.destroy.is_empty() && self.change.create.is_empty() && self.change.hand_over.is_empty() {
             found.push(Violation::NoChange { place: format!("nodes[{node}].gpus[{index}]") });
             return None;
         }
         Some(touched)
+    }
+
+    /// What is handed over: it is there, stays there, and somebody makes way on it.
+    fn read_handed_over(&self, touched: &mut Touched, complete: &mut bool, found: &mut Vec<Violation>) {
+        let (node, index) = gpu_place(self.world, self.gpu);
+        for instance in &self.change.hand_over {
+            let shown = show(instance);
+            let Some(slot) = self.slot(instance) else {
+                found.push(Violation::HandsOverAbsent { node: node.clone(), gpu: index, instance: shown });
+                *complete = false;
+                continue;
+            };
+            let expected = self.holders(slot);
+            self.check_holders("hand_over", instance, &expected, found);
+            if touched.destroyed.contains(&slot) {
+                found.push(Violation::HandsOverDestroyed { node: node.clone(), gpu: index, instance: shown });
+                continue;
+            }
+            match &self.gpu.instances[slot].occupancy {
+                Occupancy::Busy(pods) if !pods.is_empty() => {}
+                Occupancy::Busy(_) | Occupancy::Free | Occupancy::Unknown => {
+                    found.push(Violation::HandsOverUnheld { node: node.clone(), gpu: index, instance: shown });
+                }
+            }
+            touched.handed_over.insert(slot);
+        }
     }
 
     fn check_identity(&self, found: &mut Vec<Violation>) {
@@ -263,6 +292,12 @@ impl Reader<'_> {
     fn spot(&self, instance: &PlannedInstance) -> Option<Spot> {
         let profile = self.gpu.geometry.find(&instance.profile)?;
         Some(Spot { start: instance.start, size: instance.size, profile })
+    }
+
+    /// Position on the GPU of an instance that is there.
+    fn slot(&self, instance: &PlannedInstance) -> Option<usize> {
+        let spot = self.spot(instance)?;
+        self.gpu.instances.iter().position(|there| Spot::of(there) == spot)
     }
 
     fn holders(&self, slot: usize) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! Rules 1 and 2: legal layouts, and what may be destroyed.
+//! Rules 1 and 2: legal layouts, and what may be destroyed and handed over.
 //!
 //! The arithmetic of layouts is the verifier's own, from the board's table alone.
 

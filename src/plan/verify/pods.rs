@@ -74,7 +74,7 @@ pub(super) fn waiting(plan: &Plan, world: &World<'_>, found: &mut Vec<Violation>
     all
 }
 
-/// Checks the evictions against the destroyed instances; returns those that land again.
+/// Checks the evictions against the instances that are destroyed or handed over; returns those that land again.
 pub(super) fn evictions(plan: &Plan, changes: &Changes, world: &World<'_>, found: &mut Vec<Violation>) -> Vec<Placed> {
     let mut seen = BTreeMap::new();
     let mut placed = Vec::new();

@@ -64,7 +64,18 @@ pub enum Violation {
         "node {node}, GPU {gpu}: destroys and creates {instance} at the same place; such an instance is kept, leave it out of both lists"
     )]
     Recreates { node: String, gpu: u32, instance: String },
-    /// `destroy` names other pods than hold the instance, or `create` names any.
+    /// Something is handed over that is not there.
+    #[error("node {node}, GPU {gpu}: hands over {instance}, which is not there; plan again from the current export")]
+    HandsOverAbsent { node: String, gpu: u32, instance: String },
+    /// An instance is handed over that is destroyed as well.
+    #[error("node {node}, GPU {gpu}: hands over {instance}, which it destroys as well; list it under one of both")]
+    HandsOverDestroyed { node: String, gpu: u32, instance: String },
+    /// An instance is handed over that no pod holds, or that something unknown may hold.
+    #[error(
+        "node {node}, GPU {gpu}: hands over {instance}, on which no known pod could make way; leave it out of the list"
+    )]
+    HandsOverUnheld { node: String, gpu: u32, instance: String },
+    /// `destroy` or `hand_over` name other pods than hold the instance, or `create` names any.
     #[error(
         "node {node}, GPU {gpu}: {list} says that [{found}] hold {instance}, the input says [{expected}]; {REMAKE}"
     )]
@@ -101,15 +112,17 @@ pub enum Violation {
 
     // Evictions.
     /// A pod is evicted that may not be moved.
-    #[error("pod {pod} holds an instance that is destroyed, but at `{level}` it may not be moved; {REMAKE}")]
-    NotMovable { pod: String, level: String },
-    /// A pod whose instance is destroyed is not in the list of evictions.
     #[error(
-        "pod {pod} holds {instance} on node {node}, GPU {gpu}, which is destroyed, but it is not evicted; {REMAKE}"
+        "pod {pod} holds an instance that is destroyed or handed over, but at `{level}` it may not be moved; {REMAKE}"
+    )]
+    NotMovable { pod: String, level: String },
+    /// A pod whose instance is destroyed or handed over is not in the list of evictions.
+    #[error(
+        "pod {pod} holds {instance} on node {node}, GPU {gpu}, which is destroyed or handed over, but it is not evicted; {REMAKE}"
     )]
     NotEvicted { pod: String, node: String, gpu: u32, instance: String },
     /// A pod is evicted that loses nothing.
-    #[error("nodes[{node}].evict names {pod}, which holds no instance that is destroyed; {REMAKE}")]
+    #[error("nodes[{node}].evict names {pod}, which holds no instance that is destroyed or handed over; {REMAKE}")]
     NeedlessEviction { node: String, pod: String },
     /// A pod is evicted that the input does not have.
     #[error(

@@ -324,7 +324,18 @@ impl Checker {
         {
             self.violated(at, Invariant::S3, node, format!("{} drains before its taint has settled", after.id));
         }
-        if before.phase != Phase::Drained && after.phase == Phase::Drained {
+        // Where instances are only handed over, the drain leads straight to the end.
+        let skips =
+            before.phase < Phase::Drained && after.phase == Phase::Releasing && after.outcome == Some(Outcome::Done);
+        if skips && !after.only_hands_over() {
+            self.violated(
+                at,
+                Invariant::S3,
+                node,
+                format!("{} counts as done, and nobody has changed anything", after.id),
+            );
+        }
+        if before.phase != Phase::Drained && after.phase == Phase::Drained || skips {
             let mut victims = after.victims.iter();
             let left = victims.find(|victim| pods.iter().any(|pod| pod.pod.uid == victim.pod.uid && !pod.finished));
             if let Some(left) = left {

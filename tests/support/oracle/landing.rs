@@ -298,9 +298,13 @@ impl Found<'_> {
         let _ = writeln!(text, "evict {evicted:?}");
         for (node, (landing, option)) in self.landings.iter().enumerate() {
             let _ = writeln!(text, "{}:", input.nodes()[node].name);
-            for (gpu, layout) in input.gpus()[input.nodes()[node].gpus.clone()].iter().zip(&option.layouts) {
+            let gpus = &input.gpus()[input.nodes()[node].gpus.clone()];
+            for ((gpu, layout), handed) in gpus.iter().zip(&option.layouts).zip(&option.handed_over) {
                 let shown: Vec<String> = layout.iter().map(|&placement| gpu.geometry.show(placement)).collect();
                 let _ = writeln!(text, "  gpu {}: {}", gpu.index, shown.join(" "));
+                for (_, instance) in gpu.instances.iter().enumerate().filter(|(slot, _)| handed >> slot & 1 == 1) {
+                    let _ = writeln!(text, "  gpu {} hands over {}", gpu.index, gpu.geometry.show(instance.placement));
+                }
             }
             for (class, &count) in self.classes.iter().zip(landing).filter(|(_, count)| **count > 0) {
                 let asks: Vec<String> =

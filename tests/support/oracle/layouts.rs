@@ -13,6 +13,8 @@ use super::weights::Weights;
 pub struct GpuOption {
     /// Held instances that are destroyed, as a bit set over the GPU's instances.
     pub destroyed_held: u64,
+    /// Held instances that are kept and whose pods are all evicted, as a bit set.
+    pub handed_over: u64,
     /// Offers of free instances that are kept and of created ones, by resource, up to the most that can land.
     pub supply: Vec<u32>,
     /// Instances destroyed and created.
@@ -26,20 +28,22 @@ pub struct GpuOption {
 impl GpuOption {
     /// Whether anything changes.
     pub fn touched(&self) -> bool {
-        self.changes > 0
+        self.changes > 0 || self.handed_over != 0
     }
 }
 
-/// Every legal layout of a GPU on a node of strategy `mixed`, the worse of indistinguishable ones dropped.
+/// Every legal layout of a GPU on a node of strategy `mixed`, each with every choice of what is handed over; the worse of
+/// indistinguishable ones dropped.
 pub fn options(input: &PlanningInput, weights: &Weights, level: DisruptionLevel, gpu: &Gpu) -> Vec<GpuOption> {
-    let mut kept: BTreeMap<(u64, Vec<u32>), GpuOption> = BTreeMap::new();
+    let mut kept: BTreeMap<(u64, u64, Vec<u32>), GpuOption> = BTreeMap::new();
     if gpu.frozen.is_some() {
         let now: Vec<Placement> = gpu.instances.iter().map(|instance| instance.placement).collect();
         return option(input, weights, level, gpu, &Arc::new(now)).into_iter().collect();
     }
-    for layout in all_layouts(&gpu.geometry).iter() {
-        let Some(option) = option(input, weights, level, gpu, layout) else { continue };
-        let key = (option.destroyed_held, option.supply.clone());
+    let all = all_layouts(&gpu.geometry);
+    let all = all.iter().filter_map(|layout| option(input, weights, level, gpu, layout));
+    for option in all.flat_map(|option| with_hand_overs(input, level, gpu, option)) {
+        let key = (option.destroyed_held, option.handed_over, option.supply.clone());
         let order = |option: &GpuOption| (option.touched(), option.changes, -option.flexibility);
         match kept.get(&key) {
             Some(other) if order(other) <= order(&option) => {}
@@ -49,6 +53,28 @@ pub fn options(input: &PlanningInput, weights: &Weights, level: DisruptionLevel,
         }
     }
     kept.into_values().collect()
+}
+
+/// A layout with every set of instances that may be handed over: those that stay and whose pods may all be moved. What
+/// they offer then is counted where it is known who is evicted.
+fn with_hand_overs(
+    input: &PlanningInput,
+    level: DisruptionLevel,
+    gpu: &Gpu,
+    option: GpuOption,
+) -> impl Iterator<Item = GpuOption> {
+    let mut candidates = 0_u64;
+    for (slot, instance) in gpu.instances.iter().enumerate() {
+        if let Occupancy::Busy(pods) = &instance.occupancy
+            && option.layout.contains(&instance.placement)
+            && pods.iter().all(|pod| input.running()[pod.index()].movable_at(level))
+        {
+            candidates |= 1 << slot;
+        }
+    }
+    // Every subset of a bit set, from the set itself down to the empty one.
+    let smaller = move |&set: &u64| (set != 0).then(|| (set - 1) & candidates);
+    std::iter::successors(Some(candidates), smaller).map(move |handed_over| GpuOption { handed_over, ..option.clone() })
 }
 
 /// What a layout does to a GPU; `None` when it destroys what must stay.
@@ -90,7 +116,7 @@ pub fn option(
     for (count, &most) in supply.iter_mut().zip(&weights.most) {
         *count = (*count).min(most);
     }
-    Some(GpuOption { destroyed_held, supply, changes, flexibility, layout: Arc::clone(layout) })
+    Some(GpuOption { destroyed_held, handed_over: 0, supply, changes, flexibility, layout: Arc::clone(layout) })
 }
 
 fn offer(gpu: &Gpu, placement: Placement, supply: &mut [u32]) {

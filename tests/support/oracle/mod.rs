@@ -3,13 +3,14 @@
 //! Input: a small [`PlanningInput`]. Output: [`Best`], the value of every level of `docs/design/semantics.md`, with one
 //! plan that reaches it. Method, in the order of the files:
 //!
-//! 1. [`layouts`]: all legal layouts of every GPU, by extending legal ones, each with what it destroys and offers.
+//! 1. [`layouts`]: all legal layouts of every GPU, by extending legal ones, each with what it destroys and offers, and with
+//!    every choice of what is handed over.
 //! 2. [`nodes`]: all combinations over the GPUs of a node, by the set of pods that they evict.
 //! 3. [`landing`]: for every set of evicted pods all ways to spread the landing pods over the nodes.
 //!
 //! Of options that differ in nothing that a constraint or a higher level can see, the worse ones are dropped:
 //!
-//! - Two options that destroy the same held instances and offer the same (counted up to what could ever land) differ
+//! - Two options that destroy and hand over the same held instances and offer the same (counted up to what could ever land) differ
 //!   only in touching, changes and flexibility, which add up over GPUs; so the one that is first in their order wins
 //!   whatever else the plan does, and since it touches fewer GPUs no budget can speak against it.
 //! - Offers beyond everything that could ever land are never taken; what is left over counts for flexibility, which is

@@ -34,6 +34,8 @@ pub struct NodeOption {
     pub tail: Tail,
     /// Layout of each GPU.
     pub layouts: Vec<Arc<Vec<Placement>>>,
+    /// What is handed over on each GPU, as bit sets over its instances.
+    pub handed_over: Vec<u64>,
 }
 
 /// The options of one node by the set of evicted pods.
@@ -104,7 +106,7 @@ impl NodeTable {
         let mut evicted = 0_u64;
         for (gpu, option) in gpus.iter().zip(chosen) {
             for (slot, instance) in gpu.instances.iter().enumerate() {
-                if option.destroyed_held >> slot & 1 == 1
+                if (option.destroyed_held | option.handed_over) >> slot & 1 == 1
                     && let Occupancy::Busy(pods) = &instance.occupancy
                 {
                     evicted |= pods.iter().map(|pod| 1 << pod.index()).sum::<u64>();
@@ -148,7 +150,8 @@ impl NodeTable {
         let by_supply = self.by_evicted.entry(evicted).or_default();
         if by_supply.get(&supply).is_none_or(|other| tail < other.tail) {
             let layouts = chosen.iter().map(|option| Arc::clone(&option.layout)).collect();
-            by_supply.insert(supply.clone(), NodeOption { supply, tail, layouts });
+            let handed_over = chosen.iter().map(|option| option.handed_over).collect();
+            by_supply.insert(supply.clone(), NodeOption { supply, tail, layouts, handed_over });
         }
     }
 }

@@ -270,7 +270,10 @@ fn change(input: &PlanningInput, index: usize, slots: &[Slot], evicted: &BTreeSe
     };
     let destroy: Vec<PlannedInstance> = gpu.instances.iter().filter(|it| !stays(it.placement)).map(now).collect();
     let create: Vec<PlannedInstance> = slots.iter().filter(|slot| !was(slot.placement)).map(then).collect();
-    (!destroy.is_empty() || !create.is_empty()).then(|| GpuChange {
+    let makes_way = |occupancy: &Occupancy| matches!(occupancy, Occupancy::Busy(pods) if pods.iter().all(|pod| evicted.contains(pod)));
+    let handed_over = gpu.instances.iter().filter(|it| stays(it.placement) && makes_way(&it.occupancy));
+    let hand_over: Vec<PlannedInstance> = handed_over.map(now).collect();
+    (!destroy.is_empty() || !create.is_empty() || !hand_over.is_empty()).then(|| GpuChange {
         index: gpu.index,
         uuid: gpu.uuid.clone(),
         model: gpu.product.clone(),
@@ -278,5 +281,6 @@ fn change(input: &PlanningInput, index: usize, slots: &[Slot], evicted: &BTreeSe
         after: slots.iter().map(then).collect(),
         destroy,
         create,
+        hand_over,
     })
 }
