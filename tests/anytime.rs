@@ -19,10 +19,10 @@ const LEVELS: [DisruptionLevel; 3] =
 /// Exports on which the search alone once came back with nothing, with an error, or with an illegal plan; and the served weight that each
 /// reaches within the default limit, by priority.
 const CASES: [(&str, &[i64]); 8] = [
-    ("twenty-pools-80-gpus", &[63]),
+    ("twenty-pools-80-gpus", &[67]),
     ("gain-rule-unproven-baseline", &[]),
     ("better-than-claimed-38", &[2, 1]),
-    ("better-than-claimed-5-gpus", &[8]),
+    ("better-than-claimed-5-gpus", &[9]),
     ("gain-factor-60023", &[]),
     ("empty-gpu-two-pods", &[]),
     ("one-gpu-two-pods", &[]),

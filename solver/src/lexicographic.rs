@@ -174,6 +174,10 @@ impl Search<'_> {
 
     /// Bounds a level, tries to reach the bound, and supposes that it can be reached.
     fn glance(&mut self, level: usize, termination: &mut dyn Termination) -> LevelOutcome {
+        // Without work left a large problem is not looked at: whatever is known by then has to do.
+        if termination.spend(0) && self.problem.classes.len() * self.problem.dims() > LARGE {
+            return LevelOutcome { value: UNBOUNDED, bound: UNBOUNDED, rounds: 0 };
+        }
         let bounds = self.whole();
         let target = self.value(level).unwrap_or(i64::MIN);
         let relaxation = master::relax(self.problem, level, &self.fixed, &bounds, target, &mut self.pool, termination);
@@ -367,6 +371,12 @@ impl Search<'_> {
         (left.max(open).max(reached), rounds)
     }
 }
+
+/// Classes times dimensions from which a problem is large.
+const LARGE: usize = 100_000;
+
+/// Stands for a bound that is not known.
+const UNBOUNDED: i64 = i64::MAX / 8;
 
 /// Looking at all choices of all machines takes too long where there are more classes.
 const FEW_CLASSES: usize = 150;

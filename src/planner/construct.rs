@@ -133,6 +133,16 @@ struct Shape {
     node_touched: bool,
 }
 
+/// Best place for a resource on GPUs of a shape: cost of those who must move, rank, placement.
+type BestPlace = (i64, (i64, i64, i64), Placement);
+
+/// GPUs of one shape, with the best places that were worked out for it, by resource and whether others may be moved.
+#[derive(Debug, Clone, Default)]
+struct Alike {
+    gpus: BTreeSet<usize>,
+    best: std::cell::RefCell<BTreeMap<(ResourceId, bool), Option<BestPlace>>>,
+}
+
 /// A place for an instance: cost of those who must move, rank, GPU, placement.
 type Place = (i64, (i64, i64, i64), usize, Placement);
 
@@ -159,7 +169,7 @@ struct State<'a, 'b> {
     /// Nodes with free replicas, by atom and resource.
     supply: BTreeMap<(usize, ResourceId), BTreeMap<usize, i64>>,
     /// GPUs that may be changed, by shape.
-    shapes: BTreeMap<Shape, BTreeSet<usize>>,
+    shapes: BTreeMap<Shape, Alike>,
     shape_of: Vec<Option<Shape>>,
     evicted: BTreeSet<PodId>,
     landings: Landings,
@@ -273,14 +283,14 @@ impl<'a, 'b> State<'a, 'b> {
             return;
         }
         if let Some(old) = self.shape_of[gpu].take()
-            && let Some(gpus) = self.shapes.get_mut(&old)
+            && let Some(alike) = self.shapes.get_mut(&old)
         {
-            gpus.remove(&gpu);
-            if gpus.is_empty() {
+            alike.gpus.remove(&gpu);
+            if alike.gpus.is_empty() {
                 self.shapes.remove(&old);
             }
         }
-        self.shapes.entry(shape.clone()).or_default().insert(gpu);
+        self.shapes.entry(shape.clone()).or_default().gpus.insert(gpu);
         self.shape_of[gpu] = Some(shape);
     }
 
@@ -514,9 +524,15 @@ impl<'a, 'b> State<'a, 'b> {
         for &atom in atoms {
             let of_atom =
                 Shape { atom, board: 0, offers: 0, slots: Vec::new(), gpu_touched: false, node_touched: false };
-            for (shape, gpus) in self.shapes.range(of_atom..).take_while(|(shape, _)| shape.atom == atom) {
+            for (shape, alike) in self.shapes.range(of_atom..).take_while(|(shape, _)| shape.atom == atom) {
+                let gpus = &alike.gpus;
                 let Some(&first) = gpus.first() else { continue };
-                let Some((cost, rank, placement)) = self.best_place(shape, first, resource, moving) else { continue };
+                let best = *alike
+                    .best
+                    .borrow_mut()
+                    .entry((resource, moving))
+                    .or_insert_with(|| self.best_place(shape, first, resource, moving));
+                let Some((cost, rank, placement)) = best else { continue };
                 let fits = |gpu: &&usize| self.touchable(**gpu) && self.room[self.node_of(**gpu)].covers(requests);
                 let found = if moving {
                     // Room comes back with those who leave; it is looked at again when they have.
@@ -531,13 +547,7 @@ impl<'a, 'b> State<'a, 'b> {
     }
 
     /// The best place for a resource on a GPU of a shape: least cost of those who must move, then the rule's rank.
-    fn best_place(
-        &self,
-        shape: &Shape,
-        gpu: usize,
-        resource: ResourceId,
-        moving: bool,
-    ) -> Option<(i64, (i64, i64, i64), Placement)> {
+    fn best_place(&self, shape: &Shape, gpu: usize, resource: ResourceId, moving: bool) -> Option<BestPlace> {
         let input = self.scope.input;
         let geometry = self.geometry(gpu);
         let stays = |obstacle: &Obstacle| match obstacle {
@@ -586,6 +596,9 @@ impl<'a, 'b> State<'a, 'b> {
 
     /// Takes the pods one by one, without moving anybody.
     fn insert_all(&mut self, order: &[usize]) {
+        for alike in self.shapes.values_mut() {
+            alike.best.get_mut().clear();
+        }
         if self.fit == Fit::Frugal {
             for gpu in 0..self.gpus.len() {
                 self.file(gpu);
