@@ -59,9 +59,8 @@ fn the_planned_state_is_left_alone_where_pods_move() {
 
 #[test]
 fn every_further_plan_serves_somebody_and_soon_there_is_none() {
-    // Where a place cannot be swapped (the other pod may not use the node, or was displaced), two plans in a row can do
-    // what one may not: destroy an instance and make it again for somebody else. That must stay the exception, must
-    // serve somebody each time, and must end.
+    // Where a pod was displaced, or the gain rule weighs each plan by itself, two plans in a row can do what one may not. That must stay
+    // the exception, must serve somebody each time, and must end.
     let mut again = Vec::new();
     for seed in 0..300 {
         let mut spec = unlimited(seed, &Shape::SMALL);
@@ -79,7 +78,7 @@ fn every_further_plan_serves_somebody_and_soon_there_is_none() {
             spec = apply(&spec, &plan, Landed::Fixed);
         }
     }
-    assert!(again.len() <= 6, "planned again: {again:?}");
+    assert!(again.is_empty(), "planned again: {again:?}");
 }
 
 #[test]

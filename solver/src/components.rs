@@ -158,8 +158,8 @@ fn split(problem: &Problem) -> Vec<Part> {
         })
         .collect();
     let mut of_part: Vec<Vec<usize>> = vec![Vec::new(); members.len()];
-    for dim in problem.levels..problem.dims() {
-        if let Some(part) = of_row[dim] {
+    for (dim, part) in of_row.iter().enumerate().skip(problem.levels) {
+        if let Some(part) = *part {
             of_part[part].push(dim);
         }
     }
@@ -268,15 +268,15 @@ fn join(problem: &Problem, parts: &[Part], outcomes: &[Outcome]) -> Option<Outco
     let totals = solution.totals(problem);
     let mut levels = Vec::with_capacity(problem.levels());
     let mut proven = true;
-    for level in 0..problem.levels() {
+    for (level, &value) in totals.iter().enumerate().take(problem.levels()) {
         let of = |pick: fn(&LevelOutcome) -> i64| -> i64 {
             outcomes.iter().map(|outcome| pick(&outcome.levels[level])).sum()
         };
         // Behind a level that is not proven the parts' bounds no longer add up: one part may give up what another gains.
         let bound = if proven { of(|level| level.bound) } else { i64::MAX / 4 };
         let rounds = outcomes.iter().map(|outcome| outcome.levels[level].rounds).max().unwrap_or(0);
-        levels.push(LevelOutcome { value: totals[level], bound, rounds });
-        proven &= bound == totals[level];
+        levels.push(LevelOutcome { value, bound, rounds });
+        proven &= bound == value;
     }
     let status = if proven { Status::Optimal } else { Status::Feasible };
     Some(Outcome { status, solution, totals, levels })

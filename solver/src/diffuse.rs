@@ -38,6 +38,7 @@ struct Unit {
 }
 
 /// Finds an answer of at least the value `least` on a level, the best that exchanges lead to from the relaxation's mix.
+#[expect(clippy::too_many_arguments, reason = "the level as it stands, and what the search carries along")]
 pub(crate) fn reach(
     problem: &Problem,
     level: usize,

@@ -313,8 +313,8 @@ impl Improve<'_> {
                 break;
             }
             let key = short(&vector);
-            if !found.contains_key(&key) {
-                found.insert(key, arcs.clone());
+            if let std::collections::btree_map::Entry::Vacant(place) = found.entry(key) {
+                place.insert(arcs.clone());
                 options.push((arcs, vector));
             }
         }

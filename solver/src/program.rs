@@ -93,8 +93,7 @@ impl Program {
         let mut pivots = 0;
         let mut left = nodes;
         let mut outcome = problem.solve_with(options);
-        loop {
-            let Ok(reached) = outcome else { break };
+        while let Ok(reached) = outcome {
             let stats = reached.stats();
             let stop = termination.spend((stats.lp_iterations - pivots) * per_pivot);
             pivots = stats.lp_iterations;

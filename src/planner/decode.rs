@@ -60,8 +60,46 @@ impl Changes {
                 }
             }
         }
+        self.state_once(input);
         for &pod in &self.evicted {
             self.leaving.entry(input.running()[pod.index()].node).or_default().push(pod);
+        }
+    }
+
+    /// Of all that says that the same pods leave, keeps what comes last: where a pod that is evicted anyway leaves another instance of a GPU
+    /// that changes, it may be called handed over or just freed, and the same plan is to have the same words.
+    fn state_once(&mut self, input: &PlanningInput) {
+        if !self.evicted.iter().any(|pod| Scope::holds_several(&input.running()[pod.index()])) {
+            return;
+        }
+        let holders = |gpu: GpuId, slot: usize| match &input.gpus()[gpu.index()].instances[slot].occupancy {
+            Occupancy::Busy(pods) => pods.as_slice(),
+            Occupancy::Free | Occupancy::Unknown => &[],
+        };
+        let mut reasons = BTreeMap::<PodId, usize>::new();
+        for (&id, change) in &mut self.gpus {
+            let slots = 0..input.gpus()[id.index()].instances.len();
+            let leave = |pods: &[PodId]| !pods.is_empty() && pods.iter().all(|pod| self.evicted.contains(pod));
+            change.handed_over =
+                slots.filter(|slot| !change.destroyed.contains(slot) && leave(holders(id, *slot))).collect();
+            for pod in change.destroyed.iter().chain(&change.handed_over).flat_map(|&slot| holders(id, slot)) {
+                *reasons.entry(*pod).or_default() += 1;
+            }
+        }
+        for (&id, GpuOutcome { destroyed, created, handed_over }) in &mut self.gpus {
+            let cut = !destroyed.is_empty() || !created.is_empty();
+            let mut left = handed_over.len();
+            handed_over.retain(|&slot| {
+                let pods = holders(id, slot);
+                let needed = !cut && left == 1 || pods.iter().any(|pod| reasons.get(pod) == Some(&1));
+                if !needed {
+                    left -= 1;
+                    for pod in pods {
+                        reasons.entry(*pod).and_modify(|count| *count -= 1);
+                    }
+                }
+                needed
+            });
         }
     }
 

@@ -107,7 +107,13 @@ impl<'a, 'b> Rows<'a, 'b> {
         let limit = |problem: &mut Problem, most: Option<u64>| {
             most.map(|most| problem.shared_row(None, Some(i64::try_from(most).unwrap_or(i64::MAX))))
         };
-        let budgets = input.budgets().iter().map(|b| problem.shared_row(None, Some(i64::from(b.allowed)))).collect();
+        // In the order of their names: the order in which they were read must leave no trace.
+        let mut order: Vec<usize> = (0..input.budgets().len()).collect();
+        order.sort_by_key(|&budget| (&input.budgets()[budget].name, input.budgets()[budget].allowed));
+        let mut budgets = vec![problem.level(0); order.len()];
+        for budget in order {
+            budgets[budget] = problem.shared_row(None, Some(i64::from(input.budgets()[budget].allowed)));
+        }
         let evictions = limit(&mut problem, policy.budgets.evictions.map(u64::from));
         let nodes = limit(&mut problem, policy.budgets.nodes.map(|limit| limit.of(input.nodes().len())));
         let gpus = limit(&mut problem, policy.budgets.gpus.map(|limit| limit.of(input.gpus().len())));

@@ -182,6 +182,7 @@ fn changes() -> Vec<Invalid> {
         changes: &[("gpu-a", 1, &[5], &[])],
         evict: &[("gpu-a", "ml/duo", Some("gpu-a"))],
         served: &[("ml/big", "gpu-b")],
+        hand_over: &[],
     };
     let untouched = Deeds { changes: &[("gpu-b", 0, &[], &[])], ..IDLE };
     let recreated = Deeds { changes: &[("gpu-a", 0, &[2], &[("1g.10gb", 2, 1)])], ..IDLE };

@@ -108,7 +108,7 @@ fn compare(
     let tells = |gpu: &GpuTarget, is: BoardIs| gpu.is_cut() || is != BoardIs::Base;
     let each: BTreeSet<BoardIs> = gpus
         .iter()
-        .map(|gpu| (gpu, find(boards, gpu).map_or(BoardIs::Other, |board| one(board, gpu, rebooted))))
+        .map(|gpu| (gpu, find(boards, gpu).map_or(BoardIs::Other, |board| one(board, gpu, phase, rebooted))))
         .filter_map(|(gpu, is)| tells(gpu, is).then_some(is))
         .collect();
     if each.contains(&BoardIs::Other) {
@@ -123,8 +123,10 @@ fn compare(
     }
 }
 
-fn one(board: &BoardState, gpu: &GpuTarget, rebooted: bool) -> BoardIs {
-    let known = |place: &Place| gpu.base.contains(place) || gpu.target.contains(place);
+fn one(board: &BoardState, gpu: &GpuTarget, phase: AgentPhase, rebooted: bool) -> BoardIs {
+    // An operation that was rolled back before a reboot has left nothing of its target: what stands there is somebody else's.
+    let undone = rebooted && phase == AgentPhase::RolledBack;
+    let known = |place: &Place| gpu.base.contains(place) || !undone && gpu.target.contains(place);
     if board.instances.iter().any(|instance| !known(&instance.place)) {
         return BoardIs::Other;
     }
