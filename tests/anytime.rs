@@ -5,7 +5,6 @@ mod support;
 
 use std::path::Path;
 
-use retile::controller::Proposer as _;
 use retile::kube::export::{ReadOptions, Source, read};
 use retile::model::{Budgets, DisruptionLevel, GainFactor, PlanningInput, Policy};
 use retile::plan::{Plan, verify};
@@ -129,7 +128,7 @@ fn a_plan_without_search_serves_what_the_greedy_rules_serve() {
         for rule in rules {
             let mut proposer = rule.proposer(1, &Packer::new(|_, _| None));
             let proposal = proposer.propose(&input).expect("a rule always proposes");
-            let by_rule = served_by(&input, proposal.served.iter().map(|pod| pod.uid.as_str()).collect());
+            let by_rule = served_by(&input, &proposal.served.iter().map(|pod| pod.uid.as_str()).collect::<Vec<_>>());
             assert!(
                 served(&plan) >= by_rule,
                 "seed {seed}: {:?} after {} served {by_rule:?}",
@@ -143,7 +142,7 @@ fn a_plan_without_search_serves_what_the_greedy_rules_serve() {
 }
 
 /// Served weight of some pods by priority, highest first.
-fn served_by(input: &PlanningInput, uids: Vec<&str>) -> Vec<i64> {
+fn served_by(input: &PlanningInput, uids: &[&str]) -> Vec<i64> {
     let mut tiers = std::collections::BTreeMap::<std::cmp::Reverse<i32>, i64>::new();
     let least = |priority: i32| {
         let same = input.pending().iter().filter(|pod| pod.priority == priority);

@@ -618,12 +618,11 @@ impl<'a, 'b> State<'a, 'b> {
                 self.left.push(position);
                 continue;
             }
-            match self.land(&class.atoms, &pod.demand, &pod.requests) {
-                Some(node) => self.serve(position, node),
-                None => {
-                    self.hopeless.insert(key);
-                    self.left.push(position);
-                }
+            if let Some(node) = self.land(&class.atoms, &pod.demand, &pod.requests) {
+                self.serve(position, node);
+            } else {
+                self.hopeless.insert(key);
+                self.left.push(position);
             }
         }
     }

@@ -149,7 +149,14 @@ struct Obstacles<'a> {
     scope: &'a Scope<'a>,
     used_up: &'a UsedUp,
     /// By resource, then by GPU.
-    pinned: BTreeMap<ResourceId, Vec<Option<Option<Pin<'a>>>>>,
+    pinned: BTreeMap<ResourceId, Vec<Looked<'a>>>,
+}
+
+/// What was seen when a GPU was looked at.
+#[derive(Clone, Copy)]
+enum Looked<'a> {
+    NotYet,
+    At(Option<Pin<'a>>),
 }
 
 impl<'a> Obstacles<'a> {
@@ -160,7 +167,7 @@ impl<'a> Obstacles<'a> {
     fn survey(&mut self, eligible: NodeSetId, resource: ResourceId) -> Survey<'a> {
         let (scope, used_up) = (self.scope, self.used_up);
         let input = scope.input;
-        let pinned_of = self.pinned.entry(resource).or_insert_with(|| vec![None; input.gpus().len()]);
+        let pinned_of = self.pinned.entry(resource).or_insert_with(|| vec![Looked::NotYet; input.gpus().len()]);
         let mut survey = Survey::default();
         let mut seen: Option<(&Gpu, Room)> = None;
         for (position, node) in input.nodes().iter().enumerate() {
@@ -186,9 +193,14 @@ impl<'a> Obstacles<'a> {
                     survey.frozen_count += 1;
                     let of = || (format!("{}/{}", node.name, gpu.index), *reason, why.clone());
                     survey.frozen.get_or_insert_with(of);
-                } else if let Some(pin) =
-                    *pinned_of[position].get_or_insert_with(|| pinned(scope, used_up, gpu, &room.places))
-                {
+                    continue;
+                }
+                let seen = match pinned_of[position] {
+                    Looked::At(seen) => seen,
+                    Looked::NotYet => pinned(scope, used_up, gpu, &room.places),
+                };
+                pinned_of[position] = Looked::At(seen);
+                if let Some(pin) = seen {
                     survey.pinned += 1;
                     // What is nearest to being lifted is the one to name.
                     survey.pinned_by = Some(survey.pinned_by.map_or(pin, |known| known.min(pin)));

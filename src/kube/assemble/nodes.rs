@@ -116,6 +116,9 @@ pub(super) fn candidate<'a>(draft: &NodeDraft, named: &[Arc<[Option<NamedOffer>]
     Candidate { node, strategy: draft.strategy, allocatable, most, products }
 }
 
+/// Offers by their names, each set once.
+type KnownOffers = BTreeMap<Arc<[Option<NamedOffer>]>, Arc<[Option<Offer>]>>;
+
 impl Assembly<'_> {
     pub(super) fn add_nodes(
         &mut self,
@@ -125,7 +128,7 @@ impl Assembly<'_> {
         pods: &Pods<'_>,
         ids: &[Option<PodId>],
     ) {
-        let mut offers: BTreeMap<Arc<[Option<NamedOffer>]>, Arc<[Option<Offer>]>> = BTreeMap::new();
+        let mut offers = KnownOffers::new();
         for (draft, named) in drafts.iter().zip(named) {
             let name = draft.name.as_str();
             let mut free = Capacity::default();

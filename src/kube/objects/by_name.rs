@@ -12,6 +12,9 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ByName<V>(Vec<(String, V)>);
 
+/// Entries, ordered by name.
+type Entries<'a, V> = std::iter::Map<std::slice::Iter<'a, (String, V)>, fn(&(String, V)) -> (&String, &V)>;
+
 impl<V> ByName<V> {
     fn position(&self, name: &str) -> Result<usize, usize> {
         // Sources are mostly ordered by name already.
@@ -43,7 +46,7 @@ impl<V> ByName<V> {
     }
 
     /// Entries, ordered by name.
-    pub(crate) fn iter(&self) -> std::iter::Map<std::slice::Iter<'_, (String, V)>, fn(&(String, V)) -> (&String, &V)> {
+    pub(crate) fn iter(&self) -> Entries<'_, V> {
         self.0.iter().map(|(name, value)| (name, value))
     }
 
@@ -99,7 +102,7 @@ impl<V> IntoIterator for ByName<V> {
 
 impl<'a, V> IntoIterator for &'a ByName<V> {
     type Item = (&'a String, &'a V);
-    type IntoIter = std::iter::Map<std::slice::Iter<'a, (String, V)>, fn(&(String, V)) -> (&String, &V)>;
+    type IntoIter = Entries<'a, V>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
