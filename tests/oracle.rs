@@ -347,7 +347,9 @@ fn a_shared_instance_is_handed_over_whole_or_not_at_all() {
     let other = NodeSpec { name: "o".to_owned(), ..node.clone() };
     let other = NodeSpec { gpus: vec![GpuSpec { instances: Vec::new(), ..other.gpus[0].clone() }], ..other };
     let mut pods = vec![running("a", 0, "4g.24gb.shared"), running("b", 0, "4g.24gb.shared")];
-    pods.iter_mut().for_each(|pod| pod.eligible = vec![0, 1]);
+    for pod in &mut pods {
+        pod.eligible = vec![0, 1];
+    }
     let waits = vec![pending("x", "4g.24gb.shared"), pending("y", "4g.24gb.shared")];
     let mut spec = world(vec![node, other], pods, waits);
     // All four slices for two replicas: two each. Both pods go to what is created on the other node.
