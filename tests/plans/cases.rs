@@ -273,13 +273,6 @@ fn hand_overs() -> Vec<Invalid> {
         let (changes, hand_over) = ([(node, index, &[][..], &[][..])], [handed]);
         does(name, &World::default(), &Deeds { changes: &changes, hand_over: &hand_over, evict, ..IDLE }, reason, says)
     };
-    // Nobody else lands, so that the pod would have room.
-    let protected = Deeds {
-        changes: &[("gpu-a", 1, &[], &[])],
-        hand_over: &[("gpu-a", 1, &[0])],
-        evict: &[("gpu-a", "ml/train", Some("gpu-b"))],
-        ..NOTHING
-    };
     let taken_again = Deeds {
         changes: &[("gpu-b", 0, &[], &[])],
         hand_over: &[("gpu-b", 0, &[0])],
@@ -306,7 +299,6 @@ fn hand_overs() -> Vec<Invalid> {
         ),
         case("hands-over-free", ("gpu-a", 0, &[2]), &[], is!(HandsOverUnheld), "1g.10gb@2:1"),
         case("hands-over-unknown", ("gpu-a", 1, &[4]), &[], is!(HandsOverUnheld), "1g.10gb@4:1"),
-        does("hands-over-under-protected-pod", &World::default(), &protected, is!(NotMovable), "ml/train"),
         case("hands-over-without-eviction", ("gpu-a", 0, &[0]), &[], is!(NotEvicted), "ml/web-0 holds 1g.10gb@0:1"),
         case(
             "hands-over-on-single",
