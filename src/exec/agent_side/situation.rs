@@ -48,8 +48,9 @@ impl Situation {
         let boot = &facts.store.boot_id;
         // What was reported degraded since the machine started is past the reboot already.
         let settled = reported.is_some_and(|it| it.phase == AgentPhase::Degraded && it.boot_id == *boot);
-        let rebooted = !settled && status.is_some_and(|status| !status.boot_id.is_empty() && status.boot_id != *boot)
-            || !settled && intent.is_some_and(|intent| intent.boot_id != *boot)
+        let other_boot = status.is_some_and(|status| !status.boot_id.is_empty() && status.boot_id != *boot)
+            || intent.is_some_and(|intent| intent.boot_id != *boot);
+        let rebooted = (!settled && other_boot)
             || (recorded == Recorded::Same && reported.is_some_and(|reported| stale_boot(reported, boot)));
         let neighbours = intent.map(|intent| intent.neighbours.as_slice()).unwrap_or_default();
         let board = if busy || recorded == Recorded::Other {
