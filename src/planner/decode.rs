@@ -228,7 +228,7 @@ impl<'a> Found<'a> {
         let input = self.input;
         let nodes = self.nodes();
         let served = self.served(scope);
-        let unserved = report::unserved(scope, &self.landings, &self.changes);
+        let unserved = report::unserved(scope, &self.landings, &self.changes, &self.optimality);
         let count =
             |of: fn(&GpuChange) -> usize| nodes.iter().flat_map(|node| &node.gpus).map(of).sum::<usize>() as u64;
         let summary = Summary {

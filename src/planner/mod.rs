@@ -14,6 +14,7 @@ mod decode;
 mod demand;
 mod encode;
 pub mod fit;
+mod headroom;
 mod legal;
 mod levels;
 mod machines;
