@@ -127,7 +127,7 @@ pub struct PlanArgs {
     /// Also writes the plan as JSON to a file, for review and for `verify`.
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
-    /// Exits with 2 when the plan changes something, 0 when there is nothing to do.
+    /// Exits with 2 when the plan changes something, 0 when it is proven that there is nothing to do, 3 when nothing was found and that is not proven.
     #[arg(long)]
     pub exit_code: bool,
 }

@@ -9,7 +9,7 @@ use super::output::Streams;
 use super::show::names::{count, thousands};
 use super::show::{Axes, View, svg, text};
 use super::source::{self, Cluster};
-use super::{CHANGES, SUCCESS};
+use super::{CHANGES, SUCCESS, UNPROVEN};
 use crate::model::{DisruptionLevel, PlanningInput};
 use crate::plan::{self, FORMAT_VERSION, Plan, ServedBy, StorageError, Violation};
 use crate::planner::{self, WorkLimit};
@@ -25,7 +25,18 @@ pub(crate) fn plan(args: &PlanArgs, streams: &mut Streams<'_>) -> Result<u8, Cli
     }
     streams.data(&shown).map_err(CliError::Stdout)?;
     left_alone.tell(plan.nodes.iter().map(|node| node.name.as_str()), streams);
-    Ok(if *exit_code && plan.summary.gpus_changed > 0 { CHANGES } else { SUCCESS })
+    Ok(if *exit_code { exit_status(&plan) } else { SUCCESS })
+}
+
+/// What a plan comes to, for scripts. A plan without changes is the best one once nobody more can be served: every change costs on a level before
+/// those that it could better.
+fn exit_status(plan: &Plan) -> u8 {
+    let proven = plan.optimality.levels.first().is_some_and(|served| served.value == served.bound);
+    match (plan.summary.gpus_changed > 0, proven) {
+        (true, _) => CHANGES,
+        (false, true) => SUCCESS,
+        (false, false) => UNPROVEN,
+    }
 }
 
 /// `explain`.

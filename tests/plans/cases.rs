@@ -1,7 +1,7 @@
 //! The committed plans: what each does, what is wrong with it, and what must be said of it.
 
-use retile::model::{DisruptionLevel, GainFactor, Limit, PlanningInput};
-use retile::plan::{Plan, PlannedInstance, Status, Violation, fill_in_steps};
+use retile::model::{DisruptionLevel, GainFactor, Limit, PlanningInput, Reason};
+use retile::plan::{Plan, PlannedInstance, ServedBy, Status, Violation, fill_in_steps};
 
 use crate::document::{Change, Deeds, count, left_out, served, write};
 use crate::world::World;
@@ -80,7 +80,6 @@ pub fn valid() -> Vec<Valid> {
         case("hands-over-on-the-same-node", &balanced, &HANDS_OVER, |_| {}),
         case("single-strategy", &balanced, &single, |_| {}),
         case("pod-with-two-instances", &balanced, &two_instances, |_| {}),
-        case("without-steps", &balanced, &MOVES, |plan| plan.nodes[0].steps.clear()),
         case("feasible", &balanced, &MOVES, |plan| {
             plan.optimality.status = Status::Feasible;
             plan.optimality.levels[1].bound -= 1;
@@ -103,6 +102,7 @@ pub fn invalid() -> Vec<Invalid> {
         waiting(),
         numbers(),
         steps(),
+        told(),
     ]
     .into_iter()
     .flatten()
@@ -569,6 +569,7 @@ fn steps() -> Vec<Invalid> {
         case
     };
     vec![
+        case("steps-missing", |plan| plan.nodes[0].steps.clear(), "nodes[gpu-a].steps: are missing"),
         case("steps-overlap", |p| p.nodes[0].steps.swap(4, 5), "the precondition differs"),
         case("steps-incomplete", |p| drop(p.nodes[0].steps.pop()), "leave GPU 0 as"),
         case("steps-of-another-gpu", |p| p.nodes[0].steps[0].gpu = 1, "steps[0]: changes GPU 1"),
@@ -605,5 +606,33 @@ fn steps() -> Vec<Invalid> {
             },
             "the changes need 6",
         ),
+    ]
+}
+
+/// What the document tells of a plan that stands.
+fn told() -> Vec<Invalid> {
+    let case = |name, world: &World, edit: fn(&mut Plan), reason, says| {
+        let mut case = does(name, world, &MOVES, reason, says);
+        fill_in_steps(&mut case.plan, &case.input).expect("the layouts are legal");
+        edit(&mut case.plan);
+        case
+    };
+    let balanced = World::default();
+    let wrong = |name, edit, says| case(name, &balanced, edit, is!(Reason), says);
+    vec![
+        case(
+            "served-by-existing",
+            &balanced,
+            |plan| plan.served.iter_mut().for_each(|served| served.by = ServedBy::Existing),
+            is!(ServedBy),
+            "served[ml/four].by is `existing`",
+        ),
+        case("served-by-change", &balanced, |p| p.served[0].by = ServedBy::Change, is!(ServedBy), "`existing`"),
+        wrong("reason-of-unplannable", |p| p.unserved[0].reason = Reason::WaitingForCapacity, "the reason NotModelled"),
+        wrong("reason-unsatisfiable", |p| p.unserved[1].reason = Reason::Unsatisfiable, "could hold it"),
+        wrong("reason-budget", |p| p.unserved[1].reason = Reason::BudgetExhausted, "every budget leaves enough"),
+        wrong("reason-gain", |p| p.unserved[1].reason = Reason::NotWorthDisruption, "asks for no gain"),
+        wrong("reason-execution", |p| p.unserved[1].reason = Reason::WaitingForExecution, "reason of no GPU"),
+        wrong("reason-not-modelled", |p| p.unserved[1].reason = Reason::NotModelled, "reason of no GPU"),
     ]
 }

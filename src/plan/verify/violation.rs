@@ -196,6 +196,13 @@ pub enum Violation {
     #[error("{pod} waits and is neither served nor unserved; list it with the reason")]
     Forgotten { pod: String },
 
+    /// A served pod is said to land on something else than it does.
+    #[error("served[{pod}].by is `{found}`, from the changes of the node follows `{expected}`; {REMAKE}")]
+    ServedBy { pod: String, found: &'static str, expected: &'static str },
+    /// A pod is said to wait for a reason that cannot be.
+    #[error("unserved[{pod}].reason is {found}, but {why}; {REMAKE}")]
+    Reason { pod: String, found: String, why: String },
+
     // Numbers.
     /// A total is wrong.
     #[error("summary.{field} is {found}, counted are {expected}; {REMAKE}")]
