@@ -10,6 +10,7 @@ pub use super::simulate::args::{
     SimulateArgs, Span,
 };
 use crate::model::DisruptionLevel;
+use crate::planner::WorkLimit;
 
 /// Fits the MIG partitions of a Kubernetes cluster to the pods that are waiting.
 ///
@@ -93,7 +94,7 @@ pub struct SourceArgs {
     /// The cluster itself.
     #[command(flatten)]
     pub live: LiveArgs,
-    /// Which running pods may be moved; overrides the policy.
+    /// Which running pods may be moved; overrides the policy, and `idle-only` where there is none.
     #[arg(long, value_name = "LEVEL")]
     pub disruption: Option<Disruption>,
     /// `MigPolicy` to plan under, JSON or YAML; wins over one in the export.
@@ -110,6 +111,13 @@ pub struct SearchArgs {
     /// Steps of work after which the planner stops and states its gap; the same number gives the same plan anywhere.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub work_limit: Option<u64>,
+}
+
+impl SearchArgs {
+    /// The work that is allowed.
+    pub(crate) fn limit(self) -> WorkLimit {
+        self.work_limit.map_or_else(WorkLimit::default, WorkLimit::new)
+    }
 }
 
 /// Arguments of `plan`.

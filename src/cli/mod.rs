@@ -12,6 +12,7 @@ mod explain;
 #[cfg(feature = "node")]
 mod inventory;
 mod live;
+mod more;
 mod output;
 mod planning;
 mod savings;

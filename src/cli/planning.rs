@@ -5,6 +5,7 @@ use std::path::Path;
 use super::args::{ExplainArgs, ExplainWhat, PlanArgs, PlanFormat, SearchArgs, SourceArgs, VerifyArgs};
 use super::error::{CliError, near_misses, source_name};
 use super::explain::{gpu, pod};
+use super::more;
 use super::output::Streams;
 use super::show::names::{count, thousands};
 use super::show::{Axes, View, svg, text};
@@ -12,13 +13,19 @@ use super::source::{self, Cluster};
 use super::{CHANGES, SUCCESS, UNPROVEN};
 use crate::model::{DisruptionLevel, PlanningInput};
 use crate::plan::{self, FORMAT_VERSION, Plan, ServedBy, StorageError, Violation};
-use crate::planner::{self, WorkLimit};
+use crate::planner::{self, Termination, WorkLimit};
 
 /// `plan`.
 pub(crate) fn plan(args: &PlanArgs, streams: &mut Streams<'_>) -> Result<u8, CliError> {
     let PlanArgs { source, search, output, save, exit_code } = args;
-    let Cluster { input, left_alone } = source::read(source, None, streams)?;
-    let plan = make(&input, *search)?;
+    let Cluster { mut input, left_alone } = source::read(source, None, streams)?;
+    let mut limit = search.limit();
+    let mut plan = make_within(&input, &mut limit)?;
+    if !input.policy_given() && source.disruption.is_none() {
+        let more;
+        (input, more) = more::disruption(input, &plan, search.limit().left() - limit.left());
+        plan.notes.extend(more);
+    }
     let shown = render(&input, &plan, *output)?;
     if let Some(path) = save {
         plan::save(&plan, path).map_err(|error| unusable_plan(path, error))?;
@@ -142,12 +149,13 @@ pub(crate) fn verify(args: &VerifyArgs, streams: &mut Streams<'_>) -> Result<u8,
     })?;
     let summary = &verified.summary;
     let text = format!(
-        "The plan is valid for this cluster: {} on {} to change, {} to evict, {} of {} served.\n",
+        "The plan is valid for this cluster: {} on {} to change, {} to evict, {} of {} served with {}.\n",
         count(summary.gpus_changed, "GPU"),
         count(summary.nodes_changed, "node"),
         count(summary.evicted_pods, "pod"),
         thousands(summary.served_pods.cast_signed()),
         count(summary.pending_pods, "waiting pod"),
+        count(summary.served_slices, "memory slice"),
     );
     streams.data(&text).map_err(CliError::Stdout)?;
     left_alone.tell(verified.nodes.iter().map(|node| node.name.as_str()), streams);
@@ -179,8 +187,11 @@ pub(crate) fn unusable_plan(path: &Path, error: StorageError) -> CliError {
 
 /// Plans, and has the plan checked by code that shares no logic with the planner; nothing unchecked is ever shown.
 fn make(input: &PlanningInput, search: SearchArgs) -> Result<Plan, CliError> {
-    let mut limit = search.work_limit.map_or_else(WorkLimit::default, WorkLimit::new);
-    let planned = planner::plan(input, &mut limit).map_err(|error| CliError::Internal(error.to_string()))?;
+    make_within(input, &mut search.limit())
+}
+
+fn make_within(input: &PlanningInput, limit: &mut WorkLimit) -> Result<Plan, CliError> {
+    let planned = planner::plan(input, limit).map_err(|error| CliError::Internal(error.to_string()))?;
     let verified = plan::verify(planned.into_plan(), input)
         .map_err(|rejection| CliError::Internal(format!("the planner's own plan is not legal: {rejection}")))?;
     Ok(verified.into_inner())

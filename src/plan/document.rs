@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::Reason;
+use crate::model::{Reason, Weight};
 
 /// Version of the document format; raised only when a reader of the old one would be misled.
 pub const FORMAT_VERSION: u32 = 1;
@@ -35,6 +35,9 @@ pub struct Plan {
     pub parent: Option<String>,
     /// Disruption level that the plan was made under: `idle-only`, `balanced` or `aggressive`.
     pub disruption: String,
+    /// What a served pod weighs before its age counts: `slices`, its memory slices, or `pods`, 1 each; `slices` if absent.
+    #[serde(default, skip_serializing_if = "Weight::is_default")]
+    pub weight: Weight,
     /// How good the plan is, and how good any plan could be.
     pub optimality: Optimality,
     /// Totals.
@@ -106,6 +109,9 @@ pub struct Summary {
     pub pending_pods: u64,
     /// Waiting pods that find a place.
     pub served_pods: u64,
+    /// Memory slices that these pods ask for.
+    #[serde(default)]
+    pub served_slices: u64,
     /// Running pods that are evicted.
     pub evicted_pods: u64,
     /// Nodes with a touched GPU.

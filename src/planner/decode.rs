@@ -234,6 +234,7 @@ impl<'a> Found<'a> {
         let summary = Summary {
             pending_pods: (input.pending().len() + input.unplannable().len()) as u64,
             served_pods: served.len() as u64,
+            served_slices: self.served_slices(scope),
             evicted_pods: self.changes.evicted.len() as u64,
             nodes_changed: nodes.len() as u64,
             gpus_changed: self.changes.gpus.len() as u64,
@@ -248,6 +249,7 @@ impl<'a> Found<'a> {
             input_fingerprint: crate::plan::fingerprint(input),
             parent: None,
             disruption: scope.level.as_flag().to_owned(),
+            weight: input.policy().weight,
             optimality: self.optimality,
             summary,
             nodes,
@@ -255,6 +257,12 @@ impl<'a> Found<'a> {
             unserved,
             notes,
         }
+    }
+
+    /// Memory slices of all that is served.
+    fn served_slices(&self, scope: &Scope<'_>) -> u64 {
+        let served = self.landings.served.keys();
+        served.map(|&pod| scope.demand_slices(&self.input.pending()[pod].demand).unsigned_abs()).sum()
     }
 
     fn nodes(&self) -> Vec<NodePlan> {

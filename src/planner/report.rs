@@ -414,8 +414,8 @@ pub(super) fn notes(input: &PlanningInput, summary: &Summary) -> Vec<String> {
         let gpus = per(summary.gpus_changed, Limit::Percent(10).of(input.gpus().len()));
         let cycles = nodes.max(gpus).max(per(summary.evicted_pods, 5));
         notes.push(format!(
-            "no policy was given: this is everything that would pay; the default budgets (10% of nodes, 10% of GPUs, \
-             5 evictions per cycle) would spread it over {cycles} cycle{}",
+            "no policy was given: nothing limits the plan but the disruption level; the default budgets (10% of nodes, 10% of \
+             GPUs, 5 evictions per cycle) would spread it over {cycles} cycle{}",
             if cycles == 1 { "" } else { "s" }
         ));
     }

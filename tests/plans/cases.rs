@@ -1,6 +1,6 @@
 //! The committed plans: what each does, what is wrong with it, and what must be said of it.
 
-use retile::model::{DisruptionLevel, GainFactor, Limit, PlanningInput, Reason};
+use retile::model::{DisruptionLevel, GainFactor, Limit, PlanningInput, Reason, Weight};
 use retile::plan::{Plan, PlannedInstance, ServedBy, Status, Violation, fill_in_steps};
 
 use crate::document::{Change, Deeds, count, left_out, served, write};
@@ -53,6 +53,8 @@ pub fn valid() -> Vec<Valid> {
         Valid { name, input, plan }
     };
     let (balanced, aggressive) = (World::default(), World::at(DisruptionLevel::Aggressive));
+    let mut of_pods = World::default();
+    of_pods.policy.weight = Weight::Pods;
     let displaced = Deeds {
         changes: &[("gpu-b", 0, &[0, 4], &[("7g.80gb", 0, 8)])],
         evict: &[("gpu-b", "ml/batch", None)],
@@ -80,6 +82,7 @@ pub fn valid() -> Vec<Valid> {
         case("hands-over-on-the-same-node", &balanced, &HANDS_OVER, |_| {}),
         case("single-strategy", &balanced, &single, |_| {}),
         case("pod-with-two-instances", &balanced, &two_instances, |_| {}),
+        case("weighs-pods", &of_pods, &MOVES, |_| {}),
         case("feasible", &balanced, &MOVES, |plan| {
             plan.optimality.status = Status::Feasible;
             plan.optimality.levels[1].bound -= 1;
@@ -153,6 +156,7 @@ fn head() -> Vec<Invalid> {
     vec![
         miscounted("format-version", |plan| plan.format_version = 2, is!(FormatVersion), "format_version is 2"),
         miscounted("fingerprint", |plan| plan.input_fingerprint = "0".repeat(64), is!(Fingerprint), "another state"),
+        miscounted("weight", |plan| plan.weight = Weight::Pods, is!(Weight), "weight is Pods"),
         miscounted("disruption-level", |plan| plan.disruption = "aggressive".into(), is!(Disruption), "`balanced`"),
     ]
 }
@@ -528,6 +532,7 @@ fn numbers() -> Vec<Invalid> {
     vec![
         miscounted("summary-pending", |p| p.summary.pending_pods = 4, is!(Summary), "summary.pending_pods is 4"),
         miscounted("summary-served", |p| p.summary.served_pods += 1, is!(Summary), "served_pods"),
+        miscounted("summary-slices", |p| p.summary.served_slices += 1, is!(Summary), "served_slices"),
         miscounted("summary-evicted", |p| p.summary.evicted_pods = 0, is!(Summary), "evicted_pods is 0"),
         miscounted("summary-nodes", |p| p.summary.nodes_changed = 2, is!(Summary), "nodes_changed"),
         miscounted("summary-gpus", |p| p.summary.gpus_changed = 2, is!(Summary), "gpus_changed"),
@@ -631,6 +636,13 @@ fn told() -> Vec<Invalid> {
         wrong("reason-of-unplannable", |p| p.unserved[0].reason = Reason::WaitingForCapacity, "the reason NotModelled"),
         wrong("reason-unsatisfiable", |p| p.unserved[1].reason = Reason::Unsatisfiable, "could hold it"),
         wrong("reason-budget", |p| p.unserved[1].reason = Reason::BudgetExhausted, "every budget leaves enough"),
+        case(
+            "reason-policy",
+            &World::at(DisruptionLevel::Aggressive),
+            |p| p.unserved[1].reason = Reason::PolicyForbids,
+            is!(Reason),
+            "keeps no pod",
+        ),
         wrong("reason-gain", |p| p.unserved[1].reason = Reason::NotWorthDisruption, "asks for no gain"),
         wrong("reason-execution", |p| p.unserved[1].reason = Reason::WaitingForExecution, "reason of no GPU"),
         wrong("reason-not-modelled", |p| p.unserved[1].reason = Reason::NotModelled, "reason of no GPU"),

@@ -43,6 +43,7 @@ pub fn write(input: &PlanningInput, deeds: &Deeds<'_>) -> Plan {
         input_fingerprint: fingerprint(input),
         parent: None,
         disruption: input.policy().disruption.as_flag().to_owned(),
+        weight: input.policy().weight,
         optimality: Optimality { status: Status::Optimal, levels: levels(input) },
         summary: Summary::default(),
         nodes: Vec::new(),
@@ -97,6 +98,7 @@ fn count_once(plan: &mut Plan, input: &PlanningInput) {
             match field {
                 "pending_pods" => summary.pending_pods = expected,
                 "served_pods" => summary.served_pods = expected,
+                "served_slices" => summary.served_slices = expected,
                 "evicted_pods" => summary.evicted_pods = expected,
                 "nodes_changed" => summary.nodes_changed = expected,
                 "gpus_changed" => summary.gpus_changed = expected,
@@ -128,12 +130,7 @@ fn levels(input: &PlanningInput) -> Vec<Level> {
 
 pub fn served(input: &PlanningInput, name: &str, node: &str) -> ServedPod {
     let uid = input.pending().iter().find(|pod| pod.pod.to_string() == name).map(|pod| pod.pod.uid.clone());
-    ServedPod {
-        pod: name.to_owned(),
-        uid: uid.unwrap_or_default(),
-        node: node.to_owned(),
-        by: ServedBy::Existing,
-    }
+    ServedPod { pod: name.to_owned(), uid: uid.unwrap_or_default(), node: node.to_owned(), by: ServedBy::Existing }
 }
 
 pub fn left_out(name: &str) -> UnservedPod {

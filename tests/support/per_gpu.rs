@@ -460,10 +460,11 @@ fn running_kind(input: &PlanningInput, pod: &RunningPod) -> Kind {
 }
 
 fn slices(input: &PlanningInput, demand: &Demand) -> i64 {
-    demand.iter().map(|(resource, count)| i64::from(count) * i64::from(input.slices_of(resource))).sum()
+    let slices = demand.iter().map(|(resource, count)| u64::from(count) * u64::from(input.slices_of(resource))).sum();
+    input.policy().weight.of(slices) as i64
 }
 
-/// Memory slices times ageing, of each waiting pod.
+/// Weight times ageing, of each waiting pod.
 fn pending_weights(input: &PlanningInput) -> Vec<i64> {
     let mut youngest: BTreeMap<i32, u64> = BTreeMap::new();
     for pod in input.pending() {

@@ -68,7 +68,7 @@ fn violations(plan: &Plan, input: &PlanningInput) -> Vec<Violation> {
     let placed = pods::evictions(plan, &changes, &world, &mut found);
     let left = landing::check(&served, &placed, &changes, &world, &mut found);
     limits::check(&served, &changes, &world, &mut found);
-    totals::summary(plan, &changes, &world, &mut found);
+    totals::summary(plan, &served, &changes, &world, &mut found);
     objective::check(plan, &objective::values(&served, &changes, &left, &world), changes.complete, &mut found);
     steps::check(plan, &changes, &world, &mut found);
     if found.is_empty() {

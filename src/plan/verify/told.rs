@@ -17,13 +17,7 @@ use crate::model::{
 use crate::plan::document::{Plan, ServedBy};
 
 /// Checks all of it.
-pub(super) fn check(
-    plan: &Plan,
-    served: &[Served],
-    changes: &Changes,
-    world: &World<'_>,
-    found: &mut Vec<Violation>,
-) {
+pub(super) fn check(plan: &Plan, served: &[Served], changes: &Changes, world: &World<'_>, found: &mut Vec<Violation>) {
     steps(plan, found);
     landed_on(plan, served, changes, world, found);
     let binding = binds(changes, world);
@@ -205,8 +199,9 @@ fn contradiction<'a>(
         }
         Reason::PolicyForbids => (!any(&|survey| survey.kept))
             .then_some("the policy keeps no pod on the GPUs that it could use, and no such GPU from being changed"),
-        Reason::NotWorthDisruption => (!moves || policy.gain_factor.thousandths() == 0)
-            .then_some("the policy asks for no gain, or moves nobody"),
+        Reason::NotWorthDisruption => {
+            (!moves || policy.gain_factor.thousandths() == 0).then_some("the policy asks for no gain, or moves nobody")
+        }
         Reason::WaitingForCapacity => None,
         Reason::CoolingDown | Reason::NotModelled | Reason::WaitingForExecution => {
             Some("that is the reason of no GPU that it could use")

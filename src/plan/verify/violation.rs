@@ -22,6 +22,9 @@ pub enum Violation {
     /// The plan was made at another disruption level.
     #[error("disruption is `{found}`, the policy says `{expected}`; plan again at `{expected}`")]
     Disruption { found: String, expected: String },
+    /// The plan weighs pods otherwise than the policy says.
+    #[error("weight is {found}, the policy says {expected}; plan again under the policy")]
+    Weight { found: String, expected: String },
     /// A list is not in the order that the format promises, or names something twice.
     #[error("{list}: `{item}` stands out of order or twice; {REMAKE}")]
     Order { list: String, item: String },
