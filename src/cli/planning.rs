@@ -149,7 +149,7 @@ pub(crate) fn verify(args: &VerifyArgs, streams: &mut Streams<'_>) -> Result<u8,
     })?;
     let summary = &verified.summary;
     let text = format!(
-        "The plan is valid for this cluster: {} on {} to change, {} to evict, {} of {} served with {}.\n",
+        "The plan is valid for this cluster: {} on {} to change, {} to evict, {} of {} ({}) served.\n",
         count(summary.gpus_changed, "GPU"),
         count(summary.nodes_changed, "node"),
         count(summary.evicted_pods, "pod"),

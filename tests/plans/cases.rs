@@ -635,7 +635,13 @@ fn told() -> Vec<Invalid> {
         case("served-by-change", &balanced, |p| p.served[0].by = ServedBy::Change, is!(ServedBy), "`existing`"),
         wrong("reason-of-unplannable", |p| p.unserved[0].reason = Reason::WaitingForCapacity, "the reason NotModelled"),
         wrong("reason-unsatisfiable", |p| p.unserved[1].reason = Reason::Unsatisfiable, "could hold it"),
-        wrong("reason-budget", |p| p.unserved[1].reason = Reason::BudgetExhausted, "every budget leaves enough"),
+        case(
+            "reason-budget",
+            &World { web_budget: 4, ..World::default() },
+            |p| p.unserved[1].reason = Reason::BudgetExhausted,
+            is!(Reason),
+            "every budget leaves enough",
+        ),
         case(
             "reason-policy",
             &World::at(DisruptionLevel::Aggressive),

@@ -357,7 +357,7 @@ fn served(plan: &Plan) -> Option<Section> {
         )
     });
     let title = format!(
-        "Served: {} of {}, with {}",
+        "Served: {} of {} ({})",
         thousands(plan.served.len() as i64),
         count(plan.summary.pending_pods, "waiting pod"),
         count(plan.summary.served_slices, "memory slice")
@@ -497,10 +497,10 @@ fn footer(plan: &Plan) -> String {
         )
     };
     let served = format!(
-        "{} of {} served with {}",
+        "{} of {} ({}) served",
         thousands(served_pods.cast_signed()),
-        count(pending_pods, "waiting pod"),
-        count(served_slices, "memory slice")
+        count(pending_pods, "pod"),
+        count(served_slices, "slice")
     );
     let assumed = if placements_assumed { "; placements assumed" } else { "" };
     format!("Plan: {changes}; {served}{assumed}.")

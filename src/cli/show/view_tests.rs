@@ -157,7 +157,7 @@ node gpu-a-03
 
 In bars: ### held by a pod, +++ created by the plan, empty box free, dots uncut.
 
-Served: 1 of 3 waiting pods, with 3 memory slices
+Served: 1 of 3 waiting pods (3 memory slices)
   1 pod on gpu-a-03 gets what the change makes: ml/a
 
 Still waiting: 2 pods
@@ -169,7 +169,7 @@ Optimality: proven on every level (value = bound)
 ";
     assert!(text.starts_with(expected), "{text}");
     assert!(text.ends_with(
-        "Plan: 1 GPU on 1 node to change (1 instance to destroy, 2 to create), 1 pod to evict; 1 of 3 waiting pods served with 3 memory slices.\n"
+        "Plan: 1 GPU on 1 node to change (1 instance to destroy, 2 to create), 1 pod to evict; 1 of 3 pods (3 slices) served.\n"
     ));
     assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
 }
@@ -215,7 +215,7 @@ fn a_gap_is_stated_where_the_bound_is_not_reached() {
 #[test]
 fn a_plan_without_changes_says_so() {
     let text = shown(&plan(Vec::new(), Vec::new(), Vec::new()));
-    assert!(text.ends_with("Plan: nothing to change; 0 of 0 waiting pods served with 0 memory slices.\n"), "{text}");
+    assert!(text.ends_with("Plan: nothing to change; 0 of 0 pods (0 slices) served.\n"), "{text}");
     assert!(!text.contains("In bars"), "{text}");
 }
 
