@@ -260,12 +260,16 @@ fn the_exit_status_says_whether_there_are_changes() {
     assert!(run.data.contains("Plan: nothing to change"), "{}", run.data);
 }
 
-/// A node with one whole A100 that a bare pod holds half of, and a pod that waits for all of it.
+/// A node with one A100, of which two pods that may be moved hold a half each, and a pod that waits for all of it: there is no room to move to.
 const FULL: &str = r#"{"apiVersion":"v1","kind":"List","items":[
 {"apiVersion":"v1","kind":"Node","metadata":{"name":"n","labels":{"nvidia.com/mig.strategy":"mixed","nvidia.com/mig.capable":"true",
 "nvidia.com/gpu.product":"NVIDIA-A100-SXM4-80GB","nvidia.com/gpu.count":"1"}},
 "status":{"allocatable":{"cpu":"8","memory":"64Gi","pods":"100","nvidia.com/mig-3g.40gb":"2"}}},
-{"apiVersion":"v1","kind":"Pod","metadata":{"name":"half","namespace":"ml","uid":"1"},"spec":{"nodeName":"n",
+{"apiVersion":"v1","kind":"Pod","metadata":{"name":"one","namespace":"ml","uid":"1",
+"ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"rs","uid":"rs","controller":true}]},"spec":{"nodeName":"n",
+"containers":[{"name":"c","resources":{"limits":{"nvidia.com/mig-3g.40gb":"1"}}}]},"status":{"phase":"Running"}},
+{"apiVersion":"v1","kind":"Pod","metadata":{"name":"two","namespace":"ml","uid":"3",
+"ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"rs","uid":"rs","controller":true}]},"spec":{"nodeName":"n",
 "containers":[{"name":"c","resources":{"limits":{"nvidia.com/mig-3g.40gb":"1"}}}]},"status":{"phase":"Running"}},
 {"apiVersion":"v1","kind":"Pod","metadata":{"name":"whole","namespace":"ml","uid":"2"},"spec":{
 "containers":[{"name":"c","resources":{"limits":{"nvidia.com/mig-7g.80gb":"1"}}}]},"status":{"phase":"Pending",
@@ -274,13 +278,15 @@ const FULL: &str = r#"{"apiVersion":"v1","kind":"List","items":[
 #[test]
 fn a_search_that_was_cut_off_does_not_say_that_there_is_nothing_to_do() {
     for (limit, status) in [("1", 3), ("1000000000", 0)] {
-        let run = run_with(&["plan", "--exit-code", "--work-limit", limit], FULL.as_bytes());
+        let arguments = ["plan", "--exit-code", "--disruption", "balanced", "--work-limit", limit];
+        let run = run_with(&arguments, FULL.as_bytes());
         assert_eq!(run.status, status, "{}{}", run.data, run.notes);
         assert!(run.data.contains("Plan: nothing to change"), "{}", run.data);
+        assert_eq!(run.data.contains("within the work limit"), status == 3, "{}", run.data);
     }
     let cut_off = run_with(&["explain", "pod", "ml/whole", "--work-limit", "1"], FULL.as_bytes()).data;
     assert!(cut_off.contains("unknown  if `--disruption balanced` were allowed"), "{cut_off}");
-    assert!(!cut_off.contains("  no ") && !cut_off.contains("No single change"), "{cut_off}");
+    assert!(cut_off.contains("unknown: the search ended at its work limit"), "{cut_off}");
     let proven = run_with(&["explain", "pod", "ml/whole"], FULL.as_bytes()).data;
     assert!(proven.contains("no   if `--disruption balanced` were allowed"), "{proven}");
     assert!(!proven.contains("unknown"), "{proven}");

@@ -11,40 +11,31 @@ use crate::planner::{self, WorkLimit};
 
 /// Work that is always allowed in all, about a tenth of a second.
 const LEAST_WORK: u64 = 100_000_000;
-/// Searches that two higher levels come to, with a gain factor and without: each searches the lower levels first.
-const SEARCHES: u64 = 12;
+/// Searches that all tries come to: each level searches the lower ones first.
+const SEARCHES: u64 = 8;
 
-/// Plans again at the levels above the plan's and says what they serve; where nothing pays by the gain factor, what they would serve without
-/// one. The input is handed back as it was.
+/// Plans again with more disruption until something else is served, and says what; where no moves pay by the gain factor, what they would
+/// serve without one. The input is handed back as it was.
 pub(super) fn disruption(input: PlanningInput, plan: &Plan, spent: u64) -> (PlanningInput, Option<String>) {
     let policy = input.policy().clone();
     let work = spent.max(LEAST_WORK) / SEARCHES;
     let mut input = input;
     let mut note = None;
-    for gain_factor in [policy.gain_factor, GainFactor::default()] {
-        let mut best = served(&plan.summary);
-        let mut said = Vec::new();
-        for disruption in [DisruptionLevel::Balanced, DisruptionLevel::Aggressive] {
-            if disruption <= policy.disruption {
-                continue;
-            }
-            input = input.with_policy(Policy { disruption, gain_factor, ..policy.clone() });
-            let planned = planner::plan(&input, &mut WorkLimit::new(work)).ok();
-            let Some(other) = planned.and_then(|planned| plan::verify(planned.into_plan(), &input).ok()) else {
-                continue;
-            };
-            if served(&other.summary) != best {
-                best = served(&other.summary);
-                said.push(describe(disruption, &plan.summary, &other));
-            }
-        }
-        if !said.is_empty() {
-            let (lead, pays) = if gain_factor == policy.gain_factor {
-                ("with --disruption", "")
+    for (disruption, gain_factor) in [
+        (DisruptionLevel::Balanced, policy.gain_factor),
+        (DisruptionLevel::Aggressive, policy.gain_factor),
+        (DisruptionLevel::Balanced, GainFactor::default()),
+    ] {
+        input = input.with_policy(Policy { disruption, gain_factor, ..policy.clone() });
+        let planned = planner::plan(&input, &mut WorkLimit::new(work)).ok();
+        let Some(other) = planned.and_then(|planned| plan::verify(planned.into_plan(), &input).ok()) else { continue };
+        if served(&other.summary) != served(&plan.summary) {
+            let what = describe(disruption, &plan.summary, &other);
+            note = Some(if gain_factor == policy.gain_factor {
+                format!("with --disruption: {what}")
             } else {
-                ("more disruption", ", which the default gainFactor does not take")
-            };
-            note = Some(format!("{lead}: {}{pays}", said.join("; ")));
+                format!("more disruption: {what}, which the default gainFactor does not take")
+            });
             break;
         }
     }

@@ -98,7 +98,8 @@ impl Questions<'_, '_> {
             }
         }
         let policy = input.policy();
-        if policy.budgets != Budgets::default() || policy.gain_factor.thousandths() > 0 {
+        let asks_for_gain = policy.gain_factor.thousandths() > 0 && policy.disruption != DisruptionLevel::IdleOnly;
+        if policy.budgets != Budgets::default() || asks_for_gain {
             probes
                 .push(self.probe("if the policy set no budgets and no gain factor", parts().without_policy_limits())?);
         }
