@@ -3,8 +3,8 @@
 //! Inputs: a fresh [`PlanningInput`] in which nodes and demand of other operations are set aside and what rests is frozen, as it was for the plan, and
 //! the operation with those that it hangs together with (they make room for its victims, or it for theirs). Output: a [`Judgement`]. Pure.
 //!
-//! An operation that evicts must beat the best that can be done without moving anybody, within the same budgets. One that evicts nobody must
-//! serve more than the instances that are there. A search that ends early says too little of what is served once it is done; what is there then
+//! An operation must serve more than the instances that are there, and one that evicts must beat the best that can be done without moving anybody,
+//! within the same budgets. A search that ends early says too little of what is served once it is done; what is there then
 //! serves some by itself, and the better of both counts. Otherwise an operation could be planned and given up for ever.
 
 use std::cmp::Ordering;
@@ -38,16 +38,20 @@ fn compare(input: &PlanningInput, operations: &BTreeMap<String, &Operation>, wor
     let evicts = !landing.is_empty() || !displaced.is_empty();
     let (left, served) = weights(&frozen(after.clone()), work)?;
     check_landing(&landing, &served)?;
+    let there = weights(&frozen(input.clone()), work)?.0;
+    if gain(&there, &left, &displaced) != Ordering::Greater {
+        // Also where somebody is evicted: what the victims find must leave something for those who gain.
+        return Err("it would serve no more than the instances that are there".to_owned());
+    }
     let (before, after) = if evicts {
         let (before, _) = weights(&unmoved(input.clone()), work)?;
         let (searched, _) = weights(&within(unmoved(after), operations.len(), changed), work)?;
         (before, better(searched, left))
     } else {
-        (weights(&frozen(input.clone()), work)?.0, left)
+        (there, left)
     };
     if gain(&before, &after, &displaced) != Ordering::Greater {
-        let other = if evicts { "the best change that moves nobody" } else { "the instances that are there" };
-        return Err(format!("it would serve no more than {other}"));
+        return Err("it would serve no more than the best change that moves nobody".to_owned());
     }
     let gained: i64 = after.values().sum::<i64>() - before.values().sum::<i64>();
     let factor = i64::from(input.policy().gain_factor.thousandths());
