@@ -155,7 +155,7 @@ fn served_by(input: &PlanningInput, uids: &[&str]) -> Vec<i64> {
             pod.demand.iter().map(|(resource, count)| u64::from(input.slices_of(resource)) * u64::from(count)).sum();
         let tier = tiers.entry(std::cmp::Reverse(pod.priority)).or_default();
         if uids.contains(&pod.pod.uid.as_str()) {
-            *tier += (slices * ageing) as i64;
+            *tier += (input.policy().weight.of(slices) * ageing) as i64;
         }
     }
     tiers.into_values().collect()

@@ -260,6 +260,57 @@ fn the_exit_status_says_whether_there_are_changes() {
     assert!(run.data.contains("Plan: nothing to change"), "{}", run.data);
 }
 
+/// A node with one A100, of which two pods that may be moved hold a half each, and a pod that waits for all of it: there is no room to move to.
+const FULL: &str = r#"{"apiVersion":"v1","kind":"List","items":[
+{"apiVersion":"v1","kind":"Node","metadata":{"name":"n","labels":{"nvidia.com/mig.strategy":"mixed","nvidia.com/mig.capable":"true",
+"nvidia.com/gpu.product":"NVIDIA-A100-SXM4-80GB","nvidia.com/gpu.count":"1"}},
+"status":{"allocatable":{"cpu":"8","memory":"64Gi","pods":"100","nvidia.com/mig-3g.40gb":"2"}}},
+{"apiVersion":"v1","kind":"Pod","metadata":{"name":"one","namespace":"ml","uid":"1",
+"ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"rs","uid":"rs","controller":true}]},"spec":{"nodeName":"n",
+"containers":[{"name":"c","resources":{"limits":{"nvidia.com/mig-3g.40gb":"1"}}}]},"status":{"phase":"Running"}},
+{"apiVersion":"v1","kind":"Pod","metadata":{"name":"two","namespace":"ml","uid":"3",
+"ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"rs","uid":"rs","controller":true}]},"spec":{"nodeName":"n",
+"containers":[{"name":"c","resources":{"limits":{"nvidia.com/mig-3g.40gb":"1"}}}]},"status":{"phase":"Running"}},
+{"apiVersion":"v1","kind":"Pod","metadata":{"name":"whole","namespace":"ml","uid":"2"},"spec":{
+"containers":[{"name":"c","resources":{"limits":{"nvidia.com/mig-7g.80gb":"1"}}}]},"status":{"phase":"Pending",
+"conditions":[{"type":"PodScheduled","status":"False","reason":"Unschedulable"}]}}]}"#;
+
+#[test]
+fn a_search_that_was_cut_off_does_not_say_that_there_is_nothing_to_do() {
+    for (limit, status) in [("1", 3), ("1000000000", 0)] {
+        let arguments = ["plan", "--exit-code", "--disruption", "balanced", "--work-limit", limit];
+        let run = run_with(&arguments, FULL.as_bytes());
+        assert_eq!(run.status, status, "{}{}", run.data, run.notes);
+        assert!(run.data.contains("Plan: nothing to change"), "{}", run.data);
+        assert_eq!(run.data.contains("within the work limit"), status == 3, "{}", run.data);
+    }
+    let cut_off = run_with(&["explain", "pod", "ml/whole", "--work-limit", "1"], FULL.as_bytes()).data;
+    assert!(cut_off.contains("unknown  if `--disruption balanced` were allowed"), "{cut_off}");
+    assert!(cut_off.contains("unknown: the search ended at its work limit"), "{cut_off}");
+    let proven = run_with(&["explain", "pod", "ml/whole"], FULL.as_bytes()).data;
+    assert!(proven.contains("no   if `--disruption balanced` were allowed"), "{proven}");
+    assert!(!proven.contains("unknown"), "{proven}");
+}
+
+#[test]
+fn what_more_disruption_would_add_is_said_where_nobody_has_chosen() {
+    let told = |arguments: &[&str]| {
+        let text = answer(&[&["plan", "-f", DGX], arguments].concat());
+        text.lines().filter(|line| line.contains("balanced: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let [line] = told(&[]).try_into().expect("one line");
+    assert_eq!(
+        line,
+        "Note: more disruption: balanced: 16 instead of 15 memory slices, but 6 fewer pods and 3 moves, which the default \
+         gainFactor does not take"
+    );
+    assert_eq!(told(&["--disruption", "idle-only"]), [""; 0]);
+    let plan: retile::plan::Plan = serde_json::from_str(&answer(&["plan", "-f", DGX, "-o", "json"])).expect("JSON");
+    assert!(plan.notes.iter().any(|note| line.ends_with(note.as_str())), "{:?}", plan.notes);
+    assert_eq!((plan.disruption.as_str(), plan.summary.evicted_pods), ("idle-only", 0));
+    assert_eq!((plan.summary.served_pods, plan.summary.served_slices), (14, 15));
+}
+
 #[test]
 fn the_excerpt_in_the_readme_is_what_the_program_prints() {
     let text = answer(&["plan", "-f", DGX]);
@@ -282,6 +333,7 @@ fn the_excerpt_in_the_readme_is_what_the_program_prints() {
         &shown,
         &["  …", ""],
         &lines[position("Optimality")..=position("Plan: ")],
+        &lines.iter().copied().filter(|line| line.contains("disruption: balanced: ")).collect::<Vec<_>>(),
     ]
     .concat();
     let indented: Vec<String> =

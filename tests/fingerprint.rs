@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use retile::model::{
-    ControllerKind, DisruptionLevel, GainFactor, Limit, MigStrategy, Mode, Movability, Policy, Reason,
+    ControllerKind, DisruptionLevel, GainFactor, Limit, MigStrategy, Mode, Movability, Policy, Reason, Weight,
 };
 use retile::plan::fingerprint;
 use support::boards;
@@ -99,6 +99,7 @@ fn what_no_rule_reads_leaves_no_trace() {
 fn everything_that_decides_about_plans_shows() {
     let edits: Vec<Edit> = vec![
         ("disruption level", |spec| spec.policy.disruption = DisruptionLevel::Aggressive),
+        ("weight", |spec| spec.policy.weight = Weight::Pods),
         ("gain factor", |spec| spec.policy.gain_factor = GainFactor::from_thousandths(1)),
         ("node budget", |spec| spec.policy.budgets.nodes = Some(Limit::Count(1))),
         ("node budget as a share", |spec| spec.policy.budgets.nodes = Some(Limit::Percent(1))),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use retile::model::{
     Budgets, Catalogue, ControllerKind, DisruptionLevel, GainFactor, Geometry, Limit, MediaEngines, MigStrategy,
-    Movability, Policy, Reason,
+    Movability, Policy, Reason, Weight,
 };
 use support::boards;
 use support::oracle::{self, Best, layouts::all_layouts};
@@ -96,6 +96,16 @@ fn two_scattered() -> Spec {
     let node = node("n", &boards::A100, &[&[("1g.10gb", 3, &[0])], &[("1g.10gb", 3, &[1])]]);
     let pods = vec![running("a", 0, "1g.10gb"), running("b", 0, "1g.10gb")];
     world(vec![node], pods, vec![pending("big", "7g.80gb")])
+}
+
+#[test]
+fn a_large_pod_outweighs_small_ones_by_slices_and_not_by_pods() {
+    let mut spec = world(vec![node("n", &boards::A100, &[&[]])], Vec::new(), vec![pending("big", "7g.80gb")]);
+    spec.pending.extend(["a", "b", "c"].map(|name| pending(name, "1g.10gb")));
+    for (weight, served) in [(Weight::Slices, 8), (Weight::Pods, 3)] {
+        spec.policy.weight = weight;
+        assert_eq!(best(&spec).tiers[0].served, served, "{weight:?}");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub use super::simulate::args::{
     SimulateArgs, Span,
 };
 use crate::model::DisruptionLevel;
+use crate::planner::WorkLimit;
 
 /// Fits the MIG partitions of a Kubernetes cluster to the pods that are waiting.
 ///
@@ -93,7 +94,7 @@ pub struct SourceArgs {
     /// The cluster itself.
     #[command(flatten)]
     pub live: LiveArgs,
-    /// Which running pods may be moved; overrides the policy.
+    /// Which running pods may be moved; overrides the policy, and `idle-only` where there is none.
     #[arg(long, value_name = "LEVEL")]
     pub disruption: Option<Disruption>,
     /// `MigPolicy` to plan under, JSON or YAML; wins over one in the export.
@@ -112,6 +113,13 @@ pub struct SearchArgs {
     pub work_limit: Option<u64>,
 }
 
+impl SearchArgs {
+    /// The work that is allowed.
+    pub(crate) fn limit(self) -> WorkLimit {
+        self.work_limit.map_or_else(WorkLimit::default, WorkLimit::new)
+    }
+}
+
 /// Arguments of `plan`.
 #[derive(Debug, clap::Args)]
 pub struct PlanArgs {
@@ -127,7 +135,7 @@ pub struct PlanArgs {
     /// Also writes the plan as JSON to a file, for review and for `verify`.
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
-    /// Exits with 2 when the plan changes something, 0 when there is nothing to do.
+    /// Exits with 2 when the plan changes something, 0 when it is proven that there is nothing to do, 3 when nothing was found and that is not proven.
     #[arg(long)]
     pub exit_code: bool,
 }

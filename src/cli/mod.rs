@@ -12,6 +12,7 @@ mod explain;
 #[cfg(feature = "node")]
 mod inventory;
 mod live;
+mod more;
 mod output;
 mod planning;
 mod savings;
@@ -34,6 +35,8 @@ pub const SUCCESS: u8 = 0;
 pub const FAILURE: u8 = 1;
 /// Exit status of `plan --exit-code`: there are changes.
 pub const CHANGES: u8 = 2;
+/// Exit status of `plan --exit-code`: no change was found, and that none is worth making is not proven.
+pub const UNPROVEN: u8 = 3;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {

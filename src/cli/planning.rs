@@ -5,27 +5,45 @@ use std::path::Path;
 use super::args::{ExplainArgs, ExplainWhat, PlanArgs, PlanFormat, SearchArgs, SourceArgs, VerifyArgs};
 use super::error::{CliError, near_misses, source_name};
 use super::explain::{gpu, pod};
+use super::more;
 use super::output::Streams;
 use super::show::names::{count, thousands};
 use super::show::{Axes, View, svg, text};
 use super::source::{self, Cluster};
-use super::{CHANGES, SUCCESS};
+use super::{CHANGES, SUCCESS, UNPROVEN};
 use crate::model::{DisruptionLevel, PlanningInput};
 use crate::plan::{self, FORMAT_VERSION, Plan, ServedBy, StorageError, Violation};
-use crate::planner::{self, WorkLimit};
+use crate::planner::{self, Termination, WorkLimit};
 
 /// `plan`.
 pub(crate) fn plan(args: &PlanArgs, streams: &mut Streams<'_>) -> Result<u8, CliError> {
     let PlanArgs { source, search, output, save, exit_code } = args;
-    let Cluster { input, left_alone } = source::read(source, None, streams)?;
-    let plan = make(&input, *search)?;
+    let Cluster { mut input, left_alone } = source::read(source, None, streams)?;
+    let mut limit = search.limit();
+    let mut plan = make_within(&input, &mut limit)?;
+    if !input.policy_given() && source.disruption.is_none() {
+        let more;
+        (input, more) = more::disruption(input, &plan, search.limit().left() - limit.left());
+        plan.notes.extend(more);
+    }
     let shown = render(&input, &plan, *output)?;
     if let Some(path) = save {
         plan::save(&plan, path).map_err(|error| unusable_plan(path, error))?;
     }
     streams.data(&shown).map_err(CliError::Stdout)?;
     left_alone.tell(plan.nodes.iter().map(|node| node.name.as_str()), streams);
-    Ok(if *exit_code && plan.summary.gpus_changed > 0 { CHANGES } else { SUCCESS })
+    Ok(if *exit_code { exit_status(&plan) } else { SUCCESS })
+}
+
+/// What a plan comes to, for scripts. A plan without changes is the best one once nobody more can be served: every change costs on a level before
+/// those that it could better.
+fn exit_status(plan: &Plan) -> u8 {
+    let proven = plan.optimality.levels.first().is_some_and(|served| served.value == served.bound);
+    match (plan.summary.gpus_changed > 0, proven) {
+        (true, _) => CHANGES,
+        (false, true) => SUCCESS,
+        (false, false) => UNPROVEN,
+    }
 }
 
 /// `explain`.
@@ -131,12 +149,13 @@ pub(crate) fn verify(args: &VerifyArgs, streams: &mut Streams<'_>) -> Result<u8,
     })?;
     let summary = &verified.summary;
     let text = format!(
-        "The plan is valid for this cluster: {} on {} to change, {} to evict, {} of {} served.\n",
+        "The plan is valid for this cluster: {} on {} to change, {} to evict, {} of {} ({}) served.\n",
         count(summary.gpus_changed, "GPU"),
         count(summary.nodes_changed, "node"),
         count(summary.evicted_pods, "pod"),
         thousands(summary.served_pods.cast_signed()),
         count(summary.pending_pods, "waiting pod"),
+        count(summary.served_slices, "memory slice"),
     );
     streams.data(&text).map_err(CliError::Stdout)?;
     left_alone.tell(verified.nodes.iter().map(|node| node.name.as_str()), streams);
@@ -168,8 +187,11 @@ pub(crate) fn unusable_plan(path: &Path, error: StorageError) -> CliError {
 
 /// Plans, and has the plan checked by code that shares no logic with the planner; nothing unchecked is ever shown.
 fn make(input: &PlanningInput, search: SearchArgs) -> Result<Plan, CliError> {
-    let mut limit = search.work_limit.map_or_else(WorkLimit::default, WorkLimit::new);
-    let planned = planner::plan(input, &mut limit).map_err(|error| CliError::Internal(error.to_string()))?;
+    make_within(input, &mut search.limit())
+}
+
+fn make_within(input: &PlanningInput, limit: &mut WorkLimit) -> Result<Plan, CliError> {
+    let planned = planner::plan(input, limit).map_err(|error| CliError::Internal(error.to_string()))?;
     let verified = plan::verify(planned.into_plan(), input)
         .map_err(|rejection| CliError::Internal(format!("the planner's own plan is not legal: {rejection}")))?;
     Ok(verified.into_inner())

@@ -57,12 +57,12 @@ pub(super) fn carried_out(
                 builder.pending(landing_pod(pod));
             }
             Some(false) => {
-                let slices: i64 = pod
+                let slices: u64 = pod
                     .demand
                     .iter()
-                    .map(|(resource, count)| i64::from(input.slices_of(resource)) * i64::from(count))
+                    .map(|(resource, count)| u64::from(input.slices_of(resource)) * u64::from(count))
                     .sum();
-                *displaced.entry(pod.priority).or_default() += slices;
+                *displaced.entry(pod.priority).or_default() += input.policy().weight.of(slices).cast_signed();
             }
         }
         cost += u64::from(pod.cost);

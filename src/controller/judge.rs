@@ -194,7 +194,9 @@ mod tests {
         assert!(operations["a"].only_hands_over() && operations["a"].steps.is_empty());
         assert_eq!(operations["a"].beneficiaries, [pod("p")]);
         assert_eq!(verdict(&cluster, &operations, &["a", "b"]), Judgement::Worthwhile);
-        assert!(pointless(&verdict(&cluster, &operations, &["a"]), "no new place"), "its room is not there yet");
+        // Without room elsewhere the pod that goes has nothing but the instance that it leaves.
+        let alone = verdict(&cluster, &operations, &["a"]);
+        assert!(pointless(&alone, "serve no more"), "{alone:?}");
         cluster.cuts.get_mut("b").expect("there")[0].push(("7g.40gb", 0, None));
         assert_eq!(verdict(&cluster, &operations, &["a"]), Judgement::Worthwhile);
         cluster.pending.clear();

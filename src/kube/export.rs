@@ -152,7 +152,7 @@ fn plan_input(
     let policy_given = document.is_some();
     let (mut policy, scope) = match document {
         Some(document) => (document.policy, document.scope),
-        None => (Policy::unlimited(), Scope::default()),
+        None => (Policy::assumed(), Scope::default()),
     };
     if let Some(level) = options.disruption {
         policy.disruption = level;

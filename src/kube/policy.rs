@@ -15,7 +15,7 @@ use super::scope::Scope;
 use super::stream::yaml_error;
 use super::time::parse_span;
 use super::window::Window;
-use crate::model::{Budgets, Clients, DisruptionLevel, GainFactor, Limit, Mode, MoveCost, Policy, Stability};
+use crate::model::{Budgets, Clients, DisruptionLevel, GainFactor, Limit, Mode, MoveCost, Policy, Stability, Weight};
 
 /// Largest policy that is read.
 const MAX_BYTES: usize = 1 << 20;
@@ -60,6 +60,8 @@ struct Spec {
     paused: bool,
     #[serde(default)]
     interval: Option<Checked<Span>>,
+    #[serde(default)]
+    objective: ObjectiveSpec,
     #[serde(default)]
     disruption: DisruptionSpec,
     #[serde(default)]
@@ -123,6 +125,20 @@ enum ClientsName {
     #[default]
     Restart,
     OperatorPause,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ObjectiveSpec {
+    #[serde(default)]
+    weight: WeightName,
+}
+
+#[derive(Deserialize, Default)]
+enum WeightName {
+    #[default]
+    Slices,
+    Pods,
 }
 
 #[derive(Deserialize, Default)]
@@ -338,6 +354,7 @@ fn document(spec: Spec) -> PolicyDocument {
         mode,
         paused,
         interval,
+        objective,
         disruption,
         budgets,
         stability,
@@ -350,7 +367,7 @@ fn document(spec: Spec) -> PolicyDocument {
     } = spec;
     let labels = |selector: Option<SelectorSpec>| selector.unwrap_or_default().match_labels;
     PolicyDocument {
-        policy: policy(&mode, &disruption, budgets, stability),
+        policy: policy(&mode, &objective, &disruption, budgets, stability),
         paused,
         interval: interval.map(|Checked(Span(seconds))| seconds),
         clients: match clients {
@@ -363,7 +380,13 @@ fn document(spec: Spec) -> PolicyDocument {
     }
 }
 
-fn policy(mode: &ModeName, disruption: &DisruptionSpec, budgets: BudgetsSpec, stability: StabilitySpec) -> Policy {
+fn policy(
+    mode: &ModeName,
+    objective: &ObjectiveSpec,
+    disruption: &DisruptionSpec,
+    budgets: BudgetsSpec,
+    stability: StabilitySpec,
+) -> Policy {
     let span = |value: Option<Checked<Span>>, default| value.map_or(default, |Checked(Span(seconds))| seconds);
     let count = |value: Option<Checked<Count>>, default| value.map(|Checked(Count(count))| count).or(default);
     let limit = |value: Option<Checked<Limit>>, default| value.map(|Checked(limit)| limit).or(default);
@@ -382,6 +405,10 @@ fn policy(mode: &ModeName, disruption: &DisruptionSpec, budgets: BudgetsSpec, st
             LevelName::IdleOnly => DisruptionLevel::IdleOnly,
             LevelName::Balanced => DisruptionLevel::Balanced,
             LevelName::Aggressive => DisruptionLevel::Aggressive,
+        },
+        weight: match objective.weight {
+            WeightName::Slices => Weight::Slices,
+            WeightName::Pods => Weight::Pods,
         },
         gain_factor: disruption.gain_factor.as_ref().map_or(absent.gain_factor, |Checked(factor)| *factor),
         move_cost: MoveCost {
@@ -419,6 +446,7 @@ spec:
   budgets: {nodes: 3, gpus: 0%, evictionsPerCycle: 7}
   stability: {minPendingAge: 1m30s, gpuCoolDown: 0s, podMoveCap: 2}
   clients: operator-pause
+  objective: {weight: Pods}
 ";
 
     #[test]
@@ -426,6 +454,7 @@ spec:
         let policy = parse_policy(FULL).expect("a policy");
         assert_eq!((policy.mode, policy.disruption), (Mode::Recommend, DisruptionLevel::Balanced));
         assert_eq!(policy.gain_factor.thousandths(), 0);
+        assert_eq!(policy.weight, Weight::Pods);
         assert_eq!(policy.move_cost, MoveCost { per_running_hour: 2, per_job_hour: 30 });
         let budgets = Budgets { nodes: Some(Limit::Count(3)), gpus: Some(Limit::Percent(0)), evictions: Some(7) };
         assert_eq!(policy.budgets, budgets);
@@ -439,6 +468,7 @@ spec:
         let policy = parse_policy("{apiVersion: retile.dev/v1alpha1, kind: MigPolicy}").expect("a policy");
         assert_eq!((policy.mode, policy.disruption), (Mode::Observe, DisruptionLevel::IdleOnly));
         assert_eq!(policy.gain_factor.thousandths(), 1500);
+        assert_eq!(policy.weight, Weight::Slices);
         assert_eq!(policy.move_cost, MoveCost::default());
         assert_eq!(policy.budgets.evictions, Some(5));
         assert_eq!(policy.stability.min_pending_age_seconds, 30);
@@ -465,6 +495,8 @@ spec:
             ("mode: Recommend", "mood: Act", 5, "mood"),
             ("interval: 5m", "interval: 5", 6, "interval"),
             ("operator-pause", "operator-paused", 10, "clients"),
+            ("weight: Pods", "weight: pods", 11, "weight"),
+            ("weight: Pods", "weigh: Pods", 11, "weigh"),
             ("interval: 5m", "interval: 1d", 6, "interval"),
             ("interval: 5m", "interval: -5m", 6, "interval"),
             ("gainFactor: \"0\"", "gainFactor: .nan", 7, "gainFactor"),

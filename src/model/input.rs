@@ -128,7 +128,7 @@ impl PlanningInput {
         &self.policy
     }
 
-    /// Whether the policy was given, rather than the unlimited one of a dry run.
+    /// Whether the policy was given, rather than assumed for a dry run.
     pub fn policy_given(&self) -> bool {
         self.policy_given
     }

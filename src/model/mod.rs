@@ -29,7 +29,7 @@ pub use ids::{BudgetId, GpuId, NodeId, NodeSetId, PodId, PodRef, ResourceId};
 pub use input::{EvictionBudget, Finding, InputError, NodeSet, PlanningInput, PlanningInputBuilder, Unplannable};
 pub use layout::{Layout, LayoutError};
 pub use pod::{ControllerKind, Demand, Movability, PendingPod, RunningPod};
-pub use policy::{Budgets, Clients, DisruptionLevel, GainFactor, Limit, Mode, MoveCost, Policy, Stability};
+pub use policy::{Budgets, Clients, DisruptionLevel, GainFactor, Limit, Mode, MoveCost, Policy, Stability, Weight};
 pub use reason::Reason;
 pub use resource::{
     GPU_RESOURCE, MIG_PREFIX, PRODUCT_LABEL, REPLICAS_LABEL, STRATEGY_LABEL, mig_resource, profile_in_names,

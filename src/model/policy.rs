@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::pod::ControllerKind;
@@ -159,6 +160,33 @@ impl MoveCost {
     }
 }
 
+/// What a waiting pod weighs on the level of served demand, before its age counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weight {
+    /// Its memory slices.
+    #[default]
+    Slices,
+    /// 1, whatever it asks for.
+    Pods,
+}
+
+impl Weight {
+    /// Weight of a pod that asks for so many memory slices.
+    pub fn of(self, slices: u64) -> u64 {
+        match self {
+            Self::Slices => slices,
+            Self::Pods => 1,
+        }
+    }
+
+    /// Whether it is what holds where nothing is said.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Limits of one cycle; `None` means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Budgets {
@@ -188,6 +216,8 @@ pub struct Policy {
     pub mode: Mode,
     /// Which pods may be moved.
     pub disruption: DisruptionLevel,
+    /// What a waiting pod weighs.
+    pub weight: Weight,
     /// What a set of moves must bring.
     pub gain_factor: GainFactor,
     /// What moves cost; acts before planning, on the cost of each running pod.
@@ -209,6 +239,7 @@ impl Policy {
         Self {
             mode: Mode::Observe,
             disruption: DisruptionLevel::IdleOnly,
+            weight: Weight::Slices,
             gain_factor: GainFactor::from_thousandths(1500),
             move_cost: MoveCost::default(),
             budgets: Budgets { nodes: Some(Limit::Percent(10)), gpus: Some(Limit::Percent(10)), evictions: Some(5) },
@@ -217,11 +248,18 @@ impl Policy {
         }
     }
 
-    /// What `plan` uses when there is no policy: everything that would pay, with no budgets and no waiting.
+    /// What `plan` uses when there is no policy: level and gain factor of a new installation, with no budgets and no waiting.
+    pub fn assumed() -> Self {
+        let Self { disruption, gain_factor, .. } = Self::installed();
+        Self { disruption, gain_factor, ..Self::unlimited() }
+    }
+
+    /// Everything that serves more, with no budgets and no waiting.
     pub fn unlimited() -> Self {
         Self {
             mode: Mode::Observe,
             disruption: DisruptionLevel::Balanced,
+            weight: Weight::Slices,
             gain_factor: GainFactor::default(),
             move_cost: MoveCost::default(),
             budgets: Budgets::default(),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::Reason;
+use crate::model::{Reason, Weight};
 
 /// Version of the document format; raised only when a reader of the old one would be misled.
 pub const FORMAT_VERSION: u32 = 1;
@@ -26,15 +26,18 @@ pub const LEVEL_NAMES: [&str; 8] = [
 pub struct Plan {
     /// Version of this format.
     pub format_version: u32,
-    /// Program and version that made the plan.
+    /// Program and version that made the plan. Informative: not checked by `verify`.
     pub producer: String,
     /// SHA-256 over the canonical form of the planning input, in hexadecimal: the world that the plan was made for.
     pub input_fingerprint: String,
-    /// Fingerprint of the plan that this one follows, if any.
+    /// Fingerprint of the plan that this one follows, if any. Informative: not checked by `verify`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
     /// Disruption level that the plan was made under: `idle-only`, `balanced` or `aggressive`.
     pub disruption: String,
+    /// What a served pod weighs before its age counts: `slices`, its memory slices, or `pods`, 1 each; `slices` if absent.
+    #[serde(default, skip_serializing_if = "Weight::is_default")]
+    pub weight: Weight,
     /// How good the plan is, and how good any plan could be.
     pub optimality: Optimality,
     /// Totals.
@@ -45,7 +48,8 @@ pub struct Plan {
     pub served: Vec<ServedPod>,
     /// Waiting pods that do not, with the reason, ordered by name.
     pub unserved: Vec<UnservedPod>,
-    /// What a reader should know: assumptions, doubtful input, how many cycles the default budgets would take.
+    /// What a reader should know: assumptions, doubtful input, what more disruption would add, how many cycles the default budgets would take.
+    /// Informative: not checked by `verify`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -105,6 +109,9 @@ pub struct Summary {
     pub pending_pods: u64,
     /// Waiting pods that find a place.
     pub served_pods: u64,
+    /// Memory slices that these pods ask for.
+    #[serde(default)]
+    pub served_slices: u64,
     /// Running pods that are evicted.
     pub evicted_pods: u64,
     /// Nodes with a touched GPU.
@@ -130,7 +137,7 @@ pub struct NodePlan {
     /// Pods to evict from this node, ordered by name.
     pub evict: Vec<Eviction>,
     /// The changes of `gpus` in an order that can be carried out, GPU by GPU, once the pods of `evict` are gone; empty
-    /// in a plan whose steps have not been derived yet, and where instances are only handed over.
+    /// only where instances are only handed over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
 }
@@ -246,7 +253,7 @@ pub struct ServedPod {
     pub uid: String,
     /// Node where the plan has a place for it. The scheduler may choose another one of equal use.
     pub node: String,
-    /// What it lands on.
+    /// What it lands on: on each node, what is free now and stays serves first, in the order of this list.
     pub by: ServedBy,
 }
 
@@ -256,10 +263,10 @@ pub struct ServedPod {
 pub struct UnservedPod {
     /// Pod as `namespace/name`.
     pub pod: String,
-    /// Why.
+    /// Why. `verify` refuses what the cluster and the policy rule out, and repeats no search.
     pub reason: Reason,
-    /// Why, in words.
+    /// Why, in words. Informative: not checked by `verify`.
     pub detail: String,
-    /// What would change it.
+    /// What would change it. Informative: not checked by `verify`.
     pub action: String,
 }

@@ -18,16 +18,21 @@ use super::weight::AgeingFactors;
 use crate::model::{
     BudgetId, Budgets, Capacity, CapacityKind, ControllerKind, Demand, DisruptionLevel, EvictionBudget, Geometry, Gpu,
     Instance, Limit, MediaEngines, MigStrategy, Movability, Node, NodeId, NodeSetId, Occupancy, Offer, PendingPod,
-    PlanningInput, PodRef, Policy, Profile, Reason, RunningPod,
+    PlanningInput, PodRef, Policy, Profile, Reason, RunningPod, Weight,
 };
 
 /// Names the encoding; raised whenever it changes, so that old fingerprints never match by accident.
 const ENCODING: &str = "retile planning input 1";
+/// The same where pods weigh 1 each.
+const OF_PODS: &str = "retile planning input 1, each pod weighs 1";
 
 /// SHA-256 over the canonical form of an input, as 64 lower-case hexadecimal digits.
 pub fn fingerprint(input: &PlanningInput) -> String {
     let mut hash = Encoder::default();
-    hash.text(ENCODING);
+    hash.text(match input.policy().weight {
+        Weight::Slices => ENCODING,
+        Weight::Pods => OF_PODS,
+    });
     policy(&mut hash, input.policy());
     hash.flag(input.placements_assumed());
     let names = Names::of(input);
@@ -221,9 +226,10 @@ fn board(geometry: &Geometry) -> [u8; 32] {
 
 /// The mode, the rest times, the cap on moves and what hours add to the cost of a move act before planning (on what is
 /// frozen, movable, waiting, or on a pod's cost) or after it, so they leave their trace elsewhere or none at all; the
-/// ageing shows in the factors.
+/// ageing shows in the factors, and the weight in the name of the encoding.
 fn policy(hash: &mut Encoder, policy: &Policy) {
-    let Policy { mode: _, disruption, gain_factor, move_cost: _, budgets, stability: _, ageing_seconds: _ } = policy;
+    let Policy { mode: _, disruption, weight: _, gain_factor, move_cost: _, budgets, stability: _, ageing_seconds: _ } =
+        policy;
     level(hash, *disruption);
     hash.number(u64::from(gain_factor.thousandths()));
     let Budgets { nodes, gpus, evictions } = budgets;

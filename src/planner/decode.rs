@@ -228,12 +228,13 @@ impl<'a> Found<'a> {
         let input = self.input;
         let nodes = self.nodes();
         let served = self.served(scope);
-        let unserved = report::unserved(scope, &self.landings, &self.changes);
+        let unserved = report::unserved(scope, &self.landings, &self.changes, &self.optimality);
         let count =
             |of: fn(&GpuChange) -> usize| nodes.iter().flat_map(|node| &node.gpus).map(of).sum::<usize>() as u64;
         let summary = Summary {
             pending_pods: (input.pending().len() + input.unplannable().len()) as u64,
             served_pods: served.len() as u64,
+            served_slices: self.served_slices(scope),
             evicted_pods: self.changes.evicted.len() as u64,
             nodes_changed: nodes.len() as u64,
             gpus_changed: self.changes.gpus.len() as u64,
@@ -248,6 +249,7 @@ impl<'a> Found<'a> {
             input_fingerprint: crate::plan::fingerprint(input),
             parent: None,
             disruption: scope.level.as_flag().to_owned(),
+            weight: input.policy().weight,
             optimality: self.optimality,
             summary,
             nodes,
@@ -255,6 +257,12 @@ impl<'a> Found<'a> {
             unserved,
             notes,
         }
+    }
+
+    /// Memory slices of all that is served.
+    fn served_slices(&self, scope: &Scope<'_>) -> u64 {
+        let served = self.landings.served.keys();
+        served.map(|&pod| scope.demand_slices(&self.input.pending()[pod].demand).unsigned_abs()).sum()
     }
 
     fn nodes(&self) -> Vec<NodePlan> {

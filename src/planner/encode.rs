@@ -267,7 +267,7 @@ impl<'a, 'b> Rows<'a, 'b> {
             }
             let level = self.levels.tier(class.priority).and_then(|tier| tier.displaced);
             if let Some(level) = level.filter(|_| displaceable[position]) {
-                let weight = self.scope.demand_slices(&class.demand);
+                let weight = self.scope.weight(&class.demand);
                 let effect = self.problem.effect([(self.problem.level(level), -weight), (tie, 1)]);
                 landing.displaced = Some(self.problem.var(sizes[position], effect));
             }

@@ -14,6 +14,7 @@ mod decode;
 mod demand;
 mod encode;
 pub mod fit;
+mod headroom;
 mod legal;
 mod levels;
 mod machines;
@@ -22,6 +23,7 @@ mod scope;
 mod start;
 mod value;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use retile_solver::solve;
@@ -78,7 +80,9 @@ pub enum PlanError {
 /// The plan's steps have no order, which would be a defect.
 pub fn plan(input: &PlanningInput, termination: &mut dyn Termination) -> Result<Planned, PlanError> {
     let work = termination.left();
-    let stage = Stages { input, work }.stage(input.policy().disruption);
+    let spent = Cell::new(0);
+    let stage = Stages { input, work, spent: &spent }.stage(input.policy().disruption);
+    termination.spend(spent.get());
     let mut plan = stage.found.into_plan(&stage.scope);
     crate::plan::fill_in_steps(&mut plan, input)?;
     Ok(if plan.nodes.is_empty() { Planned::Unchanged(plan) } else { Planned::Proposed(plan) })
@@ -93,12 +97,14 @@ struct Stage<'a> {
 
 /// Searches level by level, each within the same work.
 #[derive(Clone, Copy)]
-struct Stages<'a> {
+struct Stages<'a, 'b> {
     input: &'a PlanningInput,
     work: u64,
+    /// Work of all searches so far.
+    spent: &'b Cell<u64>,
 }
 
-impl<'a> Stages<'a> {
+impl<'a> Stages<'a, '_> {
     fn stage(self, level: DisruptionLevel) -> Stage<'a> {
         let mut scope = Scope::new(self.input, level);
         let mut known = None;
@@ -120,7 +126,9 @@ impl<'a> Stages<'a> {
             let below = lower.filter(|lower| scope.baseline.is_none() || *lower != DisruptionLevel::IdleOnly);
             idle.chain(below.map(|lower| self.stage(lower).best.draft)).collect()
         };
-        let best = search(&scope, &mut less, &mut WorkLimit::new(self.work));
+        let mut limit = WorkLimit::new(self.work);
+        let best = search(&scope, &mut less, &mut limit);
+        self.spent.set(self.spent.get().saturating_add(self.work - limit.left()));
         let levels = levels::Levels::new(&scope);
         let found = decode::Found::new(&scope, best.draft.clone(), &levels, &best.values, &best.bounds);
         Stage { scope, best, found }

@@ -1,29 +1,34 @@
 //! Why a waiting pod finds no place, and what a reader of the plan should know.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::{cmp, fmt};
 
 use crate::model::{
-    Budgets, Demand, Gpu, Limit, Movability, NodeId, NodeSetId, Occupancy, Placement, PlanningInput, PodId, PodRef,
-    Reason, ResourceId,
+    Demand, Gpu, Limit, Movability, NodeId, NodeSetId, Occupancy, Placement, PlanningInput, PodId, PodRef, Reason,
+    ResourceId,
 };
-use crate::plan::{Summary, UnservedPod};
+use crate::plan::{Optimality, Status, Summary, UnservedPod};
 
 use super::assign::Landings;
 use super::decode::Changes;
+use super::headroom::{Headroom, Outlook, Shortage, Use};
 use super::scope::Scope;
 
 /// Reason, words and remedy.
 type Verdict = (Reason, String, String);
 
 /// Every waiting pod without a place, plannable or not.
-pub(super) fn unserved(scope: &Scope<'_>, landings: &Landings, changes: &Changes) -> Vec<UnservedPod> {
+pub(super) fn unserved(
+    scope: &Scope<'_>,
+    landings: &Landings,
+    changes: &Changes,
+    optimality: &Optimality,
+) -> Vec<UnservedPod> {
     let input = scope.input;
-    let spent = spent_budget(input, changes);
-    let used_up = used_up(input, changes);
-    let mut obstacles = Obstacles::new(scope, &used_up);
-    let mut verdicts = BTreeMap::<(NodeSetId, &Demand), Verdict>::new();
+    let proven = Proven::new(landings, optimality);
+    let mut obstacles = Obstacles::new(scope, Headroom::new(scope, landings, changes));
+    let mut verdicts = BTreeMap::<(NodeSetId, bool, &Demand), Verdict>::new();
     let mut pods: Vec<UnservedPod> = input
         .unplannable()
         .iter()
@@ -38,9 +43,10 @@ pub(super) fn unserved(scope: &Scope<'_>, landings: &Landings, changes: &Changes
         if landings.served.contains_key(&position) {
             continue;
         }
+        let proven = proven.of(pod.priority);
         let (reason, detail, action) = verdicts
-            .entry((pod.eligible, &pod.demand))
-            .or_insert_with(|| verdict(&mut obstacles, pod.eligible, &pod.demand, spent.as_deref()))
+            .entry((pod.eligible, proven, &pod.demand))
+            .or_insert_with(|| verdict(&mut obstacles, pod.eligible, &pod.demand, proven))
             .clone();
         pods.push(UnservedPod { pod: pod.pod.to_string(), reason, detail, action });
     }
@@ -48,33 +54,26 @@ pub(super) fn unserved(scope: &Scope<'_>, landings: &Landings, changes: &Changes
     pods
 }
 
-/// What evictions the plan leaves.
-struct UsedUp {
-    evicted: BTreeSet<PodId>,
-    /// Per `PodDisruptionBudget`: whether it allows no further eviction.
-    budgets: Vec<bool>,
+/// Of which pods it is proven that no plan serves more of their kind.
+struct Proven {
+    /// The highest priority of which it is not; none where all is proven.
+    open: Option<i32>,
 }
 
-fn used_up(input: &PlanningInput, changes: &Changes) -> UsedUp {
-    let mut left: Vec<i64> = input.budgets().iter().map(|budget| i64::from(budget.allowed)).collect();
-    for &pod in &changes.evicted {
-        for budget in &input.running()[pod.index()].budgets {
-            left[budget.index()] -= 1;
-        }
+impl Proven {
+    fn new(landings: &Landings, optimality: &Optimality) -> Self {
+        let served = optimality.levels.first();
+        let tiers = served.map_or(&[][..], |level| level.tiers.as_slice());
+        let tier = tiers.iter().find(|tier| tier.value != tier.bound).map(|tier| tier.priority);
+        // The weight that is displaced is a level of its own, which the document does not state.
+        let displaced = landings.moved.values().any(Option::is_none) && optimality.status == Status::Feasible;
+        let whole = displaced || tiers.is_empty() && served.is_some_and(|level| level.value != level.bound);
+        Self { open: if whole { Some(i32::MAX) } else { tier } }
     }
-    UsedUp { evicted: changes.evicted.clone(), budgets: left.into_iter().map(|left| left <= 0).collect() }
-}
 
-/// Which budget of the policy the plan uses up, in words; budgets that leave nothing more to use are not to blame.
-fn spent_budget(input: &PlanningInput, changes: &Changes) -> Option<String> {
-    let Budgets { nodes, gpus, evictions } = input.policy().budgets;
-    let full = |used: usize, of: usize, limit: Option<u64>, what: &str| {
-        limit.filter(|&limit| used as u64 >= limit && used < of).map(|limit| format!("{what} ({limit} per cycle)"))
-    };
-    let (all_nodes, all_gpus) = (input.nodes().len(), input.gpus().len());
-    full(changes.evicted.len(), usize::MAX, evictions.map(u64::from), "evictions")
-        .or_else(|| full(changes.gpus.len(), all_gpus, gpus.map(|limit| limit.of(all_gpus)), "GPUs"))
-        .or_else(|| full(changes.touched_nodes.len(), all_nodes, nodes.map(|limit| limit.of(all_nodes)), "nodes"))
+    fn of(&self, priority: i32) -> bool {
+        self.open.is_none_or(|open| priority > open)
+    }
 }
 
 /// A pod, ordered as its name is as text.
@@ -114,8 +113,8 @@ impl Eq for Name<'_> {}
 /// Why the pods on a GPU leave no place, from never to soon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Pin<'a> {
-    /// A budget allows no further eviction: its name, and a pod that it protects.
-    Budget(&'a str, Name<'a>),
+    /// A budget allows no further eviction: its position, and a pod that it protects.
+    Budget(usize, Name<'a>),
     /// The disruption level moves no such pod: the pod.
     Level(Name<'a>),
     /// A pod that never moves, and why.
@@ -139,15 +138,15 @@ struct Survey<'a> {
 
 /// Where an empty board could offer a resource, and the most units of it there.
 #[derive(Debug, Clone, Default)]
-struct Room {
+pub(super) struct Room {
     most: u64,
-    places: Vec<Placement>,
+    pub(super) places: Vec<Placement>,
 }
 
 /// What stands in the way of each resource on each GPU, worked out when it is first asked for: pools overlap, so many pods ask the same.
 struct Obstacles<'a> {
     scope: &'a Scope<'a>,
-    used_up: &'a UsedUp,
+    headroom: Headroom<'a>,
     /// By resource, then by GPU.
     pinned: BTreeMap<ResourceId, Vec<Looked<'a>>>,
 }
@@ -160,12 +159,12 @@ enum Looked<'a> {
 }
 
 impl<'a> Obstacles<'a> {
-    fn new(scope: &'a Scope<'a>, used_up: &'a UsedUp) -> Self {
-        Self { scope, used_up, pinned: BTreeMap::new() }
+    fn new(scope: &'a Scope<'a>, headroom: Headroom<'a>) -> Self {
+        Self { scope, headroom, pinned: BTreeMap::new() }
     }
 
     fn survey(&mut self, eligible: NodeSetId, resource: ResourceId) -> Survey<'a> {
-        let (scope, used_up) = (self.scope, self.used_up);
+        let (scope, headroom) = (self.scope, &self.headroom);
         let input = scope.input;
         let pinned_of = self.pinned.entry(resource).or_insert_with(|| vec![Looked::NotYet; input.gpus().len()]);
         let mut survey = Survey::default();
@@ -197,7 +196,7 @@ impl<'a> Obstacles<'a> {
                 }
                 let seen = match pinned_of[position] {
                     Looked::At(seen) => seen,
-                    Looked::NotYet => pinned(scope, used_up, gpu, &room.places),
+                    Looked::NotYet => pinned(scope, headroom, gpu, &room.places),
                 };
                 pinned_of[position] = Looked::At(seen);
                 if let Some(pin) = seen {
@@ -212,7 +211,7 @@ impl<'a> Obstacles<'a> {
     }
 }
 
-fn room(gpu: &Gpu, resource: ResourceId) -> Room {
+pub(super) fn room(gpu: &Gpu, resource: ResourceId) -> Room {
     let offering = |id| gpu.offer(id).filter(|offer| offer.resource == resource);
     let units = gpu.geometry.profile_ids().filter_map(|id| {
         let offer = offering(id)?;
@@ -225,7 +224,7 @@ fn room(gpu: &Gpu, resource: ResourceId) -> Room {
 
 /// What leaves none of the places on a GPU, if something does: pods that never move, then those that the level or an
 /// exhausted budget keeps.
-fn pinned<'a>(scope: &'a Scope<'_>, used_up: &UsedUp, gpu: &Gpu, places: &[Placement]) -> Option<Pin<'a>> {
+fn pinned<'a>(scope: &'a Scope<'_>, headroom: &Headroom<'_>, gpu: &Gpu, places: &[Placement]) -> Option<Pin<'a>> {
     let mut blocked = Vec::new();
     let mut pins = Vec::new();
     for instance in &gpu.instances {
@@ -233,7 +232,7 @@ fn pinned<'a>(scope: &'a Scope<'_>, used_up: &UsedUp, gpu: &Gpu, places: &[Place
             Occupancy::Free => {}
             Occupancy::Unknown => blocked.push(instance.placement),
             Occupancy::Busy(pods) => {
-                let pin = pods.iter().filter_map(|&pod| pin_of(scope, used_up, pod)).max();
+                let pin = pods.iter().filter_map(|&pod| pin_of(scope, headroom, pod)).max();
                 pins.extend(pin.map(|pin| (pin, instance.placement)));
             }
         }
@@ -250,7 +249,7 @@ fn pinned<'a>(scope: &'a Scope<'_>, used_up: &UsedUp, gpu: &Gpu, places: &[Place
 }
 
 /// What keeps a pod where it is, if something does.
-fn pin_of<'a>(scope: &'a Scope<'_>, used_up: &UsedUp, pod: PodId) -> Option<Pin<'a>> {
+fn pin_of<'a>(scope: &'a Scope<'_>, headroom: &Headroom<'_>, pod: PodId) -> Option<Pin<'a>> {
     let input = scope.input;
     let of = &input.running()[pod.index()];
     if let Movability::Never(_, why) = &of.movability {
@@ -259,14 +258,15 @@ fn pin_of<'a>(scope: &'a Scope<'_>, used_up: &UsedUp, pod: PodId) -> Option<Pin<
     if !scope.movable[pod.index()] {
         return Some(Pin::Level(Name(&of.pod)));
     }
-    if used_up.evicted.contains(&pod) {
+    if headroom.evicts(pod) {
         return None;
     }
-    let spent = of.budgets.iter().find(|budget| used_up.budgets[budget.index()])?;
-    Some(Pin::Budget(&input.budgets()[spent.index()].name, Name(&of.pod)))
+    let full = |use_: Use| use_.used >= use_.allowed;
+    let spent = of.budgets.iter().find(|budget| full(headroom.disruption[budget.index()]))?;
+    Some(Pin::Budget(spent.index(), Name(&of.pod)))
 }
 
-fn verdict(obstacles: &mut Obstacles<'_>, eligible: NodeSetId, demand: &Demand, spent: Option<&str>) -> Verdict {
+fn verdict(obstacles: &mut Obstacles<'_>, eligible: NodeSetId, demand: &Demand, proven: bool) -> Verdict {
     let scope = obstacles.scope;
     let input = scope.input;
     for (resource, count) in demand.iter() {
@@ -289,6 +289,10 @@ fn verdict(obstacles: &mut Obstacles<'_>, eligible: NodeSetId, demand: &Demand, 
                 "split the pod, or ask for fewer instances".to_owned(),
             );
         }
+    }
+    for (resource, _) in demand.iter() {
+        let name = &input.resources()[resource.index()];
+        let survey = obstacles.survey(eligible, resource);
         if let Some((gpu, reason, why)) = survey.frozen.filter(|_| survey.frozen_count == survey.offering) {
             return (
                 reason,
@@ -299,14 +303,17 @@ fn verdict(obstacles: &mut Obstacles<'_>, eligible: NodeSetId, demand: &Demand, 
             );
         }
         if let Some(pin) = survey.pinned_by.filter(|_| survey.pinned + survey.frozen_count == survey.offering) {
-            return blocked(scope, name, pin);
+            return blocked(scope, &obstacles.headroom, name, pin);
         }
     }
-    crowded(scope, spent)
+    match obstacles.headroom.outlook(eligible, demand) {
+        Outlook::Short(shortage) => exhausted(scope, &obstacles.headroom, shortage),
+        outlook @ (Outlook::Closed | Outlook::Open { .. }) => crowded(scope, outlook, proven),
+    }
 }
 
 /// Every GPU is blocked by pods that may not go.
-fn blocked(scope: &Scope<'_>, resource: &str, pin: Pin<'_>) -> Verdict {
+fn blocked(scope: &Scope<'_>, headroom: &Headroom<'_>, resource: &str, pin: Pin<'_>) -> Verdict {
     match pin {
         Pin::Pod(pod, why) => (
             Reason::BlockedByPod,
@@ -318,47 +325,77 @@ fn blocked(scope: &Scope<'_>, resource: &str, pin: Pin<'_>) -> Verdict {
             format!("pods that {} does not move leave no place for {resource}, such as {pod}", scope.level.as_flag()),
             format!("wait for {pod} to end, or plan at a higher disruption level"),
         ),
-        Pin::Budget(budget, pod) => (
-            Reason::BudgetExhausted,
-            format!(
-                "pods whose PodDisruptionBudget allows no further eviction leave no place for {resource}, such as {pod} \
-                 under {budget}"
-            ),
-            format!("wait until {budget} allows evictions again, or relax it"),
-        ),
+        Pin::Budget(budget, pod) => {
+            let Use { used, allowed } = headroom.disruption[budget];
+            let budget = &scope.input.budgets()[budget].name;
+            (
+                Reason::BudgetExhausted,
+                format!(
+                    "pods whose PodDisruptionBudget allows no further eviction leave no place for {resource}, such as \
+                     {pod} under {budget}, of which the plan uses {used} of {allowed} evictions"
+                ),
+                format!("wait until {budget} allows evictions again, or relax it"),
+            )
+        }
     }
 }
 
+/// Room exists in principle, and some budget leaves too little for it.
+fn exhausted(scope: &Scope<'_>, headroom: &Headroom<'_>, shortage: Shortage) -> Verdict {
+    let Shortage { evictions, disruption, gpus, nodes, .. } = shortage;
+    let mut details = Vec::new();
+    let mut raise = Vec::new();
+    let policy = [
+        (evictions, headroom.evictions, "eviction", "evictionsPerCycle"),
+        (gpus, headroom.gpus, "changed GPU", "gpus"),
+        (nodes, headroom.nodes, "changed node", "nodes"),
+    ];
+    for (need, limit, what, field) in policy {
+        if let (Some(Use { used, allowed }), true) = (limit, need > 0) {
+            let s = if need == 1 { "" } else { "s" };
+            details.push(format!("{need} {what}{s} more, and the plan uses {used} of {allowed} per cycle"));
+            raise.push(format!("raise budgets.{field} of the policy"));
+        }
+    }
+    if let Some((budget, need)) = disruption {
+        let Use { used, allowed } = headroom.disruption[budget.index()];
+        let name = &scope.input.budgets()[budget.index()].name;
+        let s = if need == 1 { "" } else { "s" };
+        details.push(format!(
+            "{need} eviction{s} more under the PodDisruptionBudget {name}, and the plan uses {used} of {allowed}"
+        ));
+        raise.push(format!("relax {name}"));
+    }
+    (
+        Reason::BudgetExhausted,
+        format!("room for it would take {}", details.join("; and ")),
+        format!("wait for the next cycle, or {}", raise.join(" and ")),
+    )
+}
+
 /// Room exists in principle; say what keeps it from the pod now.
-fn crowded(scope: &Scope<'_>, spent: Option<&str>) -> Verdict {
-    if let Some(budget) = spent {
+fn crowded(scope: &Scope<'_>, outlook: Outlook, proven: bool) -> Verdict {
+    if !proven {
         return (
-            Reason::BudgetExhausted,
-            format!("the plan uses up the budget for {budget}"),
-            "wait for the next cycle, or raise that budget of the policy".to_owned(),
+            Reason::WaitingForCapacity,
+            "no room for it was found within the work limit, and that there is none is not proven".to_owned(),
+            "search further with a higher --work-limit, wait for running pods to end, or add a GPU".to_owned(),
         );
     }
-    let budgets = scope.input.policy().budgets;
-    let limited = budgets.nodes.is_some() || budgets.gpus.is_some() || budgets.evictions.is_some();
-    match (scope.baseline.is_some(), limited) {
-        (_, true) => (
-            Reason::BudgetExhausted,
-            "no plan within the policy's budgets and gainFactor has room for it".to_owned(),
-            "wait for running pods to end, or raise the budgets of the policy".to_owned(),
-        ),
-        (true, false) => (
+    if scope.baseline.is_some() && outlook == (Outlook::Open { moves: true }) {
+        return (
             Reason::NotWorthDisruption,
             "room could only come from moves whose gain does not reach the policy's gainFactor".to_owned(),
             "wait for running pods to end, or lower disruption.gainFactor".to_owned(),
-        ),
-        (false, false) => (
-            Reason::WaitingForCapacity,
-            "no plan has room for it as well: what there is goes to demand that comes first, or the nodes lack another \
-             resource that it asks for, such as CPU"
-                .to_owned(),
-            "wait for running pods to end or add a GPU; `retile explain pod` tells what would make room".to_owned(),
-        ),
+        );
     }
+    (
+        Reason::WaitingForCapacity,
+        "no plan has room for it as well: what there is goes to demand that comes first, or the nodes lack another \
+         resource that it asks for, such as CPU"
+            .to_owned(),
+        "wait for running pods to end or add a GPU; `retile explain pod` tells what would make room".to_owned(),
+    )
 }
 
 /// What a reader should know besides the changes.
@@ -377,8 +414,8 @@ pub(super) fn notes(input: &PlanningInput, summary: &Summary) -> Vec<String> {
         let gpus = per(summary.gpus_changed, Limit::Percent(10).of(input.gpus().len()));
         let cycles = nodes.max(gpus).max(per(summary.evicted_pods, 5));
         notes.push(format!(
-            "no policy was given: this is everything that would pay; the default budgets (10% of nodes, 10% of GPUs, \
-             5 evictions per cycle) would spread it over {cycles} cycle{}",
+            "no policy was given: nothing limits the plan but the disruption level; the default budgets (10% of nodes, 10% of \
+             GPUs, 5 evictions per cycle) would spread it over {cycles} cycle{}",
             if cycles == 1 { "" } else { "s" }
         ));
     }

@@ -14,7 +14,7 @@ pub(super) struct Scope<'a> {
     pub(super) movable: Vec<bool>,
     /// Per running pod: whether it may be left without a place.
     pub(super) displaceable: Vec<bool>,
-    /// Per pending pod: its weight, memory slices times ageing.
+    /// Per pending pod: its weight times ageing.
     pub(super) weights: Vec<i64>,
     /// Memory slices of one unit of each resource.
     pub(super) slices: Vec<i64>,
@@ -49,6 +49,11 @@ impl<'a> Scope<'a> {
     /// Memory slices of a demand.
     pub(super) fn demand_slices(&self, demand: &crate::model::Demand) -> i64 {
         demand.iter().map(|(resource, count)| self.slices[resource.index()].saturating_mul(i64::from(count))).sum()
+    }
+
+    /// Weight of a pod by its demand, without ageing.
+    pub(super) fn weight(&self, demand: &crate::model::Demand) -> i64 {
+        weight(self.input, self.demand_slices(demand))
     }
 
     /// Weight of a resource in the forecast mix.
@@ -92,6 +97,11 @@ fn known_everywhere(input: &PlanningInput, pod: &RunningPod) -> bool {
     })
 }
 
+/// Weight of a pod that asks for so many memory slices.
+fn weight(input: &PlanningInput, slices: i64) -> i64 {
+    input.policy().weight.of(slices.unsigned_abs()).cast_signed()
+}
+
 fn weights(input: &PlanningInput, slices: &[i64]) -> Vec<i64> {
     let mut youngest = BTreeMap::<i32, u64>::new();
     for pod in input.pending() {
@@ -110,7 +120,7 @@ fn weights(input: &PlanningInput, slices: &[i64]) -> Vec<i64> {
                 .iter()
                 .map(|(resource, count)| slices[resource.index()].saturating_mul(i64::from(count)))
                 .fold(0, i64::saturating_add);
-            own.saturating_mul(ageing)
+            weight(input, own).saturating_mul(ageing)
         })
         .collect()
 }

@@ -65,7 +65,7 @@ impl<'a, 'b> Appraiser<'a, 'b> {
             values[levels.disruption] -= i64::from(of.cost);
             if draft.landings.moved.get(&pod).copied().flatten().is_none() {
                 if let Some(level) = levels.tier(of.priority).and_then(|tier| tier.displaced) {
-                    values[level] -= scope.demand_slices(&of.demand);
+                    values[level] -= scope.weight(&of.demand);
                 }
             } else {
                 flexibility -= scope.demand_worth(&of.demand);

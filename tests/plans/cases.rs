@@ -1,7 +1,7 @@
 //! The committed plans: what each does, what is wrong with it, and what must be said of it.
 
-use retile::model::{DisruptionLevel, GainFactor, Limit, PlanningInput};
-use retile::plan::{Plan, PlannedInstance, Status, Violation, fill_in_steps};
+use retile::model::{DisruptionLevel, GainFactor, Limit, PlanningInput, Reason, Weight};
+use retile::plan::{Plan, PlannedInstance, ServedBy, Status, Violation, fill_in_steps};
 
 use crate::document::{Change, Deeds, count, left_out, served, write};
 use crate::world::World;
@@ -53,6 +53,8 @@ pub fn valid() -> Vec<Valid> {
         Valid { name, input, plan }
     };
     let (balanced, aggressive) = (World::default(), World::at(DisruptionLevel::Aggressive));
+    let mut of_pods = World::default();
+    of_pods.policy.weight = Weight::Pods;
     let displaced = Deeds {
         changes: &[("gpu-b", 0, &[0, 4], &[("7g.80gb", 0, 8)])],
         evict: &[("gpu-b", "ml/batch", None)],
@@ -80,7 +82,7 @@ pub fn valid() -> Vec<Valid> {
         case("hands-over-on-the-same-node", &balanced, &HANDS_OVER, |_| {}),
         case("single-strategy", &balanced, &single, |_| {}),
         case("pod-with-two-instances", &balanced, &two_instances, |_| {}),
-        case("without-steps", &balanced, &MOVES, |plan| plan.nodes[0].steps.clear()),
+        case("weighs-pods", &of_pods, &MOVES, |_| {}),
         case("feasible", &balanced, &MOVES, |plan| {
             plan.optimality.status = Status::Feasible;
             plan.optimality.levels[1].bound -= 1;
@@ -103,6 +105,7 @@ pub fn invalid() -> Vec<Invalid> {
         waiting(),
         numbers(),
         steps(),
+        told(),
     ]
     .into_iter()
     .flatten()
@@ -153,6 +156,7 @@ fn head() -> Vec<Invalid> {
     vec![
         miscounted("format-version", |plan| plan.format_version = 2, is!(FormatVersion), "format_version is 2"),
         miscounted("fingerprint", |plan| plan.input_fingerprint = "0".repeat(64), is!(Fingerprint), "another state"),
+        miscounted("weight", |plan| plan.weight = Weight::Pods, is!(Weight), "weight is Pods"),
         miscounted("disruption-level", |plan| plan.disruption = "aggressive".into(), is!(Disruption), "`balanced`"),
     ]
 }
@@ -528,6 +532,7 @@ fn numbers() -> Vec<Invalid> {
     vec![
         miscounted("summary-pending", |p| p.summary.pending_pods = 4, is!(Summary), "summary.pending_pods is 4"),
         miscounted("summary-served", |p| p.summary.served_pods += 1, is!(Summary), "served_pods"),
+        miscounted("summary-slices", |p| p.summary.served_slices += 1, is!(Summary), "served_slices"),
         miscounted("summary-evicted", |p| p.summary.evicted_pods = 0, is!(Summary), "evicted_pods is 0"),
         miscounted("summary-nodes", |p| p.summary.nodes_changed = 2, is!(Summary), "nodes_changed"),
         miscounted("summary-gpus", |p| p.summary.gpus_changed = 2, is!(Summary), "gpus_changed"),
@@ -569,6 +574,7 @@ fn steps() -> Vec<Invalid> {
         case
     };
     vec![
+        case("steps-missing", |plan| plan.nodes[0].steps.clear(), "nodes[gpu-a].steps: are missing"),
         case("steps-overlap", |p| p.nodes[0].steps.swap(4, 5), "the precondition differs"),
         case("steps-incomplete", |p| drop(p.nodes[0].steps.pop()), "leave GPU 0 as"),
         case("steps-of-another-gpu", |p| p.nodes[0].steps[0].gpu = 1, "steps[0]: changes GPU 1"),
@@ -605,5 +611,46 @@ fn steps() -> Vec<Invalid> {
             },
             "the changes need 6",
         ),
+    ]
+}
+
+/// What the document tells of a plan that stands.
+fn told() -> Vec<Invalid> {
+    let case = |name, world: &World, edit: fn(&mut Plan), reason, says| {
+        let mut case = does(name, world, &MOVES, reason, says);
+        fill_in_steps(&mut case.plan, &case.input).expect("the layouts are legal");
+        edit(&mut case.plan);
+        case
+    };
+    let balanced = World::default();
+    let wrong = |name, edit, says| case(name, &balanced, edit, is!(Reason), says);
+    vec![
+        case(
+            "served-by-existing",
+            &balanced,
+            |plan| plan.served.iter_mut().for_each(|served| served.by = ServedBy::Existing),
+            is!(ServedBy),
+            "served[ml/four].by is `existing`",
+        ),
+        case("served-by-change", &balanced, |p| p.served[0].by = ServedBy::Change, is!(ServedBy), "`existing`"),
+        wrong("reason-of-unplannable", |p| p.unserved[0].reason = Reason::WaitingForCapacity, "the reason NotModelled"),
+        wrong("reason-unsatisfiable", |p| p.unserved[1].reason = Reason::Unsatisfiable, "could hold it"),
+        case(
+            "reason-budget",
+            &World { web_budget: 4, ..World::default() },
+            |p| p.unserved[1].reason = Reason::BudgetExhausted,
+            is!(Reason),
+            "every budget leaves enough",
+        ),
+        case(
+            "reason-policy",
+            &World::at(DisruptionLevel::Aggressive),
+            |p| p.unserved[1].reason = Reason::PolicyForbids,
+            is!(Reason),
+            "keeps no pod",
+        ),
+        wrong("reason-gain", |p| p.unserved[1].reason = Reason::NotWorthDisruption, "asks for no gain"),
+        wrong("reason-execution", |p| p.unserved[1].reason = Reason::WaitingForExecution, "reason of no GPU"),
+        wrong("reason-not-modelled", |p| p.unserved[1].reason = Reason::NotModelled, "reason of no GPU"),
     ]
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use retile::model::{Gpu, Occupancy, PlanningInput};
 use retile::plan::{
     Eviction, FORMAT_VERSION, GpuChange, LEVEL_NAMES, Level, NodePlan, Optimality, Plan, PlannedInstance, ServedBy,
-    ServedPod, Status, Summary, Tier, UnservedPod, Violation, fingerprint, verify,
+    ServedPod, Status, Step, Summary, Tier, UnservedPod, Violation, fill_in_steps, fingerprint, verify,
 };
 
 use retile::model::Reason;
@@ -43,6 +43,7 @@ pub fn write(input: &PlanningInput, deeds: &Deeds<'_>) -> Plan {
         input_fingerprint: fingerprint(input),
         parent: None,
         disruption: input.policy().disruption.as_flag().to_owned(),
+        weight: input.policy().weight,
         optimality: Optimality { status: Status::Optimal, levels: levels(input) },
         summary: Summary::default(),
         nodes: Vec::new(),
@@ -74,13 +75,30 @@ fn node<'a>(plan: &'a mut Plan, name: &str) -> &'a mut NodePlan {
 
 /// Sets every number of the document to what the verifier counts, and every bound to the value.
 pub fn count(plan: &mut Plan, input: &PlanningInput) {
+    // What served pods land on is looked at once the numbers are right and there are steps.
+    count_once(plan, input);
+    let steps: Vec<Vec<Step>> = plan.nodes.iter().map(|node| node.steps.clone()).collect();
+    if fill_in_steps(plan, input).is_ok() {
+        count_once(plan, input);
+        for (node, steps) in plan.nodes.iter_mut().zip(steps) {
+            node.steps = steps;
+        }
+    }
+}
+
+fn count_once(plan: &mut Plan, input: &PlanningInput) {
     let Err(rejection) = verify(plan.clone(), input) else { return };
     for violation in rejection.violations {
+        if let Violation::ServedBy { pod, expected, .. } = &violation {
+            let served = plan.served.iter_mut().find(|served| served.pod == *pod).expect("a served pod");
+            served.by = if *expected == "existing" { ServedBy::Existing } else { ServedBy::Change };
+        }
         if let Violation::Summary { field, expected, .. } = violation {
             let summary = &mut plan.summary;
             match field {
                 "pending_pods" => summary.pending_pods = expected,
                 "served_pods" => summary.served_pods = expected,
+                "served_slices" => summary.served_slices = expected,
                 "evicted_pods" => summary.evicted_pods = expected,
                 "nodes_changed" => summary.nodes_changed = expected,
                 "gpus_changed" => summary.gpus_changed = expected,
@@ -112,12 +130,7 @@ fn levels(input: &PlanningInput) -> Vec<Level> {
 
 pub fn served(input: &PlanningInput, name: &str, node: &str) -> ServedPod {
     let uid = input.pending().iter().find(|pod| pod.pod.to_string() == name).map(|pod| pod.pod.uid.clone());
-    ServedPod {
-        pod: name.to_owned(),
-        uid: uid.unwrap_or_default(),
-        node: node.to_owned(),
-        by: if node == "gpu-a" { ServedBy::Change } else { ServedBy::Existing },
-    }
+    ServedPod { pod: name.to_owned(), uid: uid.unwrap_or_default(), node: node.to_owned(), by: ServedBy::Existing }
 }
 
 pub fn left_out(name: &str) -> UnservedPod {

@@ -61,7 +61,8 @@ pub fn displaced_weight(input: &PlanningInput, plan: &Plan) -> i64 {
     left.map(|eviction| {
         let pod = input.running().iter().find(|pod| pod.pod.to_string() == eviction.pod);
         let demand = &pod.expect("a plan evicts pods of its input").demand;
-        demand.iter().map(|(resource, count)| i64::from(count) * i64::from(input.slices_of(resource))).sum::<i64>()
+        let slices = demand.iter().map(|(resource, count)| u64::from(count) * u64::from(input.slices_of(resource)));
+        input.policy().weight.of(slices.sum()) as i64
     })
     .sum()
 }

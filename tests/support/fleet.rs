@@ -10,7 +10,7 @@ use retile::model::{
     BudgetId, Budgets, Capacity, CapacityKind, ControllerKind, Demand, DisruptionLevel, EvictionBudget, GainFactor,
     Geometry, Gpu, Instance, Layout, MigStrategy, Mode, Movability, MoveCost, Node, NodeId, NodeSet, NodeSetId,
     Occupancy, Offer, PendingPod, Placement, PlanningInput, PlanningInputBuilder, PodId, PodRef, Policy, Reason,
-    ResourceId, RunningPod, Stability,
+    ResourceId, RunningPod, Stability, Weight,
 };
 
 use super::boards;
@@ -372,6 +372,7 @@ fn policy(disruption: DisruptionLevel) -> Policy {
     Policy {
         mode: Mode::Observe,
         disruption,
+        weight: Weight::Slices,
         gain_factor: GainFactor::default(),
         move_cost: MoveCost::default(),
         budgets: Budgets::default(),

@@ -451,7 +451,7 @@ impl<'a> Model<'a> {
 fn running_kind(input: &PlanningInput, pod: &RunningPod) -> Kind {
     Kind {
         priority: pod.priority,
-        weight: slices(input, &pod.demand),
+        weight: weight(input, &pod.demand),
         evicted: true,
         demand: pod.demand.clone(),
         requests: pod.requests.clone(),
@@ -459,11 +459,13 @@ fn running_kind(input: &PlanningInput, pod: &RunningPod) -> Kind {
     }
 }
 
-fn slices(input: &PlanningInput, demand: &Demand) -> i64 {
-    demand.iter().map(|(resource, count)| i64::from(count) * i64::from(input.slices_of(resource))).sum()
+/// Weight of a pod without ageing.
+fn weight(input: &PlanningInput, demand: &Demand) -> i64 {
+    let slices = demand.iter().map(|(resource, count)| u64::from(count) * u64::from(input.slices_of(resource))).sum();
+    input.policy().weight.of(slices) as i64
 }
 
-/// Memory slices times ageing, of each waiting pod.
+/// Weight times ageing, of each waiting pod.
 fn pending_weights(input: &PlanningInput) -> Vec<i64> {
     let mut youngest: BTreeMap<i32, u64> = BTreeMap::new();
     for pod in input.pending() {
@@ -478,7 +480,7 @@ fn pending_weights(input: &PlanningInput) -> Vec<i64> {
     input
         .pending()
         .iter()
-        .map(|pod| *known.entry(&pod.demand).or_insert_with(|| slices(input, &pod.demand)) * ageing(pod))
+        .map(|pod| *known.entry(&pod.demand).or_insert_with(|| weight(input, &pod.demand)) * ageing(pod))
         .collect()
 }
 

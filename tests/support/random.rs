@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use retile::model::{
     Budgets, ControllerKind, DisruptionLevel, GainFactor, Geometry, Layout, Limit, MediaEngines, MigStrategy, Mode,
-    Movability, MoveCost, Placement, Policy, Reason, Stability,
+    Movability, MoveCost, Placement, Policy, Reason, Stability, Weight,
 };
 
 use super::boards;
@@ -87,7 +87,11 @@ pub fn cluster(seed: u64, shape: &Shape) -> Spec {
     let budgets: Vec<(String, u32)> =
         (0..rng.below(3)).map(|index| (format!("ns/pdb-{index}"), rng.below(3) as u32)).collect();
     let mut spec = Spec {
-        policy: draw_policy(rng, shape),
+        // Drawn apart, so that a seed's cluster is the same under either weight.
+        policy: Policy {
+            weight: if Rng::new(!seed).chance(25) { Weight::Pods } else { Weight::Slices },
+            ..draw_policy(rng, shape)
+        },
         nodes,
         running: Vec::new(),
         pending: Vec::new(),
@@ -131,6 +135,7 @@ fn draw_policy(rng: &mut Rng, shape: &Shape) -> Policy {
     Policy {
         mode: Mode::Observe,
         disruption,
+        weight: Weight::Slices,
         gain_factor: GainFactor::from_thousandths(gain),
         move_cost: MoveCost::default(),
         budgets: Budgets { nodes, gpus, evictions },

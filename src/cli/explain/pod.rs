@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::Planner;
-use super::questions::{Probe, Questions};
+use super::questions::{Answer, Probe, Questions};
 use crate::cli::error::CliError;
 use crate::cli::show::names::clean;
 use crate::cli::show::{Axes, text};
@@ -169,12 +169,25 @@ fn waiting(
         }
     }
     let probes = Questions { input, pod, planner }.ask_all()?;
+    let unknown = probes.iter().any(|probe| probe.answer == Answer::Unknown);
     let _ = writeln!(out, "\nWhat would serve it (each answer is a whole plan with that one thing changed):");
-    for Probe { question, served, detail } in &probes {
-        let _ = writeln!(out, "  {}  {question}{detail}", if *served { "yes" } else { "no " });
+    for Probe { question, answer, detail } in &probes {
+        let word = match answer {
+            Answer::Yes => "yes    ",
+            Answer::No => "no     ",
+            Answer::Unknown => "unknown",
+        };
+        let word = if unknown { word } else { &word[..3] };
+        let _ = writeln!(out, "  {word}  {question}{detail}");
     }
-    if probes.iter().all(|probe| !probe.served) {
-        let _ = writeln!(out, "No single change of these serves it.");
+    let none = probes.iter().all(|probe| probe.answer != Answer::Yes);
+    match (none, unknown) {
+        (true, false) => out.push_str("No single change of these serves it.\n"),
+        (true, true) => out.push_str("For none of these was a plan found that serves it; what is unknown may still.\n"),
+        (false, _) => {}
+    }
+    if unknown {
+        out.push_str("unknown: the search ended at its work limit; --work-limit sets a higher one.\n");
     }
     Ok(out)
 }

@@ -8,7 +8,7 @@ use super::whatif::Parts;
 use crate::cli::error::CliError;
 use crate::cli::show::names::{clean, some_of, some_pods};
 use crate::model::{Budgets, DisruptionLevel, GpuId, PendingPod, PlanningInput};
-use crate::plan::{Plan, ServedPod};
+use crate::plan::{Plan, ServedPod, Status};
 
 /// Names on one line at most.
 const MOST_NAMES: usize = 6;
@@ -18,9 +18,36 @@ pub(super) struct Probe {
     /// What is changed.
     pub(super) question: String,
     /// Whether the pod is served then.
-    pub(super) served: bool,
+    pub(super) answer: Answer,
     /// Where, and who is in the way.
     pub(super) detail: String,
+}
+
+/// Whether a pod is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// By a whole plan.
+    Yes,
+    /// By no better plan: it is proven.
+    No,
+    /// By none that was found within the work limit.
+    Unknown,
+}
+
+impl Answer {
+    fn of(plan: &Plan, pod: &PendingPod, landing: Option<&ServedPod>) -> Self {
+        if landing.is_some() {
+            return Self::Yes;
+        }
+        let Some(served) = plan.optimality.levels.first() else { return Self::Unknown };
+        // Displaced weight is a level of its own, which the document does not state.
+        let displaces = plan.nodes.iter().flat_map(|node| &node.evict).any(|eviction| eviction.placed_on.is_none());
+        let met = match served.tiers.as_slice() {
+            [] => served.value == served.bound,
+            tiers => tiers.iter().filter(|tier| tier.priority >= pod.priority).all(|tier| tier.value == tier.bound),
+        };
+        if plan.optimality.status == Status::Optimal || met && !displaces { Self::No } else { Self::Unknown }
+    }
 }
 
 /// Asks the planner.
@@ -43,10 +70,16 @@ impl Questions<'_, '_> {
         Ok((plan, landing))
     }
 
+    /// Whether a plan serves the pod; the plan may be of a changed input, in which the pod ranks otherwise.
+    fn answer(&self, plan: &Plan, landing: Option<&ServedPod>) -> Answer {
+        Answer::of(plan, self.pod, landing)
+    }
+
     fn probe(&mut self, question: &str, parts: Parts<'_>) -> Result<Probe, CliError> {
         let (plan, landing) = self.ask(parts)?;
         let detail = landing.as_ref().map_or_else(String::new, |landing| landed(&plan, landing));
-        Ok(Probe { question: question.to_owned(), served: landing.is_some(), detail })
+        let answer = self.answer(&plan, landing.as_ref());
+        Ok(Probe { question: question.to_owned(), answer, detail })
     }
 
     /// Asks every question that makes sense for the cluster and its policy.
@@ -57,7 +90,7 @@ impl Questions<'_, '_> {
         if input.pending().len() > 1 {
             probes.push(self.probe("if it were the only waiting pod", parts().only(pod))?);
         }
-        let fits_alone = probes.iter().any(|probe| probe.served);
+        let fits_alone = probes.iter().any(|probe| probe.answer == Answer::Yes);
         for level in [DisruptionLevel::Balanced, DisruptionLevel::Aggressive] {
             if level > input.policy().disruption {
                 let question = format!("if `--disruption {}` were allowed", level.as_flag());
@@ -65,7 +98,8 @@ impl Questions<'_, '_> {
             }
         }
         let policy = input.policy();
-        if policy.budgets != Budgets::default() || policy.gain_factor.thousandths() > 0 {
+        let asks_for_gain = policy.gain_factor.thousandths() > 0 && policy.disruption != DisruptionLevel::IdleOnly;
+        if policy.budgets != Budgets::default() || asks_for_gain {
             probes
                 .push(self.probe("if the policy set no budgets and no gain factor", parts().without_policy_limits())?);
         }
@@ -105,7 +139,7 @@ impl Questions<'_, '_> {
             (None, _) => String::new(),
         };
         let question = "alone, if the GPUs that may not be changed could be".to_owned();
-        Ok(Probe { question, served: landing.is_some(), detail })
+        Ok(Probe { question, answer: self.answer(&plan, landing.as_ref()), detail })
     }
 
     /// Which pods that may not be moved stand in the way of this pod alone.
@@ -127,7 +161,7 @@ impl Questions<'_, '_> {
             (None, _) => String::new(),
         };
         let question = "alone, if every running pod could be moved or ended, without any budget".to_owned();
-        Ok(Probe { question, served: landing.is_some(), detail })
+        Ok(Probe { question, answer: self.answer(&plan, landing.as_ref()), detail })
     }
 
     /// One GPU per product that offers something the pod asks for.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::bar::{Fate, Tile};
 use super::names::{clean, count, ranges, some_of, some_pods, thousands};
+use crate::model::Weight;
 use crate::plan::{Eviction, GpuChange, Level, NodePlan, Plan, PlannedInstance, ServedBy, Status};
 
 /// Length of the placement axis by product name.
@@ -356,9 +357,10 @@ fn served(plan: &Plan) -> Option<Section> {
         )
     });
     let title = format!(
-        "Served: {} of {}",
+        "Served: {} of {} ({})",
         thousands(plan.served.len() as i64),
-        count(plan.summary.pending_pods, "waiting pod")
+        count(plan.summary.pending_pods, "waiting pod"),
+        count(plan.summary.served_slices, "memory slice")
     );
     Some(Section { title, entries: capped(lines, "node").into_iter().map(|line| (line, Vec::new())).collect() })
 }
@@ -431,7 +433,7 @@ fn optimality(plan: &Plan) -> Optimality {
     };
     let mut rows = Vec::new();
     for Level { name, value, bound, tiers } in &plan.optimality.levels {
-        rows.push(row(clean(name), *value, *bound, meaning(name)));
+        rows.push(row(clean(name), *value, *bound, meaning(name, plan.weight)));
         for tier in tiers {
             rows.push(row(format!("  priority {}", tier.priority), tier.value, tier.bound, ""));
         }
@@ -450,9 +452,12 @@ fn row(name: String, value: i64, bound: i64, meaning: &str) -> [String; 4] {
 }
 
 /// What a level counts.
-pub(crate) fn meaning(level: &str) -> &'static str {
+fn meaning(level: &str, weight: Weight) -> &'static str {
     match level {
-        "served" => "waiting demand served: memory slices, weighted by age",
+        "served" => match weight {
+            Weight::Slices => "waiting demand served: memory slices, weighted by age",
+            Weight::Pods => "waiting demand served: pods, weighted by age",
+        },
         "disruption" => "cost of the moved pods",
         "nodes_touched" => "nodes with a change",
         "gpus_touched" => "GPUs with a change",
@@ -468,6 +473,7 @@ fn footer(plan: &Plan) -> String {
     let crate::plan::Summary {
         pending_pods,
         served_pods,
+        served_slices,
         evicted_pods,
         nodes_changed,
         gpus_changed,
@@ -490,7 +496,12 @@ fn footer(plan: &Plan) -> String {
             count(evicted_pods, "pod"),
         )
     };
-    let served = format!("{} of {} served", thousands(served_pods.cast_signed()), count(pending_pods, "waiting pod"));
+    let served = format!(
+        "{} of {} ({}) served",
+        thousands(served_pods.cast_signed()),
+        count(pending_pods, "pod"),
+        count(served_slices, "slice")
+    );
     let assumed = if placements_assumed { "; placements assumed" } else { "" };
     format!("Plan: {changes}; {served}{assumed}.")
 }

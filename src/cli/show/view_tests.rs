@@ -3,6 +3,7 @@
 use super::*;
 use crate::cli::show::text;
 use crate::model::Reason;
+use crate::model::Weight;
 use crate::plan::{FORMAT_VERSION, LEVEL_NAMES, Optimality as PlanOptimality, ServedPod, Summary, UnservedPod};
 
 fn instance(profile: &str, start: u8, size: u8, pods: &[&str]) -> PlannedInstance {
@@ -35,6 +36,7 @@ fn plan(nodes: Vec<NodePlan>, served: Vec<ServedPod>, unserved: Vec<UnservedPod>
     let summary = Summary {
         pending_pods: (served.len() + unserved.len()) as u64,
         served_pods: served.len() as u64,
+        served_slices: 3 * served.len() as u64,
         evicted_pods: nodes.iter().map(|node| node.evict.len() as u64).sum(),
         nodes_changed: nodes.len() as u64,
         gpus_changed: gpus.clone().count() as u64,
@@ -50,6 +52,7 @@ fn plan(nodes: Vec<NodePlan>, served: Vec<ServedPod>, unserved: Vec<UnservedPod>
         input_fingerprint: "0123456789abcdef".into(),
         parent: None,
         disruption: "balanced".into(),
+        weight: Weight::Slices,
         optimality: PlanOptimality { status: Status::Optimal, levels },
         summary,
         nodes,
@@ -154,7 +157,7 @@ node gpu-a-03
 
 In bars: ### held by a pod, +++ created by the plan, empty box free, dots uncut.
 
-Served: 1 of 3 waiting pods
+Served: 1 of 3 waiting pods (3 memory slices)
   1 pod on gpu-a-03 gets what the change makes: ml/a
 
 Still waiting: 2 pods
@@ -166,7 +169,7 @@ Optimality: proven on every level (value = bound)
 ";
     assert!(text.starts_with(expected), "{text}");
     assert!(text.ends_with(
-        "Plan: 1 GPU on 1 node to change (1 instance to destroy, 2 to create), 1 pod to evict; 1 of 3 waiting pods served.\n"
+        "Plan: 1 GPU on 1 node to change (1 instance to destroy, 2 to create), 1 pod to evict; 1 of 3 pods (3 slices) served.\n"
     ));
     assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
 }
@@ -212,7 +215,7 @@ fn a_gap_is_stated_where_the_bound_is_not_reached() {
 #[test]
 fn a_plan_without_changes_says_so() {
     let text = shown(&plan(Vec::new(), Vec::new(), Vec::new()));
-    assert!(text.ends_with("Plan: nothing to change; 0 of 0 waiting pods served.\n"), "{text}");
+    assert!(text.ends_with("Plan: nothing to change; 0 of 0 pods (0 slices) served.\n"), "{text}");
     assert!(!text.contains("In bars"), "{text}");
 }
 

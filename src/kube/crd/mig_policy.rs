@@ -42,6 +42,9 @@ pub struct MigPolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "span")]
     pub interval: Option<String>,
+    /// What makes one plan better than another.
+    #[serde(default)]
+    pub objective: ObjectiveSpec,
     /// Which running pods may be moved, and for how much gain.
     #[serde(default)]
     pub disruption: DisruptionSpec,
@@ -94,6 +97,26 @@ pub enum ClientsSpec {
     Restart,
     /// Those that the GPU Operator has placed are paused meanwhile, by its own deploy labels. Needs the chart's `controller.pauseClients`.
     OperatorPause,
+}
+
+/// What makes one plan better than another.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectiveSpec {
+    /// What a waiting pod weighs: `Slices`, its memory slices, so that one large pod counts as much as many small ones; `Pods`, 1 each, so that
+    /// as many pods as possible are served.
+    #[serde(default)]
+    pub weight: WeightSpec,
+}
+
+/// What a waiting pod weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum WeightSpec {
+    /// Its memory slices.
+    #[default]
+    Slices,
+    /// 1.
+    Pods,
 }
 
 /// Which running pods a plan may move.

@@ -23,10 +23,10 @@ pub(super) struct Values {
 /// Whether more is better, in the order of [`LEVEL_NAMES`].
 const MORE_IS_BETTER: [bool; LEVEL_NAMES.len()] = [true, false, false, false, false, true, true, true];
 
-/// Weight of a served pod: memory slices times ageing factor.
+/// Weight of a served pod, times its ageing factor.
 pub(super) fn weight(served: &Served, world: &World<'_>) -> u64 {
     let pod = &world.input.pending()[served.pending];
-    world.slices.demand(&pod.demand).saturating_mul(world.ageing.factor(pod))
+    world.input.policy().weight.of(world.slices.demand(&pod.demand)).saturating_mul(world.ageing.factor(pod))
 }
 
 /// Cost of all evictions.

@@ -1,5 +1,5 @@
 //! The steps of each node, carried out on paper: every precondition holds, every layout on the way is legal, and the last
-//! one is `after`. A node without steps is accepted: they can be derived from the changes at any time.
+//! one is `after`. Where steps are missing altogether, `told` says so.
 
 use std::collections::BTreeMap;
 

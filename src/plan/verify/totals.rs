@@ -1,6 +1,7 @@
 //! The document's head and its totals.
 
 use super::changes::Changes;
+use super::pods::Served;
 use super::violation::Violation;
 use super::world::World;
 use crate::model::PlanningInput;
@@ -20,13 +21,24 @@ pub(super) fn header(plan: &Plan, input: &PlanningInput, found: &mut Vec<Violati
     if plan.disruption != expected {
         found.push(Violation::Disruption { found: plan.disruption.clone(), expected: expected.to_owned() });
     }
+    let expected = input.policy().weight;
+    if plan.weight != expected {
+        found.push(Violation::Weight { found: format!("{:?}", plan.weight), expected: format!("{expected:?}") });
+    }
 }
 
 /// Every number of the summary.
-pub(super) fn summary(plan: &Plan, changes: &Changes, world: &World<'_>, found: &mut Vec<Violation>) {
+pub(super) fn summary(
+    plan: &Plan,
+    served: &[Served],
+    changes: &Changes,
+    world: &World<'_>,
+    found: &mut Vec<Violation>,
+) {
     let Summary {
         pending_pods,
         served_pods,
+        served_slices,
         evicted_pods,
         nodes_changed,
         gpus_changed,
@@ -34,6 +46,11 @@ pub(super) fn summary(plan: &Plan, changes: &Changes, world: &World<'_>, found: 
         instances_created,
         placements_assumed,
     } = plan.summary;
+    let slices = |served: &Served| world.slices.demand(&world.input.pending()[served.pending].demand);
+    let slices: u64 = served.iter().map(slices).sum();
+    if served_slices != slices {
+        found.push(Violation::Summary { field: "served_slices", found: served_slices, expected: slices });
+    }
     let destroyed: usize = changes.gpus.values().map(|gpu| gpu.destroyed.len()).sum();
     let created: usize = changes.gpus.values().map(|gpu| gpu.created.len()).sum();
     for (field, said, expected) in [

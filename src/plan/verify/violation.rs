@@ -22,6 +22,9 @@ pub enum Violation {
     /// The plan was made at another disruption level.
     #[error("disruption is `{found}`, the policy says `{expected}`; plan again at `{expected}`")]
     Disruption { found: String, expected: String },
+    /// The plan weighs pods otherwise than the policy says.
+    #[error("weight is {found}, the policy says {expected}; plan again under the policy")]
+    Weight { found: String, expected: String },
     /// A list is not in the order that the format promises, or names something twice.
     #[error("{list}: `{item}` stands out of order or twice; {REMAKE}")]
     Order { list: String, item: String },
@@ -195,6 +198,13 @@ pub enum Violation {
     /// A waiting pod is in neither list.
     #[error("{pod} waits and is neither served nor unserved; list it with the reason")]
     Forgotten { pod: String },
+
+    /// A served pod is said to land on something else than it does.
+    #[error("served[{pod}].by is `{found}`, from the changes of the node follows `{expected}`; {REMAKE}")]
+    ServedBy { pod: String, found: &'static str, expected: &'static str },
+    /// A pod is said to wait for a reason that cannot be.
+    #[error("unserved[{pod}].reason is {found}, but {why}; {REMAKE}")]
+    Reason { pod: String, found: String, why: String },
 
     // Numbers.
     /// A total is wrong.

@@ -26,6 +26,7 @@ impl Weights {
         let slices = |demand: &Demand| -> i64 {
             demand.iter().map(|(resource, count)| i64::from(count) * i64::from(input.slices_of(resource))).sum()
         };
+        let weight = |demand: &Demand| input.policy().weight.of(slices(demand) as u64) as i64;
         let mut tiers: Vec<i32> = input.pending().iter().map(|pod| pod.priority).collect();
         tiers.extend(input.running().iter().map(|pod| pod.priority));
         tiers.sort_unstable_by(|a, b| b.cmp(a));
@@ -46,9 +47,9 @@ impl Weights {
             pending: input
                 .pending()
                 .iter()
-                .map(|pod| slices(&pod.demand) * ageing(input, pod.priority, pod.waiting_seconds))
+                .map(|pod| weight(&pod.demand) * ageing(input, pod.priority, pod.waiting_seconds))
                 .collect(),
-            running: input.running().iter().map(|pod| slices(&pod.demand)).collect(),
+            running: input.running().iter().map(|pod| weight(&pod.demand)).collect(),
             most,
             forecast,
             mix,
