@@ -10,9 +10,11 @@ use petgraph::unionfind::UnionFind;
 
 use crate::check::check;
 use crate::improve::incidence;
-use crate::linked;
 use crate::lexicographic::{Effort, LevelOutcome, Outcome, SolveError, Status, solve_whole};
-use crate::problem::{Arc, Class, ClassId, Dim, EffectId, Group, GroupId, Problem, Reach, Row, Template, TemplateId, Var};
+use crate::linked;
+use crate::problem::{
+    Arc, Class, ClassId, Dim, EffectId, Group, GroupId, Problem, Reach, Row, Template, TemplateId, Var,
+};
 use crate::solution::{ActiveGroup, Solution};
 use crate::termination::{Termination, WorkLimit};
 
@@ -76,7 +78,8 @@ fn component(
     if blocks.len() < 2 {
         return solve_whole(problem, start, termination, Effort::FULL);
     }
-    if problem.classes.len() * problem.dims() <= SMALL {
+    let small = problem.classes.len() * problem.dims() <= SMALL;
+    if small {
         let mut limit = WorkLimit::new(termination.left() / 8);
         let quick = solve_whole(problem, &mut Vec::new, &mut limit, Effort::Quick);
         termination.spend(termination.left() / 8 - limit.left());
@@ -87,7 +90,7 @@ fn component(
     let mut starts = start();
     let linked = linked::solve(problem, &blocks, &between, &starts, termination);
     let Some(linked) = linked else { return solve_whole(problem, &mut || starts.clone(), termination, Effort::FULL) };
-    if linked.status == Status::Optimal || termination.spend(0) {
+    if linked.status == Status::Optimal || !small || termination.spend(0) {
         return Ok(linked);
     }
     starts.insert(0, linked.solution.clone());
