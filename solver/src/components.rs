@@ -78,11 +78,13 @@ fn component(
     if blocks.len() < 2 {
         return solve_whole(problem, start, termination, Effort::FULL);
     }
-    let small = problem.classes.len() * problem.dims() <= SMALL;
+    let size = (problem.classes.len() * problem.dims()) as u64;
+    let small = size <= SMALL;
     if small {
-        let mut limit = WorkLimit::new(termination.left() / 8);
+        let share = (termination.left() / 2 + 1).min(size * QUICK);
+        let mut limit = WorkLimit::new(share);
         let quick = solve_whole(problem, &mut Vec::new, &mut limit, Effort::Quick);
-        termination.spend(termination.left() / 8 - limit.left());
+        termination.spend(share - limit.left());
         if quick.is_ok() {
             return quick;
         }
@@ -109,7 +111,10 @@ fn component(
 }
 
 /// Classes times dimensions up to which a problem of several blocks is first looked at as one.
-const SMALL: usize = 60_000;
+const SMALL: u64 = 60_000;
+
+/// Most work of that first look, per class and dimension.
+const QUICK: u64 = 20_000;
 
 /// Does something with every part, on two threads; results come in order.
 pub(crate) fn each<P: Sync, T: Send>(parts: &[P], work: impl Fn(usize, &P) -> T + Sync) -> Vec<T> {

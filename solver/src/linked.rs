@@ -892,13 +892,13 @@ const DISTANCE: f64 = 0.25;
 const TURNS: usize = 4;
 
 /// Most blocks that are solved as one.
-const TOGETHER: usize = 6;
+const TOGETHER: usize = 4;
 
 /// Merged problems in a row that may bring nothing.
 const MERGES: usize = 8;
 
 /// Most classes of a merged problem.
-const MERGED: usize = 200;
+const MERGED: usize = 160;
 
 /// Stands for a bound that is not known.
 const UNBOUNDED: i64 = i64::MAX / 8;
