@@ -4,14 +4,17 @@
 //! the caller calls shared (budgets over everything) may connect components without binding: they are left out first and looked at
 //! afterwards; only where the joined answer breaks one is the problem solved as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::unionfind::UnionFind;
 
 use crate::check::check;
 use crate::improve::incidence;
-use crate::lexicographic::{LevelOutcome, Outcome, SolveError, Status, solve_whole};
-use crate::problem::{Arc, Class, ClassId, Dim, EffectId, Group, GroupId, Problem, Template, TemplateId, Var};
+use crate::lexicographic::{Effort, LevelOutcome, Outcome, SolveError, Status, solve_whole};
+use crate::linked;
+use crate::problem::{
+    Arc, Class, ClassId, Dim, EffectId, Group, GroupId, Problem, Reach, Row, Template, TemplateId, Var,
+};
 use crate::solution::{ActiveGroup, Solution};
 use crate::termination::{Termination, WorkLimit};
 
@@ -25,9 +28,9 @@ pub fn solve(
     start: &mut dyn FnMut() -> Vec<Solution>,
     termination: &mut dyn Termination,
 ) -> Result<Outcome, SolveError> {
-    let parts = split(problem);
+    let Split { parts, between: _ } = split(problem, |reach| reach != Reach::Shared, false);
     if parts.len() < 2 {
-        return solve_whole(problem, start, termination, false);
+        return component(problem, start, termination);
     }
     let sizes: Vec<u64> = parts.iter().map(Part::size).collect();
     let (all, left) = (sizes.iter().sum::<u64>().max(1), termination.left());
@@ -35,7 +38,7 @@ pub fn solve(
     let none = Vec::new();
     let first: Vec<Option<Outcome>> = each(&parts, |position, part| {
         let mut limit = WorkLimit::new(share(position));
-        solve_whole(&part.problem, &mut || none.clone(), &mut limit, true).ok()
+        solve_whole(&part.problem, &mut || none.clone(), &mut limit, Effort::Quick).ok()
     });
     let mut starts: Vec<Solution> = Vec::new();
     let outcomes = if first.iter().all(Option::is_some) {
@@ -48,7 +51,7 @@ pub fn solve(
             }
             let mut limit = WorkLimit::new(share(position));
             let mut restricted = || starts.iter().map(|answer| part.restrict(answer)).collect();
-            solve_whole(&part.problem, &mut restricted, &mut limit, false).ok()
+            component(&part.problem, &mut restricted, &mut limit).ok()
         })
     };
     termination.spend(
@@ -59,13 +62,62 @@ pub fn solve(
     {
         return Ok(joined);
     }
-    // A shared row binds, or a component has no answer by itself.
+    // A shared row binds, or a component has no answer by itself: now these rows are priced like links.
     let mut again = || if starts.is_empty() { start() } else { std::mem::take(&mut starts) };
-    solve_whole(problem, &mut again, termination, false)
+    component(problem, &mut again, termination)
 }
 
+/// Solves what hangs together: as one where it is small, as blocks and links where there are several blocks, and as one again where that
+/// leaves something open.
+fn component(
+    problem: &Problem,
+    start: &mut dyn FnMut() -> Vec<Solution>,
+    termination: &mut dyn Termination,
+) -> Result<Outcome, SolveError> {
+    let Split { parts: blocks, between } = split(problem, |reach| reach == Reach::Block, true);
+    if blocks.len() < 2 {
+        return solve_whole(problem, start, termination, Effort::FULL);
+    }
+    let size = (problem.classes.len() * problem.dims()) as u64;
+    let small = size <= SMALL;
+    if small {
+        let share = (termination.left() / 2 + 1).min(size * QUICK);
+        let mut limit = WorkLimit::new(share);
+        let quick = solve_whole(problem, &mut Vec::new, &mut limit, Effort::Quick);
+        termination.spend(share - limit.left());
+        if quick.is_ok() {
+            return quick;
+        }
+    }
+    let mut starts = start();
+    let linked = linked::solve(problem, &blocks, &between, &starts, termination);
+    let Some(linked) = linked else { return solve_whole(problem, &mut || starts.clone(), termination, Effort::FULL) };
+    if linked.status == Status::Optimal || !small || termination.spend(0) {
+        return Ok(linked);
+    }
+    starts.insert(0, linked.solution.clone());
+    match solve_whole(problem, &mut || starts.clone(), termination, Effort::FULL) {
+        Ok(mut whole) if whole.values() >= linked.values() => {
+            whole.strengthen(&linked);
+            Ok(whole)
+        }
+        Ok(whole) => {
+            let mut linked = linked;
+            linked.strengthen(&whole);
+            Ok(linked)
+        }
+        Err(_) => Ok(linked),
+    }
+}
+
+/// Classes times dimensions up to which a problem of several blocks is first looked at as one.
+const SMALL: u64 = 60_000;
+
+/// Most work of that first look, per class and dimension.
+const QUICK: u64 = 20_000;
+
 /// Does something with every part, on two threads; results come in order.
-fn each<T: Send>(parts: &[Part], work: impl Fn(usize, &Part) -> T + Sync) -> Vec<T> {
+pub(crate) fn each<P: Sync, T: Send>(parts: &[P], work: impl Fn(usize, &P) -> T + Sync) -> Vec<T> {
     let next = std::sync::atomic::AtomicUsize::new(0);
     let run = || {
         let mut done = Vec::new();
@@ -90,11 +142,13 @@ fn each<T: Send>(parts: &[Part], work: impl Fn(usize, &Part) -> T + Sync) -> Vec
 
 /// A component as a problem of its own.
 #[derive(Debug)]
-struct Part {
-    problem: Problem,
+pub(crate) struct Part {
+    pub(crate) problem: Problem,
     /// Group and variable of the whole problem, by those of the part.
-    groups: Vec<usize>,
-    vars: Vec<usize>,
+    pub(crate) groups: Vec<usize>,
+    pub(crate) vars: Vec<usize>,
+    /// Dimensions of the part, by those of the whole problem.
+    pub(crate) dims: BTreeMap<usize, Dim>,
 }
 
 impl Part {
@@ -103,8 +157,26 @@ impl Part {
         (self.problem.classes.len() * 16 + self.problem.groups.len() + self.vars.len() * 4) as u64 + 1
     }
 
+    /// An answer of the part as one of the whole problem, all else idle.
+    pub(crate) fn lift(&self, problem: &Problem, answer: &Solution) -> Solution {
+        let mut solution = Solution { active: Vec::new(), vars: vec![0; problem.vars.len()] };
+        self.lift_into(answer, &mut solution);
+        solution
+    }
+
+    /// Adds an answer of the part to one of the whole problem.
+    pub(crate) fn lift_into(&self, answer: &Solution, whole: &mut Solution) {
+        for active in &answer.active {
+            let group = GroupId(self.groups[active.group.index()] as u32);
+            whole.active.push(ActiveGroup { group, paths: active.paths.clone() });
+        }
+        for (&var, &value) in self.vars.iter().zip(&answer.vars) {
+            whole.vars[var] = value;
+        }
+    }
+
     /// What an answer of the whole problem says of the part.
-    fn restrict(&self, answer: &Solution) -> Solution {
+    pub(crate) fn restrict(&self, answer: &Solution) -> Solution {
         let index: BTreeMap<usize, usize> = self.groups.iter().enumerate().map(|(new, &old)| (old, new)).collect();
         let active = answer.active.iter().filter_map(|active| {
             let group = GroupId(*index.get(&active.group.index())? as u32);
@@ -115,14 +187,20 @@ impl Part {
     }
 }
 
-/// The components of a problem; groups that no row touches make up one.
-fn split(problem: &Problem) -> Vec<Part> {
+/// What is left of a problem in parts when only some rows connect, and the rows that touch several of them; what no row touches makes up one.
+struct Split {
+    parts: Vec<Part>,
+    between: Vec<usize>,
+}
+
+/// Takes a problem apart along the rows that do not connect. Rows between parts are left out of them, or stay there without bounds (`keep`).
+fn split(problem: &Problem, connects: impl Fn(Reach) -> bool, keep: bool) -> Split {
     let (groups, vars) = incidence(problem);
     let first_var = problem.groups.len();
     let nodes = first_var + problem.vars.len();
     let mut sets = UnionFind::<usize>::new(nodes + 1);
     let touched = |dim: usize| groups[dim].iter().copied().chain(vars[dim].iter().map(|var| first_var + var));
-    let rows = || (problem.levels..problem.dims()).filter(|&dim| !problem.shared[dim - problem.levels]);
+    let rows = || (problem.levels..problem.dims()).filter(|&dim| connects(problem.reach[dim - problem.levels]));
     let mut lonely = vec![true; nodes];
     for dim in rows() {
         let mut all = touched(dim);
@@ -147,27 +225,41 @@ fn split(problem: &Problem) -> Vec<Part> {
         if node < first_var { members[number].0.push(node) } else { members[number].1.push(node - first_var) }
     }
     if members.len() < 2 {
-        return Vec::new();
+        return Split { parts: Vec::new(), between: Vec::new() };
     }
     // The component of each row: that of what it touches; none where a shared row touches several.
-    let of_row: Vec<Option<usize>> = (0..problem.dims())
-        .map(|dim| {
-            let mut found = touched(dim).map(|node| numbers[&sets.find(node)]);
-            let first = found.next()?;
-            found.all(|other| other == first).then_some(first)
-        })
-        .collect();
-    let mut of_part: Vec<Vec<usize>> = vec![Vec::new(); members.len()];
-    for (dim, part) in of_row.iter().enumerate().skip(problem.levels) {
-        if let Some(part) = *part {
-            of_part[part].push(dim);
+    let mut of_part: Vec<Vec<(usize, bool)>> = vec![Vec::new(); members.len()];
+    let mut between = Vec::new();
+    for dim in problem.levels..problem.dims() {
+        let found: BTreeSet<usize> = touched(dim).map(|node| numbers[&sets.find(node)]).collect();
+        if found.len() > 1 {
+            between.push(dim);
+        }
+        for &part in found.iter().filter(|_| keep || found.len() == 1) {
+            of_part[part].push((dim, found.len() == 1));
         }
     }
-    members
+    let parts = members
         .into_iter()
         .zip(of_part)
         .map(|((groups, vars), rows)| Extract::new(problem, &rows).part(groups, vars))
-        .collect()
+        .collect();
+    Split { parts, between }
+}
+
+/// Several parts as one; the rows between parts keep no bounds.
+pub(crate) fn merge(problem: &Problem, parts: &[&Part], between: &[usize]) -> Part {
+    let mut groups: Vec<usize> = parts.iter().flat_map(|part| part.groups.iter().copied()).collect();
+    let mut vars: Vec<usize> = parts.iter().flat_map(|part| part.vars.iter().copied()).collect();
+    groups.sort_unstable();
+    vars.sort_unstable();
+    let dims: BTreeSet<usize> = parts.iter().flat_map(|part| part.dims.keys().copied()).collect();
+    let rows: Vec<(usize, bool)> = dims
+        .into_iter()
+        .filter(|&dim| dim >= problem.levels)
+        .map(|dim| (dim, between.binary_search(&dim).is_err()))
+        .collect();
+    Extract::new(problem, &rows).part(groups, vars)
 }
 
 /// A part under construction.
@@ -181,12 +273,13 @@ struct Extract<'a> {
 }
 
 impl<'a> Extract<'a> {
-    fn new(problem: &'a Problem, rows: &[usize]) -> Self {
+    /// Begins with the rows of a part: their dimensions, and whether they keep their bounds.
+    fn new(problem: &'a Problem, rows: &[(usize, bool)]) -> Self {
         let mut part = Problem::new(problem.levels);
         let mut dims: BTreeMap<usize, Dim> = (0..problem.levels).map(|level| (level, Dim(level as u32))).collect();
-        for &dim in rows {
-            let bounds = problem.bounds(dim);
-            dims.insert(dim, part.row(bounds.lower, bounds.upper));
+        for &(dim, bounded) in rows {
+            let Row { lower, upper } = if bounded { problem.bounds(dim) } else { Row { lower: None, upper: None } };
+            dims.insert(dim, part.row_of(problem.reach[dim - problem.levels], lower, upper));
         }
         let empty = BTreeMap::new();
         Self { problem, part, dims, effects: empty, templates: BTreeMap::new(), classes: BTreeMap::new() }
@@ -247,7 +340,7 @@ impl<'a> Extract<'a> {
             let effect = self.effect(of.effect);
             self.part.vars.push(Var { upper: of.upper, effect });
         }
-        Part { problem: self.part, groups, vars }
+        Part { problem: self.part, groups, vars, dims: self.dims }
     }
 }
 
@@ -255,13 +348,7 @@ impl<'a> Extract<'a> {
 fn join(problem: &Problem, parts: &[Part], outcomes: &[Outcome]) -> Option<Outcome> {
     let mut solution = Solution { active: Vec::new(), vars: vec![0; problem.vars.len()] };
     for (part, outcome) in parts.iter().zip(outcomes) {
-        for active in &outcome.solution.active {
-            let group = GroupId(part.groups[active.group.index()] as u32);
-            solution.active.push(ActiveGroup { group, paths: active.paths.clone() });
-        }
-        for (&var, &value) in part.vars.iter().zip(&outcome.solution.vars) {
-            solution.vars[var] = value;
-        }
+        part.lift_into(&outcome.solution, &mut solution);
     }
     solution.active.sort_by_key(|active| active.group);
     check(problem, &solution).ok()?;

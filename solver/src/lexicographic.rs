@@ -6,7 +6,7 @@ use crate::improve::{Adjacency, Improve, Part};
 use crate::master::{self, Pool, Relaxation};
 use crate::problem::Problem;
 use crate::program::FlowProgram;
-use crate::round::{self, Effort};
+use crate::round;
 use crate::solution::Solution;
 use crate::termination::Termination;
 
@@ -43,6 +43,25 @@ pub struct Outcome {
     pub levels: Vec<LevelOutcome>,
 }
 
+impl Outcome {
+    /// Values of the levels.
+    pub(crate) fn values(&self) -> Vec<i64> {
+        self.levels.iter().map(|level| level.value).collect()
+    }
+
+    /// Takes over bounds from another outcome of the same problem, as far as its answer is not better on the levels before.
+    pub(crate) fn strengthen(&mut self, other: &Self) {
+        for (level, known) in self.levels.iter_mut().zip(&other.levels) {
+            level.bound = level.bound.min(known.bound).max(level.value);
+            if level.value < known.value {
+                break;
+            }
+        }
+        let proven = self.levels.iter().all(|level| level.value == level.bound);
+        self.status = if proven { Status::Optimal } else { Status::Feasible };
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SolveError {
@@ -62,26 +81,59 @@ const WHOLE: usize = 30_000;
 ///
 /// Each level's bound is taken for its value until shown otherwise: prices of later levels leave fewer choices, so that an answer
 /// which reaches several levels at once is often easier to find than one that reaches the first alone. What turns out not to be
-/// reached is searched in earnest, and the levels after it are done again; a `quick` solver gives up instead.
+/// reached is searched in earnest, and the levels after it are done again.
 ///
 /// # Errors
-/// No legal answer was found.
+/// No legal answer was found, or a search that should be quick did not reach every bound.
 pub(crate) fn solve_whole(
     problem: &Problem,
     start: &mut dyn FnMut() -> Vec<Solution>,
     termination: &mut dyn Termination,
-    quick: bool,
+    effort: Effort,
+) -> Result<Outcome, SolveError> {
+    solve_from(problem, &[], start, termination, effort)
+}
+
+/// How hard to search for what was not reached at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// Not at all: there is no answer then.
+    Quick,
+    /// By so many attempts, each larger than the one before.
+    Attempts(usize),
+}
+
+impl Effort {
+    /// Every attempt that there is.
+    pub(crate) const FULL: Self = Self::Attempts(ATTEMPTS.len());
+}
+
+/// Solves a problem whose first levels are known to reach the `given` values and no more.
+///
+/// # Errors
+/// As for [`solve_whole`].
+pub(crate) fn solve_from(
+    problem: &Problem,
+    given: &[i64],
+    start: &mut dyn FnMut() -> Vec<Solution>,
+    termination: &mut dyn Termination,
+    effort: Effort,
 ) -> Result<Outcome, SolveError> {
     let mut search = Search {
         problem,
         relaxations: vec![None; problem.levels()],
         best: None,
-        fixed: Vec::new(),
+        fixed: given.to_vec(),
+        attempts: match effort {
+            Effort::Quick => 0,
+            Effort::Attempts(attempts) => attempts,
+        },
         pool: Pool::default(),
         adjacency: None,
     };
     search.offer(Solution { active: Vec::new(), vars: vec![0; problem.vars.len()] });
-    let mut levels: Vec<LevelOutcome> = Vec::with_capacity(problem.levels());
+    let mut levels: Vec<LevelOutcome> =
+        given.iter().map(|&value| LevelOutcome { value, bound: value, rounds: 0 }).collect();
     let mut started = false;
     loop {
         while levels.len() < problem.levels() {
@@ -90,7 +142,7 @@ pub(crate) fn solve_whole(
             levels.push(outcome);
         }
         search.diffuse(termination);
-        if quick && search.first_missed().is_some() {
+        if effort == Effort::Quick && search.first_missed().is_some() {
             return Err(SolveError::NoAnswer);
         }
         if search.first_missed().is_some() && !std::mem::replace(&mut started, true) {
@@ -128,6 +180,8 @@ struct Search<'a> {
     best: Option<(Solution, Vec<i64>)>,
     /// Values of the earlier levels, some perhaps not reached yet.
     fixed: Vec<i64>,
+    /// Attempts at a level whose bound was not reached.
+    attempts: usize,
     pool: Pool,
     /// What touches what, worked out when it is first needed.
     adjacency: Option<Adjacency>,
@@ -184,7 +238,7 @@ impl Search<'_> {
         if target < relaxation.bound
             && self.problem.classes.len() <= FEW_CLASSES
             && let Some(candidate) =
-                round::reach(self.problem, level, &self.fixed, &bounds, &relaxation, Effort::Low, termination)
+                round::reach(self.problem, level, &self.fixed, &bounds, &relaxation, round::Effort::Low, termination)
         {
             self.offer(candidate);
         }
@@ -218,7 +272,7 @@ impl Search<'_> {
     /// each round of this goes further than the one before.
     fn insist(&mut self, level: usize, mut bound: i64, termination: &mut dyn Termination) -> Option<LevelOutcome> {
         let mut rounds = 0;
-        for (attempt, &(branches, nodes)) in ATTEMPTS.iter().enumerate() {
+        for (attempt, &(branches, nodes)) in ATTEMPTS.iter().take(self.attempts).enumerate() {
             if termination.spend(0) && self.value(level).is_some() {
                 break;
             }
@@ -321,7 +375,7 @@ impl Search<'_> {
         if self.problem.classes.len() <= FEW_CLASSES
             && self.value(level).is_none_or(|value| value < bound)
             && let Some(candidate) =
-                round::reach(self.problem, level, &self.fixed, bounds, relaxation, Effort::High, termination)
+                round::reach(self.problem, level, &self.fixed, bounds, relaxation, round::Effort::High, termination)
         {
             self.offer(candidate);
         }

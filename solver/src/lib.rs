@@ -25,6 +25,7 @@ mod components;
 mod diffuse;
 mod improve;
 pub mod lexicographic;
+mod linked;
 mod master;
 pub mod minimum;
 mod near;

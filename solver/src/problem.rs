@@ -56,6 +56,17 @@ pub struct Arc {
     pub effect: EffectId,
 }
 
+/// What a row connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// It belongs to one block, and holds what it touches together.
+    Block,
+    /// It links blocks.
+    Link,
+    /// It is over everything, such as a budget, and seldom binds.
+    Shared,
+}
+
 /// Bounds on the sum of a dimension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Row {
@@ -104,8 +115,8 @@ pub(crate) struct Var {
 pub struct Problem {
     pub(crate) levels: usize,
     pub(crate) rows: Vec<Row>,
-    /// Per row, whether it may connect what otherwise shares nothing.
-    pub(crate) shared: Vec<bool>,
+    /// Per row, what it connects.
+    pub(crate) reach: Vec<Reach>,
     pub(crate) effects: Vec<Box<[(Dim, i64)]>>,
     index: BTreeMap<Box<[(Dim, i64)]>, EffectId>,
     pub(crate) templates: Vec<Template>,
@@ -120,7 +131,7 @@ impl Problem {
         let mut problem = Self {
             levels,
             rows: Vec::new(),
-            shared: Vec::new(),
+            reach: Vec::new(),
             effects: Vec::new(),
             index: BTreeMap::new(),
             templates: Vec::new(),
@@ -178,17 +189,24 @@ impl Problem {
 
     /// Adds a coupling row: the sum over everything must lie within the bounds.
     pub fn row(&mut self, lower: Option<i64>, upper: Option<i64>) -> Dim {
-        self.rows.push(Row { lower, upper });
-        self.shared.push(false);
-        Dim((self.levels + self.rows.len() - 1) as u32)
+        self.row_of(Reach::Block, lower, upper)
+    }
+
+    /// Adds a row that links what otherwise shares nothing: it may be priced, and each block that is left solved for itself.
+    pub fn link_row(&mut self, lower: Option<i64>, upper: Option<i64>) -> Dim {
+        self.row_of(Reach::Link, lower, upper)
     }
 
     /// Adds a row over everything, such as a budget, that seldom binds: parts of the problem that nothing else connects are solved without it
     /// first.
     pub fn shared_row(&mut self, lower: Option<i64>, upper: Option<i64>) -> Dim {
-        let row = self.row(lower, upper);
-        self.shared[row.index() - self.levels] = true;
-        row
+        self.row_of(Reach::Shared, lower, upper)
+    }
+
+    pub(crate) fn row_of(&mut self, reach: Reach, lower: Option<i64>, upper: Option<i64>) -> Dim {
+        self.rows.push(Row { lower, upper });
+        self.reach.push(reach);
+        Dim((self.levels + self.rows.len() - 1) as u32)
     }
 
     /// Adds a constant to what a row already sums up, by moving its bounds.
@@ -263,6 +281,36 @@ impl Problem {
         let class = &self.classes[class.index()];
         let template = &self.templates[class.template.index()].arcs;
         template.get(usize::from(number)).copied().unwrap_or_else(|| class.own[usize::from(number) - template.len()])
+    }
+
+    /// The same machines, groups and variables, with weighted sums of dimensions for levels: one row of weights, by dimension, for each. Rows
+    /// without bounds are left out.
+    pub(crate) fn with_levels(&self, weights: &[Vec<i64>]) -> Self {
+        let mut new = Self::new(weights.len());
+        let rows: Vec<Option<Dim>> = (0..self.dims())
+            .map(|dim| {
+                let bounds = self.bounds(dim);
+                (bounds.lower.is_some() || bounds.upper.is_some()).then(|| new.row(bounds.lower, bounds.upper))
+            })
+            .collect();
+        // Effects keep their numbers; that some may be equal now does no harm.
+        new.effects = self
+            .effects
+            .iter()
+            .map(|terms| {
+                let levels = weights.iter().enumerate().map(|(level, weights)| {
+                    let sum = terms.iter().map(|&(dim, amount)| weights[dim.index()] * amount).sum();
+                    (Dim(level as u32), sum)
+                });
+                let rows = terms.iter().filter_map(|&(dim, amount)| Some((rows[dim.index()]?, amount)));
+                levels.chain(rows).filter(|&(_, amount)| amount != 0).collect()
+            })
+            .collect();
+        new.templates.clone_from(&self.templates);
+        new.classes.clone_from(&self.classes);
+        new.groups.clone_from(&self.groups);
+        new.vars.clone_from(&self.vars);
+        new
     }
 
     /// The bounds of a dimension; levels have none.

@@ -23,9 +23,9 @@ impl WorkLimit {
 }
 
 impl Default for WorkLimit {
-    /// Enough to prove all but the most entangled problems; a run of this length takes on the order of five seconds.
+    /// Enough to prove all but the most entangled problems; a run of this length takes on the order of ten seconds.
     fn default() -> Self {
-        Self::new(6_000_000_000)
+        Self::new(8_000_000_000)
     }
 }
 

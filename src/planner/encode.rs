@@ -226,7 +226,7 @@ impl<'a, 'b> Rows<'a, 'b> {
         for (class, pods) in &table.pending {
             let count = pods.len() as i64;
             let served = self.levels.tier(class.priority).map(|tier| self.problem.level(tier.served));
-            let total = (class.atoms.len() > 1).then(|| self.problem.row(None, Some(count)));
+            let total = (class.atoms.len() > 1).then(|| self.problem.link_row(None, Some(count)));
             let mut landing = Landing::default();
             for &atom in &class.atoms {
                 let mut terms = self.landing_terms(class, atom);
@@ -258,7 +258,7 @@ impl<'a, 'b> Rows<'a, 'b> {
                 landings.push(landing);
                 continue;
             }
-            let tie = self.problem.row(Some(0), Some(0));
+            let tie = self.tie(class.atoms.len());
             for &atom in &class.atoms {
                 let mut terms = self.landing_terms(class, atom);
                 terms.push((tie, 1));
@@ -275,6 +275,11 @@ impl<'a, 'b> Rows<'a, 'b> {
             landings.push(landing);
         }
         landings
+    }
+
+    /// A row that makes those who leave equal those who land or are displaced.
+    fn tie(&mut self, atoms: usize) -> Dim {
+        if atoms > 1 { self.problem.link_row(Some(0), Some(0)) } else { self.problem.row(Some(0), Some(0)) }
     }
 
     /// Effects of evictions; pods that hold several instances get a variable each.

@@ -180,7 +180,11 @@ fn search(scope: &Scope<'_>, less: &mut dyn FnMut() -> Vec<Draft>, termination: 
             }
             Vec::from_iter(start::solution(scope, &encoding, &best.draft))
         };
-        let outcome = solve(&encoding.problem, &mut start, termination);
+        // What is found may have to be refined: something must be left for that.
+        let share = termination.left() / 2 + 1;
+        let mut limit = WorkLimit::new(share);
+        let outcome = solve(&encoding.problem, &mut start, &mut limit);
+        termination.spend(share - limit.left());
         if let Ok(outcome) = &outcome {
             let changes = decode::changes(scope, &encoding, outcome);
             let Assigned { landings, doubtful, stranded } = assign::assign(scope, &encoding, outcome, &changes);
