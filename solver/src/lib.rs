@@ -14,7 +14,8 @@
 //! * `program` states (restricted) problems as integer programs for good_lp; `round` and `diffuse` look for answers that
 //!   reach the bound, among the choices that `near` finds close to it.
 //! * [`minimum`] answers how few empty machines hold a demand, by a closed form where one is exact.
-//! * [`lexicographic`] puts the parts together.
+//! * [`lexicographic`] puts the parts together; `improve` solves parts of an answer anew.
+//! * `components` takes a problem apart into what shares no row, `linked` solves blocks that only a few rows link.
 //! * [`brute`] enumerates small problems, for tests.
 //!
 //! The crate knows nothing of GPUs or clusters and reads no clock: work is limited by counting it ([`Termination`]).

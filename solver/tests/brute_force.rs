@@ -10,7 +10,8 @@ type RawArc = (u16, u16, Vec<(usize, i64)>);
 /// Numbers from which a problem is built; indices are taken modulo what exists.
 #[derive(Debug, Clone)]
 struct Recipe {
-    rows: Vec<(i64, i64)>,
+    /// Bounds, and what the row is: one of a block, a link between blocks, or shared by everything.
+    rows: Vec<(i64, i64, u8)>,
     arcs: Vec<RawArc>,
     own: Vec<RawArc>,
     effects: Vec<Vec<(usize, i64)>>,
@@ -32,7 +33,7 @@ fn arcs(dims: usize, count: usize) -> impl Strategy<Value = Vec<RawArc>> {
 fn recipe() -> impl Strategy<Value = Recipe> {
     let dims = LEVELS + 2;
     (
-        prop::collection::vec((-4i64..=0, 0i64..=4), 2..=2),
+        prop::collection::vec((-4i64..=0, 0i64..=4, 0u8..3), 2..=2),
         arcs(dims, 4),
         arcs(dims, 2),
         prop::collection::vec(terms(dims), 4..=4),
@@ -44,7 +45,12 @@ fn recipe() -> impl Strategy<Value = Recipe> {
 
 fn build(recipe: &Recipe) -> Problem {
     let mut problem = Problem::new(LEVELS);
-    let rows: Vec<_> = recipe.rows.iter().map(|&(lower, upper)| problem.row(Some(lower), Some(upper))).collect();
+    let row = |&(lower, upper, reach): &(i64, i64, u8)| match reach {
+        0 => problem.row(Some(lower), Some(upper)),
+        1 => problem.link_row(Some(lower), Some(upper)),
+        _ => problem.shared_row(Some(lower), Some(upper)),
+    };
+    let rows: Vec<_> = recipe.rows.iter().map(row).collect();
     let effect = |problem: &mut Problem, terms: &[(usize, i64)]| {
         let terms: Vec<_> = terms
             .iter()
