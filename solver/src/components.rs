@@ -110,6 +110,13 @@ fn component(
     }
 }
 
+/// Solves a problem as blocks and links, however small it is, and as nothing else; for tests, which would otherwise meet blocks of large problems
+/// only. There is no outcome where there are fewer than two blocks.
+pub fn solve_by_blocks(problem: &Problem, starts: &[Solution], termination: &mut dyn Termination) -> Option<Outcome> {
+    let Split { parts: blocks, between } = split(problem, |reach| reach == Reach::Block, true);
+    if blocks.len() < 2 { None } else { linked::solve(problem, &blocks, &between, starts, termination) }
+}
+
 /// Classes times dimensions up to which a problem of several blocks is first looked at as one.
 const SMALL: u64 = 60_000;
 

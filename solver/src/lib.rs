@@ -38,7 +38,7 @@ mod simplex;
 pub mod solution;
 mod termination;
 
-pub use components::solve;
+pub use components::{solve, solve_by_blocks};
 pub use lexicographic::{LevelOutcome, Outcome, SolveError, Status};
 pub use problem::{Arc, ClassId, Dim, EffectId, GroupId, Problem, TemplateId, VarId};
 pub use solution::{ActiveGroup, Solution};

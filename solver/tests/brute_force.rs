@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use retile_solver::check::check;
-use retile_solver::{Arc, Problem, Status, WorkLimit, brute, solve};
+use retile_solver::{Arc, Problem, Status, WorkLimit, brute, solve, solve_by_blocks};
 
 /// From, to, and what it contributes.
 type RawArc = (u16, u16, Vec<(usize, i64)>);
@@ -103,6 +103,25 @@ proptest! {
         let values: Vec<i64> = outcome.levels.iter().map(|level| level.value).collect();
         prop_assert_eq!(Some(values), best);
         prop_assert_eq!(outcome.status, Status::Optimal);
+    }
+
+    /// Blocks with prices on what links them: what they call proven is, and no bound is below what can be reached, at any work limit.
+    #[test]
+    fn blocks_promise_no_more_than_brute_force_finds(recipe in recipe(), work in prop::sample::select(vec![1_000u64, 100_000, 1_000_000_000])) {
+        let machines: u32 = recipe.groups.iter().map(|&(count, machines)| count * (machines + 1)).sum();
+        prop_assume!(machines <= 4);
+        let problem = build(&recipe);
+        let Some(outcome) = solve_by_blocks(&problem, &[], &mut WorkLimit::new(work)) else { return Ok(()) };
+        let best = brute::best(&problem).expect("idling is legal where there is an outcome");
+        prop_assert!(check(&problem, &outcome.solution).is_ok());
+        for (level, &best) in outcome.levels.iter().zip(&best) {
+            prop_assert!(level.value <= best && best <= level.bound, "{:?}", outcome.levels);
+            if level.value < best {
+                break;
+            }
+        }
+        let proven = outcome.levels.iter().all(|level| level.value == level.bound);
+        prop_assert_eq!(outcome.status == Status::Optimal, proven);
     }
 
     /// A search that is cut off tells the values of the answer that it gives, however it came upon it.
