@@ -55,7 +55,10 @@ fn compare(input: &PlanningInput, operations: &BTreeMap<String, &Operation>, wor
     }
     let gained: i64 = after.values().sum::<i64>() - before.values().sum::<i64>();
     let factor = i64::from(input.policy().gain_factor.thousandths());
-    if evicts && gained.saturating_mul(1000) < factor.saturating_mul(i64::try_from(cost).unwrap_or(i64::MAX)) {
+    if evicts
+        && factor > 0
+        && gained.saturating_mul(1000) < factor.saturating_mul(i64::try_from(cost).unwrap_or(i64::MAX))
+    {
         return Err(format!(
             "it would serve {gained} more for moves that cost {cost}, less than the gain factor asks for"
         ));

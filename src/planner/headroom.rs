@@ -38,8 +38,8 @@ pub(super) struct Shortage {
     budgets: usize,
     /// Evictions, where the policy's budget is too small for them.
     pub(super) evictions: u64,
-    /// A `PodDisruptionBudget` that is too small, and evictions under it.
-    pub(super) disruption: Option<(BudgetId, u64)>,
+    /// A `PodDisruptionBudget` that is too small: its place in the order of names, which one it is, and evictions under it.
+    pub(super) disruption: Option<(usize, BudgetId, u64)>,
     /// GPUs, where the policy's budget is too small for them.
     pub(super) gpus: u64,
     /// Nodes, where the policy's budget is too small for them.
@@ -78,6 +78,8 @@ pub(super) struct Headroom<'a> {
     pub(super) evictions: Option<Use>,
     /// Per `PodDisruptionBudget`.
     pub(super) disruption: Vec<Use>,
+    /// Place of each in the order of their names: the order in which they were read must leave no trace.
+    ranks: Vec<usize>,
     /// What lands on each node.
     landing: BTreeMap<NodeId, Vec<&'a Demand>>,
     /// Units of each resource that are left over on a node after all landings; worked out when first asked for.
@@ -95,6 +97,12 @@ impl<'a> Headroom<'a> {
         for budget in changes.evicted.iter().flat_map(|pod| &input.running()[pod.index()].budgets) {
             disruption[budget.index()].used += 1;
         }
+        let mut order: Vec<usize> = (0..disruption.len()).collect();
+        order.sort_by_key(|&budget| &input.budgets()[budget].name);
+        let mut ranks = vec![0; order.len()];
+        for (rank, budget) in order.into_iter().enumerate() {
+            ranks[budget] = rank;
+        }
         let served = landings.served.iter().map(|(&pod, &node)| (node, &input.pending()[pod].demand));
         let moved =
             landings.moved.iter().filter_map(|(pod, &node)| Some((node?, &input.running()[pod.index()].demand)));
@@ -109,6 +117,7 @@ impl<'a> Headroom<'a> {
             gpus: gpus.map(|limit| of(changes.gpus.len(), limit.of(input.gpus().len()))),
             evictions: evictions.map(|limit| of(changes.evicted.len(), u64::from(limit))),
             disruption,
+            ranks,
             landing,
             spare: BTreeMap::new(),
             known: BTreeMap::new(),
@@ -238,13 +247,13 @@ impl<'a> Headroom<'a> {
 
     /// Compares what a way takes with what the plan leaves.
     fn weigh(&self, leaving: &BTreeSet<PodId>, gpus: u64, new_node: bool) -> Outlook {
-        let mut under = BTreeMap::<BudgetId, u64>::new();
+        let mut under = BTreeMap::<(usize, BudgetId), u64>::new();
         for &budget in leaving.iter().flat_map(|pod| &self.scope.input.running()[pod.index()].budgets) {
-            *under.entry(budget).or_default() += 1;
+            *under.entry((self.ranks[budget.index()], budget)).or_default() += 1;
         }
         let short = |limit: Option<Use>, need: u64| limit.map_or(0, |limit| limit.short(need));
-        let overdrawn = |(&budget, &need): (&BudgetId, &u64)| {
-            Some((budget, self.disruption[budget.index()].short(need))).filter(|s| s.1 > 0)
+        let overdrawn = |(&(rank, budget), &need): (&(usize, BudgetId), &u64)| {
+            Some((rank, budget, self.disruption[budget.index()].short(need))).filter(|(_, _, short)| *short > 0)
         };
         let evictions = short(self.evictions, leaving.len() as u64);
         let disruption = under.iter().find_map(overdrawn);

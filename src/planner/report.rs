@@ -113,8 +113,8 @@ impl Eq for Name<'_> {}
 /// Why the pods on a GPU leave no place, from never to soon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Pin<'a> {
-    /// A budget allows no further eviction: its position, and a pod that it protects.
-    Budget(usize, Name<'a>),
+    /// A budget allows no further eviction: its name, a pod that it protects, and its position.
+    Budget(&'a str, Name<'a>, usize),
     /// The disruption level moves no such pod: the pod.
     Level(Name<'a>),
     /// A pod that never moves, and why.
@@ -262,8 +262,9 @@ fn pin_of<'a>(scope: &'a Scope<'_>, headroom: &Headroom<'_>, pod: PodId) -> Opti
         return None;
     }
     let full = |use_: Use| use_.used >= use_.allowed;
-    let spent = of.budgets.iter().find(|budget| full(headroom.disruption[budget.index()]))?;
-    Some(Pin::Budget(spent.index(), Name(&of.pod)))
+    let spent = of.budgets.iter().filter(|budget| full(headroom.disruption[budget.index()]));
+    let named = spent.map(|budget| (input.budgets()[budget.index()].name.as_str(), budget.index()));
+    named.min().map(|(name, budget)| Pin::Budget(name, Name(&of.pod), budget))
 }
 
 fn verdict(obstacles: &mut Obstacles<'_>, eligible: NodeSetId, demand: &Demand, proven: bool) -> Verdict {
@@ -325,16 +326,15 @@ fn blocked(scope: &Scope<'_>, headroom: &Headroom<'_>, resource: &str, pin: Pin<
             format!("pods that {} does not move leave no place for {resource}, such as {pod}", scope.level.as_flag()),
             format!("wait for {pod} to end, or plan at a higher disruption level"),
         ),
-        Pin::Budget(budget, pod) => {
+        Pin::Budget(name, pod, budget) => {
             let Use { used, allowed } = headroom.disruption[budget];
-            let budget = &scope.input.budgets()[budget].name;
             (
                 Reason::BudgetExhausted,
                 format!(
                     "pods whose PodDisruptionBudget allows no further eviction leave no place for {resource}, such as \
-                     {pod} under {budget}, of which the plan uses {used} of {allowed} evictions"
+                     {pod} under {name}, of which the plan uses {used} of {allowed} evictions"
                 ),
-                format!("wait until {budget} allows evictions again, or relax it"),
+                format!("wait until {name} allows evictions again, or relax it"),
             )
         }
     }
@@ -357,7 +357,7 @@ fn exhausted(scope: &Scope<'_>, headroom: &Headroom<'_>, shortage: Shortage) -> 
             raise.push(format!("raise budgets.{field} of the policy"));
         }
     }
-    if let Some((budget, need)) = disruption {
+    if let Some((_, budget, need)) = disruption {
         let Use { used, allowed } = headroom.disruption[budget.index()];
         let name = &scope.input.budgets()[budget.index()].name;
         let s = if need == 1 { "" } else { "s" };
